@@ -1,0 +1,1 @@
+//! Statistics, diff and verify of checkpoints in every format.

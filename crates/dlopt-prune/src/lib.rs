@@ -1,0 +1,1 @@
+//! What to remove, in what pattern, and how to store what is left.

@@ -1,0 +1,1 @@
+//! Number formats, how scales are chosen, and the layouts that hold them.
