@@ -1,0 +1,124 @@
+//! Which instruction set the loops run with, found at run time.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set the loops are compiled for, narrowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// What every machine of the target architecture has.
+    Portable,
+    /// x86-64 with AVX2, BMI1 and BMI2: 256-bit vectors.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, CD, DQ and VL: 512-bit vectors.
+    Avx512,
+}
+
+impl Level {
+    /// The lower-case name, as printed in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Portable => "portable",
+            Level::Avx2 => "avx2",
+            Level::Avx512 => "avx512",
+        }
+    }
+}
+
+const UNKNOWN: u8 = u8::MAX;
+
+/// The level in use; never above what the machine has.
+static CURRENT: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+/// The instruction set the loops use now.
+#[inline]
+pub fn level() -> Level {
+    match CURRENT.load(Ordering::Relaxed) {
+        0 => Level::Portable,
+        1 => Level::Avx2,
+        2 => Level::Avx512,
+        _ => {
+            limit_level(None);
+            detect()
+        }
+    }
+}
+
+/// Keeps the loops of the whole process at or below `limit`; `None` lifts it.
+///
+/// For tests and benches: results do not depend on the level.
+pub fn limit_level(limit: Option<Level>) {
+    let level = limit.map_or(detect(), |limit| limit.min(detect()));
+    CURRENT.store(level as u8, Ordering::Relaxed);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Level {
+    use std::arch::is_x86_feature_detected as has;
+    let avx2 = has!("avx2") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
+    let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
+    match (avx2, avx512) {
+        (true, true) => Level::Avx512,
+        (true, false) => Level::Avx2,
+        (false, _) => Level::Portable,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Level {
+    Level::Portable
+}
+
+/// Calls `$body`, an `#[inline(always)]` function, compiled for [`level`].
+///
+/// FMA is left out of the AVX2 set and never used in any: Rust does not contract.
+macro_rules! dispatch {
+    ($body:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)?) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(
+                enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt"
+            )]
+            fn avx512($($arg: $ty),*) $(-> $ret)? {
+                $body($($arg),*)
+            }
+            #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+            fn avx2($($arg: $ty),*) $(-> $ret)? {
+                $body($($arg),*)
+            }
+            match $crate::level::level() {
+                // SAFETY: `level` is `Avx512` only where every feature named was detected.
+                $crate::level::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                // SAFETY: `level` is `Avx2` only where every feature named was detected.
+                $crate::level::Level::Avx2 => return unsafe { avx2($($arg),*) },
+                $crate::level::Level::Portable => {}
+            }
+        }
+        $body($($arg),*)
+    }};
+}
+
+/// Runs `f` at every level of this machine, one test at a time.
+#[cfg(test)]
+pub(crate) fn at_every_level<T: PartialEq + std::fmt::Debug>(f: impl Fn() -> T) -> T {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    limit_level(Some(Level::Portable));
+    let portable = f();
+    for limit in [Level::Avx2, Level::Avx512] {
+        limit_level(Some(limit));
+        assert_eq!(f(), portable, "{limit:?} differs from portable");
+    }
+    limit_level(None);
+    portable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_lowers_the_level_and_none_lifts_it() {
+        let seen = at_every_level(|| level() <= Level::Avx512);
+        assert!(seen);
+    }
+}
