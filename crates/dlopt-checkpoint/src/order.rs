@@ -21,13 +21,18 @@ pub struct Ordered {
 
 /// Derives the output header of a plan.
 pub fn order_plan(plan: &Plan) -> Ordered {
+    align(plan, parts_in_input_order(plan))
+}
+
+/// All parts in the order of the input, the parts of a unit widest type first.
+pub(crate) fn parts_in_input_order(plan: &Plan) -> Vec<(usize, usize)> {
     let mut parts: Vec<(usize, usize)> = Vec::new();
     for (u, unit) in plan.units.iter().enumerate() {
         let mut own: Vec<_> = (0..unit.writes.len()).map(|w| (u, w)).collect();
         own.sort_by_key(|&(_, w)| Reverse(alignment_bytes(unit.writes[w].info.dtype)));
         parts.extend(own);
     }
-    align(plan, parts)
+    parts
 }
 
 /// The same for a share of the parts (one output shard), which keep their order unless they must be aligned.

@@ -1,11 +1,11 @@
 //! What a pass did, for people and for programs.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::pass::{Note, RowReport};
 
 /// What a pass did to one tensor.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TensorReport {
     /// The tensor.
     pub tensor: String,
@@ -30,12 +30,12 @@ pub struct TensorReport {
     /// Largest absolute change.
     pub max_error: f32,
     /// Squared error of the plain method, where a better one was used.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain_noise: Option<f64>,
-    #[serde(skip)]
-    zeros_before: u64,
-    #[serde(skip)]
-    zeros_after: u64,
+    /// Weights that were zero.
+    pub zeros_before: u64,
+    /// Weights that are zero now.
+    pub zeros_after: u64,
 }
 
 impl TensorReport {

@@ -1,0 +1,317 @@
+//! A job: a checkpoint, a chain of passes, and where the result goes.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::companions::FILES_KEY;
+use crate::error::{Context, Error, Result};
+use crate::execute::{Executor, Resources};
+use crate::header::Header;
+use crate::history::{header_digest, hex};
+use crate::pass::{Note, Pass};
+use crate::place::{Placement, Sharding};
+use crate::report::{PassReport, TensorReport};
+use crate::sink::{FileSink, FolderRequest, FolderSink, PipeSink, Sink, check_space, parent};
+use crate::source::Checkpoint;
+
+/// Where a result goes.
+pub enum Target {
+    /// One file, which appears whole or not at all.
+    File(PathBuf),
+    /// A folder, which appears whole or not at all.
+    Folder(PathBuf),
+    /// A stream.
+    Stream(Box<dyn Write + Send>),
+}
+
+/// What to do with which checkpoint.
+pub struct Job<'a> {
+    /// The input.
+    pub checkpoint: &'a Checkpoint,
+    /// The passes, first to last.
+    pub passes: Vec<&'a dyn Pass>,
+    /// Whether the output is a folder; decides how it is cut.
+    pub is_folder: bool,
+    /// Most bytes of a shard's tensors; `None` cuts a folder as the input was.
+    pub max_shard_bytes: Option<u64>,
+    /// Whether the small files of the model come along.
+    pub keep_files: bool,
+    /// Replace an existing output.
+    pub force: bool,
+    /// Go on with a folder that a killed run left.
+    pub resume: bool,
+    /// Threads, memory, temporary space.
+    pub resources: Resources<'a>,
+}
+
+/// What a job will write.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct JobPlan {
+    /// Bytes of the tensors that are read.
+    pub bytes_before: u64,
+    /// Bytes of all output files with weights, headers included.
+    pub bytes_after: u64,
+    /// Least `--memory` that the largest block allows, in bytes.
+    pub least_memory_bytes: u64,
+    /// The files.
+    pub files: Vec<PlannedFile>,
+    /// What each pass decided.
+    pub passes: Vec<PlannedPass>,
+}
+
+/// A file that a job will write.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PlannedFile {
+    /// Its name.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its tensors.
+    pub tensors: Vec<PlannedTensor>,
+}
+
+/// A tensor that a job will write.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PlannedTensor {
+    /// Its name.
+    pub name: String,
+    /// Its dtype.
+    pub dtype: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// What a pass decided from the header alone.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PlannedPass {
+    /// Its verb.
+    pub verb: String,
+    /// Its resolved options.
+    pub options: serde_json::Value,
+    /// Why each tensor is treated as it is.
+    pub notes: Vec<Note>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+    /// A gate that is not met.
+    pub gate: Option<String>,
+}
+
+/// What a job did.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Outcome {
+    /// What each pass did.
+    pub passes: Vec<PassReport>,
+    /// Bytes of the tensors that were read.
+    pub bytes_before: u64,
+    /// Bytes of all output files with weights, headers included.
+    pub bytes_after: u64,
+    /// Lines to tell (what was left by a killed run, what was left out).
+    pub remarks: Vec<String>,
+}
+
+impl<'a> Job<'a> {
+    /// Says what would be written, without reading a weight (unless a pass's sizes depend on them).
+    ///
+    /// # Errors
+    /// When a pass does not apply.
+    pub fn plan(&self) -> Result<JobPlan> {
+        let executor = Executor::new(self.checkpoint, &self.passes, &self.resources)?;
+        let placement = self.place(&executor)?;
+        let files = placement.shards.iter().map(|shard| PlannedFile {
+            file: shard.file.clone(),
+            bytes: shard.bytes,
+            tensors: planned_tensors(&shard.header),
+        });
+        let passes = executor.chain.stages.iter().map(|stage| PlannedPass {
+            verb: stage.pass.verb().to_owned(),
+            options: stage.pass.options(),
+            notes: stage.plan.notes.clone(),
+            warnings: stage.plan.warnings.clone(),
+            gate: stage.plan.gate.clone(),
+        });
+        Ok(JobPlan {
+            bytes_before: self.checkpoint.header.data_bytes(),
+            bytes_after: placement.bytes(),
+            least_memory_bytes: executor.least_memory_bytes(),
+            files: files.collect(),
+            passes: passes.collect(),
+        })
+    }
+
+    /// Does the work.
+    ///
+    /// # Errors
+    /// When anything fails; files and folders then are as they were, a stream is cut short.
+    pub fn run(&self, target: Target) -> Result<Outcome> {
+        if let Target::File(path) | Target::Folder(path) = &target {
+            self.refuse_to_overwrite_the_input(path)?;
+        }
+        let mut executor = Executor::new(self.checkpoint, &self.passes, &self.resources)?;
+        let least = executor.least_memory_bytes();
+        if least > self.resources.memory_bytes {
+            return Err(Error::input(format!(
+                "--memory {} is too little: the largest block needs {least} bytes",
+                self.resources.memory_bytes
+            ))
+            .hint(format!("--memory {least}")));
+        }
+        let placement = self.place(&executor)?;
+        let mut remarks: Vec<String> = Vec::new();
+        let reports = match target {
+            Target::File(path) => {
+                check_space(&parent(&path), placement.bytes())?;
+                let (sink, left) = FileSink::create(&path, self.force)?;
+                remarks.extend(left);
+                executor.survey()?;
+                let reports = write_all(&mut executor, &placement, &sink)?;
+                self.finish_stream()?;
+                sink.finish()?;
+                reports
+            }
+            Target::Stream(out) => {
+                let held = (self.resources.memory_bytes / 4) as usize;
+                let sink = PipeSink::new(out, held, self.resources.tmp_dir.clone());
+                executor.survey()?;
+                let reports = write_all(&mut executor, &placement, &sink)?;
+                self.finish_stream()?;
+                sink.finish(placement.bytes())?;
+                reports
+            }
+            Target::Folder(path) => self.run_into_folder(&path, &mut executor, &placement, &mut remarks)?,
+        };
+        Ok(Outcome {
+            passes: executor.pass_reports(reports),
+            bytes_before: self.checkpoint.header.data_bytes(),
+            bytes_after: placement.bytes(),
+            remarks,
+        })
+    }
+
+    fn run_into_folder(
+        &self,
+        path: &Path,
+        executor: &mut Executor<'_>,
+        placement: &Placement,
+        remarks: &mut Vec<String>,
+    ) -> Result<Vec<Vec<TensorReport>>> {
+        let request = FolderRequest {
+            target: path,
+            placement,
+            fingerprint: self.fingerprint(placement)?,
+            force: self.force,
+            resume: self.resume,
+        };
+        check_space(&parent(path), placement.bytes())?;
+        let (mut sink, finished, notes) = FolderSink::create(&request)?;
+        remarks.extend(notes);
+        executor.survey()?;
+        let mut reports: Vec<Vec<TensorReport>> = vec![Vec::new(); self.passes.len()];
+        for (s, done) in finished.into_iter().enumerate() {
+            let own = if let Some(done) = done {
+                done.reports
+            } else {
+                let units: Vec<usize> = (0..placement.parts.len())
+                    .filter(|&u| placement.parts[u].first().map_or(s == 0, |&(shard, _)| shard == s))
+                    .collect();
+                sink.write(s, 0, &placement.shards[s].head)?;
+                let own = executor.write(&units, &placement.parts, &sink)?;
+                sink.finish_shard(s, placement, own.clone())?;
+                own
+            };
+            for (all, own) in reports.iter_mut().zip(own) {
+                all.extend(own);
+            }
+        }
+        self.finish_stream()?;
+        let config = executor.last().plan.metadata.get("config").map(String::as_str);
+        let none = crate::companions::Companions::default();
+        let companions = if self.keep_files { &self.checkpoint.companions } else { &none };
+        sink.finish(placement, config, companions)?;
+        Ok(reports)
+    }
+
+    /// Decides files and offsets.
+    fn place(&self, executor: &Executor<'_>) -> Result<Placement> {
+        let plan = &executor.last().plan;
+        let mut metadata = plan.metadata.clone();
+        metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
+        let sharding = if !self.is_folder {
+            if self.keep_files
+                && let Some(text) = self.checkpoint.companions.to_metadata()?
+            {
+                metadata.insert(FILES_KEY.to_owned(), text);
+            }
+            Sharding::One
+        } else {
+            metadata.remove("config");
+            match self.max_shard_bytes {
+                Some(bytes) => Sharding::AtMost(bytes),
+                None if self.checkpoint.shards.len() == 1 => Sharding::One,
+                None => {
+                    let s = executor.chain.stages.len() - 1;
+                    let shard = |u| self.checkpoint.shard_of.get(executor.first_source(s, u)).copied().unwrap_or(0);
+                    Sharding::ByUnit((0..plan.units.len()).map(shard).collect())
+                }
+            }
+        };
+        Placement::new(plan, &sharding, &metadata)
+    }
+
+    fn finish_stream(&self) -> Result<()> {
+        self.checkpoint.stream().map_or(Ok(()), crate::stream::Stream::finish)
+    }
+
+    /// Inputs are never modified, so an output may not be one of them.
+    fn refuse_to_overwrite_the_input(&self, path: &Path) -> Result<()> {
+        let Ok(target) = path.canonicalize() else { return Ok(()) };
+        for file in &self.checkpoint.files {
+            let Ok(input) = file.canonicalize() else { continue };
+            if input.starts_with(&target) {
+                return Err(Error::usage(format!("{}: is the input, which is never modified", path.display()))
+                    .hint("write to another name with -o"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What must be equal for finished shards to be of use to this job.
+    fn fingerprint(&self, placement: &Placement) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(env!("CARGO_PKG_VERSION"));
+        hash.update(header_digest(&self.checkpoint.header));
+        for pass in &self.passes {
+            hash.update(pass.verb());
+            hash.update(pass.options().to_string());
+        }
+        for shard in &placement.shards {
+            hash.update(&shard.file);
+            hash.update(&shard.head);
+        }
+        for file in &self.checkpoint.files {
+            let meta = file.metadata().at(file.display())?;
+            let modified = meta.modified().ok().and_then(|m| m.duration_since(std::time::UNIX_EPOCH).ok());
+            hash.update(format!("{} {:?}", meta.len(), modified.map(|m| m.as_nanos())));
+        }
+        Ok(hex(&hash.finalize()))
+    }
+}
+
+fn write_all(executor: &mut Executor<'_>, placement: &Placement, sink: &dyn Sink) -> Result<Vec<Vec<TensorReport>>> {
+    sink.write(0, 0, &placement.shards[0].head)?;
+    let units: Vec<usize> = (0..placement.parts.len()).collect();
+    executor.write(&units, &placement.parts, sink)
+}
+
+fn planned_tensors(header: &Header) -> Vec<PlannedTensor> {
+    let planned = header.tensors.iter().map(|t| PlannedTensor {
+        name: t.name.clone(),
+        dtype: crate::dtype::dtype_name(t.dtype).to_owned(),
+        shape: t.shape.clone(),
+        bytes: t.bytes(),
+    });
+    planned.collect()
+}

@@ -1,0 +1,57 @@
+//! Where an output goes: one file, a folder, or a stream. Files and folders appear whole or not at all.
+
+mod file;
+mod folder;
+mod pipe;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+pub(crate) use file::FileSink;
+pub(crate) use folder::{FolderRequest, FolderSink};
+pub(crate) use pipe::PipeSink;
+
+use crate::error::{Context, Error, Result};
+
+/// Takes bytes of an output at their places, from many threads.
+pub(crate) trait Sink: Sync {
+    /// Puts `bytes` at `offset` of file `shard`.
+    fn write(&self, shard: usize, offset: u64, bytes: &[u8]) -> Result<()>;
+}
+
+/// The folder a path lies in.
+pub(crate) fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Refuses work that the disk has no room for.
+pub(crate) fn check_space(dir: &Path, needed_bytes: u64) -> Result<()> {
+    let stat = rustix::fs::statvfs(dir).map_err(std::io::Error::from).at(dir.display())?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < needed_bytes {
+        return Err(Error::input(format!(
+            "{}: the output takes {needed_bytes} bytes, the disk has {free} free",
+            dir.display()
+        ))
+        .hint("free some space, or write to another disk with -o"));
+    }
+    Ok(())
+}
+
+/// Makes the name of a new entry survive a crash.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|d| d.sync_all()).at(dir.display())
+}
+
+/// How many bytes are written before the kernel is asked to start on them, so that the last fsync finds little to do.
+pub(crate) const WRITEBACK_BYTES: u64 = 8 << 20;
+
+/// Asks the kernel to start writing a range; a hint, so failures do not matter.
+pub(crate) fn start_writeback(file: &File, offset: u64, length: u64) {
+    if let Some(length) = std::num::NonZeroU64::new(length) {
+        let _ = rustix::fs::fadvise(file, offset, Some(length), rustix::fs::Advice::DontNeed);
+    }
+}
