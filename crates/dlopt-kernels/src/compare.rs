@@ -1,6 +1,7 @@
 //! Figures about one slice, and about two of the same shape.
 
-use crate::lanes::{BLOCK, LANES, Lanes, fold, larger, smaller, total};
+use crate::lanes::{BLOCK, TILE, Tile, fold, is_finite, larger, smaller, total};
+use crate::vector::Vector;
 
 /// How two slices differ; pairs with a NaN or an infinity are counted and left out.
 ///
@@ -42,55 +43,55 @@ impl Comparison {
 /// Compares two slices of the same length.
 pub fn compare(a: &[f32], b: &[f32]) -> Comparison {
     assert_eq!(a.len(), b.len());
-    dispatch!(compare_body(a: &[f32], b: &[f32]) -> Comparison)
+    dispatch!(<V> compare_body(a: &[f32], b: &[f32]) -> Comparison)
 }
 
 #[inline(always)]
-fn compare_body(a: &[f32], b: &[f32]) -> Comparison {
+fn compare_body<V: Vector>(a: &[f32], b: &[f32]) -> Comparison {
     let mut result = Comparison::default();
-    let mut worst: Lanes = [0.0; LANES];
+    let mut worst = V::splat(0.0);
+    let (mut tile_a, mut tile_b) = (Tile::new(), Tile::new());
     for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
-        let mut a2: Lanes = [0.0; LANES];
-        let mut b2: Lanes = [0.0; LANES];
-        let mut ab: Lanes = [0.0; LANES];
-        let mut err2: Lanes = [0.0; LANES];
-        let mut zeros_a = [0u32; LANES];
-        let mut zeros_b = [0u32; LANES];
-        let mut nonfinite = [0u32; LANES];
-        let mut pair = |i: usize, a: f32, b: f32| {
-            zeros_a[i] += u32::from(a == 0.0);
-            zeros_b[i] += u32::from(b == 0.0);
-            let is_finite = (a.abs() < f32::INFINITY) & (b.abs() < f32::INFINITY);
-            nonfinite[i] += u32::from(!is_finite);
-            let a = if is_finite { a } else { 0.0 };
-            let b = if is_finite { b } else { 0.0 };
-            let error = a - b;
-            a2[i] += a * a;
-            b2[i] += b * b;
-            ab[i] += a * b;
-            err2[i] += error * error;
-            worst[i] = larger(error.abs(), worst[i]);
-        };
-        let (full_a, tail_a) = a.as_chunks::<LANES>();
-        let (full_b, tail_b) = b.as_chunks::<LANES>();
-        for (a, b) in full_a.iter().zip(full_b) {
-            for i in 0..LANES {
-                pair(i, a[i], b[i]);
+        let mut a2 = V::splat(0.0);
+        let mut b2 = V::splat(0.0);
+        let mut ab = V::splat(0.0);
+        let mut err2 = V::splat(0.0);
+        for (a, b) in a.chunks(TILE).zip(b.chunks(TILE)) {
+            let len = a.len();
+            result.zeros_a += zeros(a);
+            result.zeros_b += zeros(b);
+            let mut nonfinite = 0u32;
+            let to = tile_a.room(len, 0.0).iter_mut().zip(tile_b.room(len, 0.0));
+            for ((a, b), (to_a, to_b)) in a.iter().zip(b).zip(to) {
+                let is_finite = is_finite(*a) & is_finite(*b);
+                nonfinite += u32::from(!is_finite);
+                *to_a = if is_finite { *a } else { 0.0 };
+                *to_b = if is_finite { *b } else { 0.0 };
             }
-        }
-        for (i, (a, b)) in tail_a.iter().zip(tail_b).enumerate() {
-            pair(i, *a, *b);
+            result.nonfinite += u64::from(nonfinite);
+            for (a, b) in tile_a.rows(len).iter().zip(tile_b.rows(len)) {
+                let (a, b) = (V::load(a), V::load(b));
+                let error = a.sub(b);
+                a2 = a2.add(a.mul(a));
+                b2 = b2.add(b.mul(b));
+                ab = ab.add(a.mul(b));
+                err2 = err2.add(error.mul(error));
+                worst = error.abs().larger(worst);
+            }
         }
         result.a2 += total(a2);
         result.b2 += total(b2);
         result.ab += total(ab);
         result.err2 += total(err2);
-        result.zeros_a += u64::from(zeros_a.iter().sum::<u32>());
-        result.zeros_b += u64::from(zeros_b.iter().sum::<u32>());
-        result.nonfinite += u64::from(nonfinite.iter().sum::<u32>());
     }
-    result.max_error = fold(worst, larger);
+    result.max_error = fold(&worst.store(), larger);
     result
+}
+
+/// How many of at most 2^32 elements are zero.
+#[inline(always)]
+fn zeros(x: &[f32]) -> u64 {
+    u64::from(x.iter().fold(0u32, |n, x| n + u32::from(*x == 0.0)))
 }
 
 /// Range, sums and special values of a slice; sums and range over finite elements.
@@ -133,48 +134,47 @@ impl Moments {
 
 /// Range, sums and special values of a slice.
 pub fn moments(x: &[f32]) -> Moments {
-    dispatch!(moments_body(x: &[f32]) -> Moments)
+    dispatch!(<V> moments_body(x: &[f32]) -> Moments)
 }
 
 #[inline(always)]
-fn moments_body(x: &[f32]) -> Moments {
+fn moments_body<V: Vector>(x: &[f32]) -> Moments {
     let mut result = Moments::default();
-    let mut min: Lanes = [f32::INFINITY; LANES];
-    let mut max: Lanes = [f32::NEG_INFINITY; LANES];
+    let mut min = V::splat(f32::INFINITY);
+    let mut max = V::splat(f32::NEG_INFINITY);
+    let (mut values, mut lows, mut highs) = (Tile::new(), Tile::new(), Tile::new());
     for x in x.chunks(BLOCK) {
-        let mut sum: Lanes = [0.0; LANES];
-        let mut sum2: Lanes = [0.0; LANES];
-        let mut zeros = [0u32; LANES];
-        let mut nans = [0u32; LANES];
-        let mut infinities = [0u32; LANES];
-        let mut element = |i: usize, x: f32| {
-            zeros[i] += u32::from(x == 0.0);
-            nans[i] += u32::from(x.is_nan());
-            infinities[i] += u32::from(x.abs() == f32::INFINITY);
-            let is_finite = x.abs() < f32::INFINITY;
-            let v = if is_finite { x } else { 0.0 };
-            sum[i] += v;
-            sum2[i] += v * v;
-            min[i] = smaller(if is_finite { x } else { f32::INFINITY }, min[i]);
-            max[i] = larger(if is_finite { x } else { f32::NEG_INFINITY }, max[i]);
-        };
-        let (full, tail) = x.as_chunks::<LANES>();
-        for x in full {
-            for i in 0..LANES {
-                element(i, x[i]);
+        let (mut sum, mut sum2) = (V::splat(0.0), V::splat(0.0));
+        for x in x.chunks(TILE) {
+            let len = x.len();
+            result.zeros += zeros(x);
+            let (mut nans, mut infinities) = (0u32, 0u32);
+            let to = values.room(len, 0.0).iter_mut();
+            let to = to.zip(lows.room(len, f32::INFINITY));
+            let to = to.zip(highs.room(len, f32::NEG_INFINITY));
+            for (x, ((value, low), high)) in x.iter().zip(to) {
+                nans += u32::from(x.is_nan());
+                infinities += u32::from(x.abs() == f32::INFINITY);
+                *value = if is_finite(*x) { *x } else { 0.0 };
+                *low = if is_finite(*x) { *x } else { f32::INFINITY };
+                *high = if is_finite(*x) { *x } else { f32::NEG_INFINITY };
             }
-        }
-        for (i, x) in tail.iter().enumerate() {
-            element(i, *x);
+            result.nans += u64::from(nans);
+            result.infinities += u64::from(infinities);
+            let rows = values.rows(len).iter().zip(lows.rows(len)).zip(highs.rows(len));
+            for ((value, low), high) in rows {
+                let value = V::load(value);
+                sum = sum.add(value);
+                sum2 = sum2.add(value.mul(value));
+                min = V::load(low).smaller(min);
+                max = V::load(high).larger(max);
+            }
         }
         result.sum += total(sum);
         result.sum2 += total(sum2);
-        result.zeros += u64::from(zeros.iter().sum::<u32>());
-        result.nans += u64::from(nans.iter().sum::<u32>());
-        result.infinities += u64::from(infinities.iter().sum::<u32>());
     }
-    result.min = fold(min, smaller);
-    result.max = fold(max, larger);
+    result.min = fold(&min.store(), smaller);
+    result.max = fold(&max.store(), larger);
     result
 }
 

@@ -5,7 +5,8 @@
 //! 0xff are NaN. Source: Micikevicius et al. 2022, arXiv 2209.05433.
 
 use crate::integer::squared_error;
-use crate::lanes::{BLOCK, LANES, Stats, Sums, larger, smaller};
+use crate::lanes::{Stats, Sums, TILE, Tile, is_finite, larger, smaller};
+use crate::vector::Vector;
 
 /// Largest value of E4M3FN.
 const MAX: f32 = 448.0;
@@ -19,29 +20,25 @@ const SUBNORMAL: f32 = 16384.0;
 pub fn encode_fp8(x: &[f32], group: usize, scale: &[f32], codes: &mut [u8]) -> Stats {
     assert_eq!(x.len(), codes.len());
     assert_eq!(scale.len(), x.len().div_ceil(group));
-    dispatch!(encode_body(x: &[f32], group: usize, scale: &[f32], codes: &mut [u8]) -> Stats)
+    dispatch!(<V> encode_body(x: &[f32], group: usize, scale: &[f32], codes: &mut [u8]) -> Stats)
 }
 
 #[inline(always)]
-fn encode_body(x: &[f32], group: usize, scale: &[f32], codes: &mut [u8]) -> Stats {
-    let mut sums = Sums::new();
-    for ((x, codes), scale) in x.chunks(group).zip(codes.chunks_mut(group)).zip(scale) {
-        for (x, codes) in x.chunks(BLOCK).zip(codes.chunks_mut(BLOCK)) {
-            sums.expect(x.len());
-            let (full, tail) = x.as_chunks::<LANES>();
-            let (full_codes, tail_codes) = codes.as_chunks_mut::<LANES>();
-            for (x, codes) in full.iter().zip(full_codes) {
-                for i in 0..LANES {
-                    let (code, value) = round(x[i], *scale);
-                    codes[i] = code;
-                    sums.add(i, x[i], value * scale);
-                }
+fn encode_body<V: Vector>(x: &[f32], group: usize, scale: &[f32], codes: &mut [u8]) -> Stats {
+    let mut sums = Sums::<V>::new();
+    let (mut original, mut error) = (Tile::new(), Tile::new());
+    for ((x, codes), &scale) in x.chunks(group).zip(codes.chunks_mut(group)).zip(scale) {
+        for (x, codes) in x.chunks(TILE).zip(codes.chunks_mut(TILE)) {
+            let originals = original.room(x.len(), 0.0).iter_mut();
+            let errors = error.room(x.len(), 0.0).iter_mut();
+            for (((x, code), original), error) in x.iter().zip(codes).zip(originals).zip(errors) {
+                let (nearest, value) = round(*x, scale);
+                *code = nearest;
+                let change = *x - value * scale;
+                *original = if is_finite(*x) { *x } else { 0.0 };
+                *error = if is_finite(*x) { change } else { 0.0 };
             }
-            for (i, (x, c)) in tail.iter().zip(tail_codes).enumerate() {
-                let (code, value) = round(*x, *scale);
-                *c = code;
-                sums.add(i, *x, value * scale);
-            }
+            sums.add(&original, &error, x.len());
         }
     }
     sums.finish()
@@ -78,7 +75,7 @@ pub fn decode_fp8(codes: &[u8], group: usize, scale: &[f32], out: &mut [f32]) {
 
 #[inline(always)]
 fn decode_body(codes: &[u8], group: usize, scale: &[f32], out: &mut [f32]) {
-    for ((codes, out), scale) in codes.chunks(group).zip(out.chunks_mut(group)).zip(scale) {
+    for ((codes, out), &scale) in codes.chunks(group).zip(out.chunks_mut(group)).zip(scale) {
         for (out, code) in out.iter_mut().zip(codes) {
             *out = value(*code) * scale;
         }
@@ -103,13 +100,14 @@ fn value(code: u8) -> f32 {
 pub fn error_fp8(x: &[f32], group: usize, scale: &[f32], err: &mut [f32]) {
     assert_eq!(scale.len(), x.len().div_ceil(group));
     assert_eq!(err.len(), scale.len());
-    dispatch!(error_body(x: &[f32], group: usize, scale: &[f32], err: &mut [f32]))
+    dispatch!(<V> error_body(x: &[f32], group: usize, scale: &[f32], err: &mut [f32]))
 }
 
 #[inline(always)]
-fn error_body(x: &[f32], group: usize, scale: &[f32], err: &mut [f32]) {
-    for ((x, err), scale) in x.chunks(group).zip(err).zip(scale) {
-        *err = squared_error(x, |x| round(x, *scale).1 * scale);
+fn error_body<V: Vector>(x: &[f32], group: usize, scale: &[f32], err: &mut [f32]) {
+    let mut tile = Tile::new();
+    for ((x, err), &scale) in x.chunks(group).zip(err).zip(scale) {
+        *err = squared_error::<V>(x, &mut tile, |x| round(x, scale).1 * scale);
     }
 }
 

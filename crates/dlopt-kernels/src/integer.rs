@@ -2,7 +2,8 @@
 //!
 //! Rounding is to nearest, ties to even. Division is exact, never by a reciprocal.
 
-use crate::lanes::{BLOCK, LANES, Lanes, Stats, Sums, finite_or_zero, fold, larger, smaller, total};
+use crate::lanes::{BLOCK, LANES, Stats, Sums, TILE, Tile, fold, is_finite, larger, smaller, total};
+use crate::vector::Vector;
 
 /// The codes an integer format has, both ends included.
 ///
@@ -24,30 +25,41 @@ const INTEGER: f32 = 12_582_912.0;
 pub fn group_extremes(x: &[f32], group: usize, lo: &mut [f32], hi: &mut [f32]) {
     let groups = x.len().div_ceil(group);
     assert_eq!((lo.len(), hi.len()), (groups, groups));
-    dispatch!(extremes_body(x: &[f32], group: usize, lo: &mut [f32], hi: &mut [f32]))
+    dispatch!(<V> extremes_body(x: &[f32], group: usize, lo: &mut [f32], hi: &mut [f32]))
 }
 
 #[inline(always)]
-fn extremes_body(x: &[f32], group: usize, lo: &mut [f32], hi: &mut [f32]) {
+fn extremes_body<V: Vector>(x: &[f32], group: usize, lo: &mut [f32], hi: &mut [f32]) {
     for ((x, lo), hi) in x.chunks(group).zip(lo).zip(hi) {
-        let (full, tail) = x.as_chunks::<LANES>();
-        let mut low = [0.0f32; LANES];
-        let mut high = [0.0f32; LANES];
-        for x in full {
-            for i in 0..LANES {
-                let v = finite_or_zero(x[i]);
-                low[i] = smaller(v, low[i]);
-                high[i] = larger(v, high[i]);
-            }
+        (*lo, *hi) = extremes::<V>(x);
+        if !(is_finite(*lo) & is_finite(*hi)) {
+            (*lo, *hi) = finite_extremes(x);
         }
-        for (i, x) in tail.iter().enumerate() {
-            let v = finite_or_zero(*x);
-            low[i] = smaller(v, low[i]);
-            high[i] = larger(v, high[i]);
-        }
-        *lo = fold(low, smaller);
-        *hi = fold(high, larger);
     }
+}
+
+/// Infinities count; a NaN compares with nothing and so drops out.
+#[inline(always)]
+fn extremes<V: Vector>(x: &[f32]) -> (f32, f32) {
+    let (mut low, mut high) = (V::splat(0.0), V::splat(0.0));
+    let (full, tail) = x.as_chunks::<LANES>();
+    for x in full {
+        let x = V::load(x);
+        low = x.smaller(low);
+        high = x.larger(high);
+    }
+    let (mut lo, mut hi) = (fold(&low.store(), smaller), fold(&high.store(), larger));
+    for x in tail {
+        lo = smaller(*x, lo);
+        hi = larger(*x, hi);
+    }
+    (lo, hi)
+}
+
+#[cold]
+fn finite_extremes(x: &[f32]) -> (f32, f32) {
+    let finite = x.iter().copied().filter(|x| is_finite(*x));
+    finite.fold((0.0, 0.0), |(lo, hi), x| (smaller(x, lo), larger(x, hi)))
 }
 
 /// Encodes onto an integer grid, with one scale and zero-point a group.
@@ -58,7 +70,7 @@ fn extremes_body(x: &[f32], group: usize, lo: &mut [f32], hi: &mut [f32]) {
 pub fn encode_int(x: &[f32], group: usize, scale: &[f32], zero: &[f32], grid: &Grid, codes: &mut [i8]) -> Stats {
     assert_eq!(x.len(), codes.len());
     check_groups(x.len(), group, scale, zero);
-    dispatch!(encode_body(
+    dispatch!(<V> encode_body(
         x: &[f32], group: usize, scale: &[f32], zero: &[f32], grid: &Grid, codes: &mut [i8],
     ) -> Stats)
 }
@@ -69,27 +81,32 @@ fn check_groups(len: usize, group: usize, scale: &[f32], zero: &[f32]) {
 }
 
 #[inline(always)]
-fn encode_body(x: &[f32], group: usize, scale: &[f32], zero: &[f32], grid: &Grid, codes: &mut [i8]) -> Stats {
-    let mut sums = Sums::new();
+fn encode_body<V: Vector>(
+    x: &[f32],
+    group: usize,
+    scale: &[f32],
+    zero: &[f32],
+    grid: &Grid,
+    codes: &mut [i8],
+) -> Stats {
+    // By value: writing through one slice must not look as if it changed the grid.
+    let grid = *grid;
+    let mut sums = Sums::<V>::new();
+    let (mut original, mut error) = (Tile::new(), Tile::new());
     let groups = x.chunks(group).zip(codes.chunks_mut(group)).zip(scale);
-    for (g, ((x, codes), scale)) in groups.enumerate() {
+    for (g, ((x, codes), &scale)) in groups.enumerate() {
         let zero = zero.get(g).copied().unwrap_or(0.0);
-        for (x, codes) in x.chunks(BLOCK).zip(codes.chunks_mut(BLOCK)) {
-            sums.expect(x.len());
-            let (full, tail) = x.as_chunks::<LANES>();
-            let (full_codes, tail_codes) = codes.as_chunks_mut::<LANES>();
-            for (x, codes) in full.iter().zip(full_codes) {
-                for i in 0..LANES {
-                    let rounded = place(x[i], *scale, zero, grid);
-                    codes[i] = code(rounded);
-                    sums.add(i, x[i], value(rounded, *scale, zero));
-                }
+        for (x, codes) in x.chunks(TILE).zip(codes.chunks_mut(TILE)) {
+            let originals = original.room(x.len(), 0.0).iter_mut();
+            let errors = error.room(x.len(), 0.0).iter_mut();
+            for (((x, code), original), error) in x.iter().zip(codes).zip(originals).zip(errors) {
+                let rounded = place(*x, scale, zero, grid);
+                *code = low_byte(rounded);
+                let change = *x - value(rounded, scale, zero);
+                *original = if is_finite(*x) { *x } else { 0.0 };
+                *error = if is_finite(*x) { change } else { 0.0 };
             }
-            for (i, (x, c)) in tail.iter().zip(tail_codes).enumerate() {
-                let rounded = place(*x, *scale, zero, grid);
-                *c = code(rounded);
-                sums.add(i, *x, value(rounded, *scale, zero));
-            }
+            sums.add(&original, &error, x.len());
         }
     }
     sums.finish()
@@ -97,7 +114,7 @@ fn encode_body(x: &[f32], group: usize, scale: &[f32], zero: &[f32], grid: &Grid
 
 /// The rounded code plus [`INTEGER`].
 #[inline(always)]
-fn place(x: f32, scale: f32, zero: f32, grid: &Grid) -> f32 {
+fn place(x: f32, scale: f32, zero: f32, grid: Grid) -> f32 {
     let steps = x / scale;
     // NaN, also 0 / 0.
     let steps = if steps.is_nan() { 0.0 } else { steps };
@@ -106,7 +123,7 @@ fn place(x: f32, scale: f32, zero: f32, grid: &Grid) -> f32 {
 
 /// The low byte of the mantissa: the code in two's complement.
 #[inline(always)]
-fn code(rounded: f32) -> i8 {
+fn low_byte(rounded: f32) -> i8 {
     rounded.to_bits() as i8
 }
 
@@ -121,35 +138,36 @@ fn value(rounded: f32, scale: f32, zero: f32) -> f32 {
 pub fn error_int(x: &[f32], group: usize, scale: &[f32], zero: &[f32], grid: &Grid, err: &mut [f32]) {
     check_groups(x.len(), group, scale, zero);
     assert_eq!(err.len(), scale.len());
-    dispatch!(error_body(
+    dispatch!(<V> error_body(
         x: &[f32], group: usize, scale: &[f32], zero: &[f32], grid: &Grid, err: &mut [f32],
     ))
 }
 
 #[inline(always)]
-fn error_body(x: &[f32], group: usize, scale: &[f32], zero: &[f32], grid: &Grid, err: &mut [f32]) {
-    for (g, ((x, err), scale)) in x.chunks(group).zip(err).zip(scale).enumerate() {
+fn error_body<V: Vector>(x: &[f32], group: usize, scale: &[f32], zero: &[f32], grid: &Grid, err: &mut [f32]) {
+    let grid = *grid;
+    let mut tile = Tile::new();
+    for (g, ((x, err), &scale)) in x.chunks(group).zip(err).zip(scale).enumerate() {
         let zero = zero.get(g).copied().unwrap_or(0.0);
-        *err = squared_error(x, |x| value(place(x, *scale, zero, grid), *scale, zero));
+        *err = squared_error::<V>(x, &mut tile, |x| value(place(x, scale, zero, grid), scale, zero));
     }
 }
 
 /// Sum of `(x - rounded(x))^2` over finite `x`.
 #[inline(always)]
-pub(crate) fn squared_error(x: &[f32], rounded: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn squared_error<V: Vector>(x: &[f32], tile: &mut Tile, rounded: impl Fn(f32) -> f32) -> f32 {
     let mut sum = 0.0;
     for x in x.chunks(BLOCK) {
-        let mut lanes: Lanes = [0.0; LANES];
-        let (full, tail) = x.as_chunks::<LANES>();
-        for x in full {
-            for i in 0..LANES {
-                let error = finite_or_zero(x[i] - rounded(x[i]));
-                lanes[i] += error * error;
+        let mut lanes = V::splat(0.0);
+        for x in x.chunks(TILE) {
+            for (error, x) in tile.room(x.len(), 0.0).iter_mut().zip(x) {
+                let change = *x - rounded(*x);
+                *error = if is_finite(*x) { change } else { 0.0 };
             }
-        }
-        for (i, x) in tail.iter().enumerate() {
-            let error = finite_or_zero(*x - rounded(*x));
-            lanes[i] += error * error;
+            for error in tile.rows(x.len()) {
+                let error = V::load(error);
+                lanes = lanes.add(error.mul(error));
+            }
         }
         sum += total(lanes);
     }
@@ -170,7 +188,7 @@ pub fn decode_int(codes: &[i8], group: usize, scale: &[f32], zero: &[f32], out: 
 #[inline(always)]
 fn decode_body(codes: &[i8], group: usize, scale: &[f32], zero: &[f32], out: &mut [f32]) {
     let groups = codes.chunks(group).zip(out.chunks_mut(group)).zip(scale);
-    for (g, ((codes, out), scale)) in groups.enumerate() {
+    for (g, ((codes, out), &scale)) in groups.enumerate() {
         let zero = zero.get(g).copied().unwrap_or(0.0);
         for (out, code) in out.iter_mut().zip(codes) {
             *out = (f32::from(*code) - zero) * scale;

@@ -1,5 +1,7 @@
 //! Sixteen-lane sums that give the same bits at every width of vector.
 
+use crate::vector::Vector;
+
 /// Lanes a sum is spread over, at every level.
 pub const LANES: usize = 16;
 
@@ -9,10 +11,10 @@ pub const BLOCK: usize = 4096;
 /// Sixteen `f32` values, one vector of AVX-512 or two of AVX2.
 pub(crate) type Lanes = [f32; LANES];
 
-/// `x` where it is finite, else +0.
+/// Whether `x` is a number.
 #[inline(always)]
-pub(crate) fn finite_or_zero(x: f32) -> f32 {
-    if x.abs() < f32::INFINITY { x } else { 0.0 }
+pub(crate) fn is_finite(x: f32) -> bool {
+    x.abs() < f32::INFINITY
 }
 
 /// The larger of two, the second where they do not compare.
@@ -29,21 +31,51 @@ pub(crate) fn smaller(a: f32, b: f32) -> f32 {
 
 /// Folds lanes by halves: 16 to 8, to 4, to 2, to 1.
 #[inline(always)]
-pub(crate) fn fold(mut lanes: Lanes, f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = f(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
+pub(crate) fn fold(lanes: &Lanes, f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut eight = [0.0; 8];
+    for i in 0..8 {
+        eight[i] = f(lanes[i], lanes[i + 8]);
     }
-    lanes[0]
+    let mut four = [0.0; 4];
+    for i in 0..4 {
+        four[i] = f(eight[i], eight[i + 4]);
+    }
+    f(f(four[0], four[2]), f(four[1], four[3]))
 }
 
 /// The sum of the lanes, by halves.
 #[inline(always)]
-pub(crate) fn total(lanes: Lanes) -> f64 {
-    f64::from(fold(lanes, |a, b| a + b))
+pub(crate) fn total<V: Vector>(lanes: V) -> f64 {
+    f64::from(fold(&lanes.store(), |a, b| a + b))
+}
+
+/// Elements worked on at a time: what is kept of them stays in the nearest cache.
+pub(crate) const TILE: usize = 256;
+
+/// A value for each element of a tile, laid out in lanes.
+pub(crate) struct Tile([f32; TILE]);
+
+impl Tile {
+    #[inline(always)]
+    pub(crate) fn new() -> Tile {
+        Tile([0.0; TILE])
+    }
+
+    /// Room for `len <= TILE` values; their last row of lanes is filled with `padding`.
+    #[inline(always)]
+    pub(crate) fn room(&mut self, len: usize, padding: f32) -> &mut [f32] {
+        let padded = len.next_multiple_of(LANES);
+        for x in &mut self.0[len..padded] {
+            *x = padding;
+        }
+        &mut self.0[..len]
+    }
+
+    /// The rows of lanes that `len` values take.
+    #[inline(always)]
+    pub(crate) fn rows(&self, len: usize) -> &[Lanes] {
+        self.0[..len.next_multiple_of(LANES)].as_chunks().0
+    }
 }
 
 /// How far a changed slice is from the original.
@@ -70,54 +102,48 @@ impl Stats {
 }
 
 /// [`Stats`] in the making.
-#[derive(Clone, Copy)]
-pub(crate) struct Sums {
-    signal: Lanes,
-    noise: Lanes,
-    worst: Lanes,
+pub(crate) struct Sums<V> {
+    signal: V,
+    noise: V,
+    worst: V,
     pending: usize,
     done: Stats,
 }
 
-impl Sums {
+impl<V: Vector> Sums<V> {
     #[inline(always)]
-    pub(crate) fn new() -> Sums {
-        Sums { signal: [0.0; LANES], noise: [0.0; LANES], worst: [0.0; LANES], pending: 0, done: Stats::default() }
+    pub(crate) fn new() -> Sums<V> {
+        Sums { signal: V::splat(0.0), noise: V::splat(0.0), worst: V::splat(0.0), pending: 0, done: Stats::default() }
     }
 
-    /// Makes room for `len <= BLOCK` more elements in the lanes.
+    /// Adds `len` elements: what they were, and by how much they changed.
     #[inline(always)]
-    pub(crate) fn expect(&mut self, len: usize) {
+    pub(crate) fn add(&mut self, original: &Tile, error: &Tile, len: usize) {
         if self.pending + len > BLOCK {
             self.flush();
         }
         self.pending += len;
-    }
-
-    /// Adds one element: the original `x` and what became of it.
-    #[inline(always)]
-    pub(crate) fn add(&mut self, lane: usize, x: f32, value: f32) {
-        let is_finite = x.abs() < f32::INFINITY;
-        let original = if is_finite { x } else { 0.0 };
-        let error = if is_finite { x - value } else { 0.0 };
-        self.signal[lane] += original * original;
-        self.noise[lane] += error * error;
-        self.worst[lane] = larger(error.abs(), self.worst[lane]);
+        for (x, error) in original.rows(len).iter().zip(error.rows(len)) {
+            let (x, error) = (V::load(x), V::load(error));
+            self.signal = self.signal.add(x.mul(x));
+            self.noise = self.noise.add(error.mul(error));
+            self.worst = error.abs().larger(self.worst);
+        }
     }
 
     #[inline(always)]
     fn flush(&mut self) {
         self.done.signal += total(self.signal);
         self.done.noise += total(self.noise);
-        self.signal = [0.0; LANES];
-        self.noise = [0.0; LANES];
+        self.signal = V::splat(0.0);
+        self.noise = V::splat(0.0);
         self.pending = 0;
     }
 
     #[inline(always)]
     pub(crate) fn finish(mut self) -> Stats {
         self.flush();
-        self.done.max_error = fold(self.worst, larger);
+        self.done.max_error = fold(&self.worst.store(), larger);
         self.done
     }
 }

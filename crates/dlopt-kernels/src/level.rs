@@ -70,30 +70,50 @@ fn detect() -> Level {
 
 /// Calls `$body`, an `#[inline(always)]` function, compiled for [`level`].
 ///
-/// FMA is left out of the AVX2 set and never used in any: Rust does not contract.
+/// With `<V>` the body has a type parameter for the [`crate::vector::Vector`] of the
+/// level. FMA is left out of the AVX2 set and never used in any: Rust does not
+/// contract.
 macro_rules! dispatch {
-    ($body:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)?) => {{
+    ($body:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)?) => {
+        dispatch!(@levels ($body) ($body) ($body) ($body) ($($arg: $ty),*) ($($ret)?))
+    };
+    (<V> $body:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)?) => {
+        dispatch!(@levels
+            ($body::<$crate::vector::One512>)
+            ($body::<$crate::vector::Two256>)
+            ($body::<$crate::vector::Four128>)
+            ($body::<$crate::lanes::Lanes>)
+            ($($arg: $ty),*) ($($ret)?)
+        )
+    };
+    (@levels
+        ($($body512:tt)*) ($($body256:tt)*) ($($body128:tt)*) ($($plain:tt)*)
+        ($($arg:ident: $ty:ty),*) ($($ret:ty)?)
+    ) => {{
         #[cfg(target_arch = "x86_64")]
         {
             #[target_feature(
                 enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt"
             )]
             fn avx512($($arg: $ty),*) $(-> $ret)? {
-                $body($($arg),*)
+                $($body512)*($($arg),*)
             }
             #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
             fn avx2($($arg: $ty),*) $(-> $ret)? {
-                $body($($arg),*)
+                $($body256)*($($arg),*)
             }
             match $crate::level::level() {
                 // SAFETY: `level` is `Avx512` only where every feature named was detected.
-                $crate::level::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                $crate::level::Level::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: `level` is `Avx2` only where every feature named was detected.
-                $crate::level::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                $crate::level::Level::Portable => {}
+                $crate::level::Level::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::level::Level::Portable => $($body128)*($($arg),*),
             }
         }
-        $body($($arg),*)
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            $($plain)*($($arg),*)
+        }
     }};
 }
 

@@ -29,6 +29,7 @@ mod magnitude;
 mod packing;
 mod pattern;
 mod prune;
+mod vector;
 
 pub use compare::{Comparison, Moments, compare, moments};
 pub use element::{Float, count_zeros, first_nonfinite, narrow, widen};

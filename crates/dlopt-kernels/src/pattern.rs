@@ -6,6 +6,7 @@
 use crate::element::{Brain, Float, Half, Single, Stored};
 use crate::lanes::{BLOCK, LANES};
 use crate::prune::PruneStats;
+use crate::vector::Vector;
 
 /// Keeps the `n` of largest magnitude in each run of `m` elements of a row.
 ///
@@ -15,22 +16,22 @@ use crate::prune::PruneStats;
 pub fn keep_n_of_m(kind: Float, bytes: &[u8], n: usize, m: usize, out: &mut [u8]) -> PruneStats {
     assert_eq!(bytes.len(), out.len());
     assert!(m > 0 && n <= m && kind != Float::F64);
-    dispatch!(keep_body(
+    dispatch!(<V> keep_body(
         kind: Float, bytes: &[u8], n: usize, m: usize, out: &mut [u8],
     ) -> PruneStats)
 }
 
 #[inline(always)]
-fn keep_body(kind: Float, bytes: &[u8], n: usize, m: usize, out: &mut [u8]) -> PruneStats {
+fn keep_body<V: Vector>(kind: Float, bytes: &[u8], n: usize, m: usize, out: &mut [u8]) -> PruneStats {
     match kind {
-        Float::F32 | Float::F64 => keep::<Single, 4>(bytes, n, m, out),
-        Float::F16 => keep::<Half, 2>(bytes, n, m, out),
-        Float::BF16 => keep::<Brain, 2>(bytes, n, m, out),
+        Float::F32 | Float::F64 => keep::<V, Single, 4>(bytes, n, m, out),
+        Float::F16 => keep::<V, Half, 2>(bytes, n, m, out),
+        Float::BF16 => keep::<V, Brain, 2>(bytes, n, m, out),
     }
 }
 
 #[inline(always)]
-fn keep<E: Stored<N>, const N: usize>(bytes: &[u8], n: usize, m: usize, out: &mut [u8]) -> PruneStats {
+fn keep<V: Vector, E: Stored<N>, const N: usize>(bytes: &[u8], n: usize, m: usize, out: &mut [u8]) -> PruneStats {
     let mut stats = PruneStats::default();
     // Whole runs, and whole vectors of runs of four.
     let block = if m > BLOCK { m } else { BLOCK / m * m };
@@ -48,7 +49,7 @@ fn keep<E: Stored<N>, const N: usize>(bytes: &[u8], n: usize, m: usize, out: &mu
             keep_runs::<E, N>(before, n, m, after);
         }
         for (before, after) in before.chunks(BLOCK).zip(after.chunks(BLOCK)) {
-            stats.add::<E, N>(before, after);
+            stats.add::<V, E, N>(before, after);
         }
     }
     stats

@@ -1,7 +1,8 @@
 //! Setting small magnitudes to zero, in the element type of the file.
 
 use crate::element::{Brain, Float, Half, Single, Stored};
-use crate::lanes::{BLOCK, LANES, Lanes, fold, larger, total};
+use crate::lanes::{BLOCK, Sums, TILE, Tile, is_finite, larger};
+use crate::vector::Vector;
 
 /// What pruning a slice did.
 ///
@@ -33,38 +34,33 @@ impl PruneStats {
 
     /// Adds a block of at most [`BLOCK`] elements, before and after.
     #[inline(always)]
-    pub(crate) fn add<E: Stored<N>, const N: usize>(&mut self, before: &[[u8; N]], after: &[[u8; N]]) {
-        let mut signal: Lanes = [0.0; LANES];
-        let mut noise: Lanes = [0.0; LANES];
-        let mut worst: Lanes = [0.0; LANES];
-        let mut zeros_before = [0u32; LANES];
-        let mut zeros_after = [0u32; LANES];
-        let mut element = |i: usize, before: [u8; N], after: [u8; N]| {
-            let x = E::value(before).abs();
-            let x = if x < f32::INFINITY { x } else { 0.0 };
-            let removed = if E::key(after) == 0 { x } else { 0.0 };
-            signal[i] += x * x;
-            noise[i] += removed * removed;
-            worst[i] = larger(removed, worst[i]);
-            zeros_before[i] += u32::from(E::key(before) == 0);
-            zeros_after[i] += u32::from(E::key(after) == 0);
-        };
-        let (full_before, tail_before) = before.as_chunks::<LANES>();
-        let (full_after, tail_after) = after.as_chunks::<LANES>();
-        for (before, after) in full_before.iter().zip(full_after) {
-            for i in 0..LANES {
-                element(i, before[i], after[i]);
+    pub(crate) fn add<V: Vector, E: Stored<N>, const N: usize>(&mut self, before: &[[u8; N]], after: &[[u8; N]]) {
+        self.zeros_before += zeros::<E, N>(before);
+        self.zeros_after += zeros::<E, N>(after);
+        let mut sums = Sums::<V>::new();
+        let (mut original, mut removed) = (Tile::new(), Tile::new());
+        for (before, after) in before.chunks(TILE).zip(after.chunks(TILE)) {
+            let len = before.len();
+            let to = original.room(len, 0.0).iter_mut().zip(removed.room(len, 0.0));
+            for ((before, after), (original, removed)) in before.iter().zip(after).zip(to) {
+                let x = E::value(*before);
+                let x = if is_finite(x) { x } else { 0.0 };
+                *original = x;
+                *removed = if E::key(*after) == 0 { x } else { 0.0 };
             }
+            sums.add(&original, &removed, len);
         }
-        for (i, (before, after)) in tail_before.iter().zip(tail_after).enumerate() {
-            element(i, *before, *after);
-        }
-        self.signal += total(signal);
-        self.noise += total(noise);
-        self.max_error = larger(fold(worst, larger), self.max_error);
-        self.zeros_before += u64::from(zeros_before.iter().sum::<u32>());
-        self.zeros_after += u64::from(zeros_after.iter().sum::<u32>());
+        let sums = sums.finish();
+        self.signal += sums.signal;
+        self.noise += sums.noise;
+        self.max_error = larger(sums.max_error, self.max_error);
     }
+}
+
+/// How many of at most [`BLOCK`] elements are zero.
+#[inline(always)]
+fn zeros<E: Stored<N>, const N: usize>(x: &[[u8; N]]) -> u64 {
+    u64::from(x.iter().fold(0u16, |n, x| n + u16::from(E::key(*x) == 0)))
 }
 
 /// Keeps 16-bit floats above a magnitude, and those at it from index `cut` on.
@@ -75,18 +71,18 @@ impl PruneStats {
 pub fn zero_below_16(kind: Float, bytes: &[u8], threshold: u16, cut: usize, out: &mut [u8]) -> PruneStats {
     assert_eq!(kind.bytes(), 2);
     assert_eq!(bytes.len(), out.len());
-    dispatch!(zero_16_body(
+    dispatch!(<V> zero_16_body(
         kind: Float, bytes: &[u8], threshold: u16, cut: usize, out: &mut [u8],
     ) -> PruneStats)
 }
 
 #[inline(always)]
-fn zero_16_body(kind: Float, bytes: &[u8], threshold: u16, cut: usize, out: &mut [u8]) -> PruneStats {
+fn zero_16_body<V: Vector>(kind: Float, bytes: &[u8], threshold: u16, cut: usize, out: &mut [u8]) -> PruneStats {
     let threshold = u32::from(threshold);
     if kind == Float::F16 {
-        zero_below::<Half, 2>(bytes, threshold, cut, out)
+        zero_below::<V, Half, 2>(bytes, threshold, cut, out)
     } else {
-        zero_below::<Brain, 2>(bytes, threshold, cut, out)
+        zero_below::<V, Brain, 2>(bytes, threshold, cut, out)
     }
 }
 
@@ -95,18 +91,23 @@ fn zero_16_body(kind: Float, bytes: &[u8], threshold: u16, cut: usize, out: &mut
 /// As [`zero_below_16`], with a key of 31 bits.
 pub fn zero_below_32(bytes: &[u8], threshold: u32, cut: usize, out: &mut [u8]) -> PruneStats {
     assert_eq!(bytes.len(), out.len());
-    dispatch!(zero_32_body(
+    dispatch!(<V> zero_32_body(
         bytes: &[u8], threshold: u32, cut: usize, out: &mut [u8],
     ) -> PruneStats)
 }
 
 #[inline(always)]
-fn zero_32_body(bytes: &[u8], threshold: u32, cut: usize, out: &mut [u8]) -> PruneStats {
-    zero_below::<Single, 4>(bytes, threshold, cut, out)
+fn zero_32_body<V: Vector>(bytes: &[u8], threshold: u32, cut: usize, out: &mut [u8]) -> PruneStats {
+    zero_below::<V, Single, 4>(bytes, threshold, cut, out)
 }
 
 #[inline(always)]
-fn zero_below<E: Stored<N>, const N: usize>(bytes: &[u8], threshold: u32, cut: usize, out: &mut [u8]) -> PruneStats {
+fn zero_below<V: Vector, E: Stored<N>, const N: usize>(
+    bytes: &[u8],
+    threshold: u32,
+    cut: usize,
+    out: &mut [u8],
+) -> PruneStats {
     let mut stats = PruneStats::default();
     let before = bytes.as_chunks::<N>().0.chunks(BLOCK);
     let after = out.as_chunks_mut::<N>().0.chunks_mut(BLOCK);
@@ -115,7 +116,7 @@ fn zero_below<E: Stored<N>, const N: usize>(bytes: &[u8], threshold: u32, cut: u
         // Keys stop below 2^31, so that the sum saturates for no key there is.
         copy_from::<E, N>(&before[..cut], threshold.saturating_add(1), &mut after[..cut]);
         copy_from::<E, N>(&before[cut..], threshold, &mut after[cut..]);
-        stats.add::<E, N>(before, after);
+        stats.add::<V, E, N>(before, after);
     }
     stats
 }
