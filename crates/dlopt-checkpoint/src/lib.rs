@@ -10,7 +10,6 @@ mod error;
 mod execute;
 mod header;
 mod history;
-#[path = "import_pending.rs"] // remove this line and that file when import/ compiles
 mod import;
 mod job;
 mod layers;
@@ -34,6 +33,7 @@ pub use error::{Context, Error, Fault, Result};
 pub use execute::{NoProgress, Progress, Resources};
 pub use header::{Header, MAX_HEADER_BYTES, TensorInfo, header_text_bytes};
 pub use history::{HISTORY_KEY, HistoryEntry, extend_history, header_digest, hex, read_history};
+pub use import::{Imported, open_import, open_import_folder};
 pub use job::{Job, JobPlan, Outcome, PlannedFile, PlannedPass, PlannedTensor, Target};
 pub use layers::{Layer, LayerKind, Model};
 pub use layout::{LAYOUT_KEY, StoredTensor, layout_text, read_layout};

@@ -1,0 +1,1 @@
+//! Foreign files from their generator, damaged ones, and hostile ones.
