@@ -315,3 +315,135 @@ fn planned_tensors(header: &Header) -> Vec<PlannedTensor> {
     });
     planned.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Read;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::carry::Carry;
+    use crate::dtype::Dtype;
+    use crate::execute::NoProgress;
+    use crate::header::TensorInfo;
+
+    #[derive(Clone, Default)]
+    struct Collected(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Collected {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Odd sizes, an empty tensor, a scalar, odd names.
+    fn sample() -> Vec<u8> {
+        let header = Header {
+            tensors: vec![
+                TensorInfo::new("wide", Dtype::F32, [300, 1001]),
+                TensorInfo::new("scalar", Dtype::F32, []),
+                TensorInfo::new("empty", Dtype::BF16, [0, 7]),
+                TensorInfo::new("ün.icode . dots", Dtype::I8, [13]),
+                TensorInfo::new("last", Dtype::U8, [70_000]),
+            ],
+            metadata: BTreeMap::from([("format".to_owned(), "pt".to_owned())]),
+        };
+        let mut bytes = header.to_bytes().unwrap();
+        bytes.extend((0..header.data_bytes()).map(|i| (i * 31 % 251) as u8));
+        bytes
+    }
+
+    struct Slow(std::io::Cursor<Vec<u8>>);
+
+    impl Read for Slow {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            let some = into.len().min(1000);
+            self.0.read(&mut into[..some])
+        }
+    }
+
+    fn convert(
+        checkpoint: &Checkpoint,
+        target: Target,
+        threads: usize,
+        memory_bytes: u64,
+        max_shard_bytes: Option<u64>,
+    ) -> Result<Outcome> {
+        let job = Job {
+            checkpoint,
+            passes: vec![&Carry],
+            is_folder: matches!(target, Target::Folder(_)),
+            max_shard_bytes,
+            keep_files: true,
+            force: false,
+            resume: false,
+            resources: Resources {
+                threads,
+                memory_bytes,
+                tmp_dir: std::env::temp_dir(),
+                progress: &NoProgress,
+                stop: &AtomicBool::new(false),
+            },
+        };
+        job.run(target)
+    }
+
+    #[test]
+    fn file_folder_and_stream_give_the_same_bytes_at_any_threads_and_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("in.safetensors");
+        std::fs::write(&input, sample()).unwrap();
+        for (i, (threads, memory)) in [(1, 1 << 20), (2, 3 << 20), (64, 128 << 20)].into_iter().enumerate() {
+            let file = dir.path().join(format!("out{i}.safetensors"));
+            convert(&Checkpoint::open(&input).unwrap(), Target::File(file.clone()), threads, memory, None).unwrap();
+            assert_eq!(std::fs::read(&file).unwrap(), sample());
+
+            let folder = dir.path().join(format!("out{i}"));
+            convert(&Checkpoint::open(&input).unwrap(), Target::Folder(folder.clone()), threads, memory, Some(70_000))
+                .unwrap();
+            assert!(folder.join("model.safetensors.index.json").exists());
+            let back = Collected::default();
+            let target = Target::Stream(Box::new(back.clone()));
+            convert(&Checkpoint::open(&folder).unwrap(), target, threads, memory, None).unwrap();
+            assert_eq!(*back.0.lock().unwrap(), sample());
+
+            let piped = Collected::default();
+            let stream =
+                Checkpoint::from_stream(Box::new(Slow(std::io::Cursor::new(sample()))), "pipe".into()).unwrap();
+            convert(&stream, Target::Stream(Box::new(piped.clone())), threads, memory, None).unwrap();
+            assert_eq!(*piped.0.lock().unwrap(), sample());
+        }
+    }
+
+    #[test]
+    fn a_cut_or_overlong_stream_leaves_nothing_behind() {
+        for (bytes, message) in [
+            (sample()[..sample().len() - 1].to_vec(), "inside tensor `last`"),
+            ([sample(), vec![0]].concat(), "the stream goes on after them"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let stream = Checkpoint::from_stream(Box::new(std::io::Cursor::new(bytes)), "pipe".into()).unwrap();
+            let target = Target::File(dir.path().join("out.safetensors"));
+            let error = convert(&stream, target, 2, 1 << 20, None).unwrap_err();
+            assert!(error.message().contains(message), "{error}");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn the_input_is_never_the_output() {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("in.safetensors");
+        std::fs::write(&input, sample()).unwrap();
+        let error =
+            convert(&Checkpoint::open(&input).unwrap(), Target::File(input.clone()), 1, 1 << 20, None).unwrap_err();
+        assert!(error.message().contains("never modified"), "{error}");
+    }
+}

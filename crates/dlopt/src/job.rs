@@ -1,0 +1,184 @@
+//! Runs a chain of passes from the flags of a verb: opens, plans, writes, reports.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use dlopt_checkpoint::{
+    Checkpoint, Companions, Context, Error, Job, JobPlan, Outcome, Pass, Resources, Result, Target,
+};
+
+use crate::args::{OutputArgs, WorkArgs};
+use crate::exit;
+use crate::progress::Bar;
+use crate::streams;
+use crate::tables;
+
+/// Opens a checkpoint by name; `-` or nothing is standard input.
+pub(crate) fn open(input: Option<&Path>) -> Result<Checkpoint> {
+    match input {
+        Some(path) if path != Path::new("-") => Checkpoint::open(path),
+        _ => streams::checkpoint_from_stdin(),
+    }
+}
+
+/// Where the output goes, by its name and by what the input is.
+enum Out {
+    Stdout,
+    File(PathBuf),
+    Folder(PathBuf),
+}
+
+fn output_of(args: &OutputArgs, input_is_folder: bool) -> Out {
+    let Some(path) = args.output.as_deref().filter(|p| *p != Path::new("-")) else { return Out::Stdout };
+    let text = path.to_string_lossy();
+    if text.ends_with('/') || path.is_dir() {
+        return Out::Folder(path.to_owned());
+    }
+    let names_a_file = path.extension().is_some_and(|e| e == "safetensors");
+    if input_is_folder && !names_a_file { Out::Folder(path.to_owned()) } else { Out::File(path.to_owned()) }
+}
+
+/// Where streams are spooled: beside the output, since `/tmp` may be memory.
+pub(crate) fn tmp_dir(work: &WorkArgs, output: Option<&Path>) -> PathBuf {
+    if let Some(dir) = &work.tmp_dir {
+        return dir.clone();
+    }
+    match output.and_then(Path::parent) {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        Some(_) => PathBuf::from("."),
+        None => std::env::temp_dir(),
+    }
+}
+
+/// Runs passes over the input of a verb.
+pub(crate) fn run(
+    input: Option<&Path>,
+    args: &OutputArgs,
+    passes: &[Box<dyn Pass>],
+    stop: &Arc<AtomicBool>,
+) -> Result<ExitCode> {
+    // A terminal must be refused before work, and before standard input is waited for.
+    let stdout_needed = args.output.as_deref().is_none_or(|p| p == Path::new("-")) && !args.dry_run;
+    let stdout = if stdout_needed { Some(streams::stdout_for_checkpoint()?) } else { None };
+    let mut checkpoint = open(input)?;
+    if let Some(dir) = &args.files_from {
+        take_files_from(&mut checkpoint, dir)?;
+    }
+    let out = output_of(args, checkpoint.is_folder);
+    if args.resume && !matches!(out, Out::Folder(_)) {
+        return Err(Error::usage("--resume goes on with a folder, and the output is none").hint("-o FOLDER/"));
+    }
+    if args.max_shard_size.is_some() && !matches!(out, Out::Folder(_)) && !args.dry_run {
+        return Err(Error::usage("--max-shard-size cuts a folder, and the output is none").hint("-o FOLDER/"));
+    }
+    let bar = Bar::new(args.report.quiet);
+    let is_folder = matches!(out, Out::Folder(_)) || (args.dry_run && args.max_shard_size.is_some());
+    let job = Job {
+        checkpoint: &checkpoint,
+        passes: passes.iter().map(|p| &**p).collect(),
+        is_folder,
+        max_shard_bytes: args.max_shard_size.map(|s| s.as_u64()),
+        keep_files: !args.no_files,
+        force: args.force,
+        resume: args.resume,
+        resources: Resources {
+            threads: args.work.threads(),
+            memory_bytes: args.work.memory_bytes(),
+            tmp_dir: tmp_dir(&args.work, args.output.as_deref()),
+            progress: &bar,
+            stop,
+        },
+    };
+    if args.dry_run || args.explain {
+        let plan = job.plan()?;
+        bar.clear();
+        if args.explain {
+            let text = tables::explain(&plan);
+            if args.dry_run { streams::print(&text)? } else { anstream::eprint!("{text}") }
+        }
+        if args.dry_run {
+            return dry_run(args, &plan);
+        }
+    }
+    for entry in &checkpoint.left_out {
+        warn(args, &format!("{}: left out {entry}", checkpoint.name));
+    }
+    let goes_to_stdout = matches!(out, Out::Stdout);
+    let target = match out {
+        Out::Stdout => Target::Stream(Box::new(stdout.expect("opened when needed"))),
+        Out::File(path) => Target::File(path),
+        Out::Folder(path) => Target::Folder(path),
+    };
+    let done = job.run(target);
+    bar.clear();
+    let outcome = done?;
+    tell(args, &checkpoint.name, &outcome, goes_to_stdout)?;
+    Ok(exit::for_gates(outcome.passes.iter().filter_map(|p| p.gate.as_deref())))
+}
+
+fn take_files_from(checkpoint: &mut Checkpoint, dir: &Path) -> Result<()> {
+    if !dir.is_dir() {
+        return Err(Error::input(format!("{}: no folder", dir.display())));
+    }
+    checkpoint.companions = Companions::of_folder(dir)?;
+    let config = dir.join("config.json");
+    if config.is_file() {
+        let text = std::fs::read_to_string(&config).at(config.display())?;
+        checkpoint.header.metadata.insert("config".to_owned(), text);
+        checkpoint.header.config().map_err(|e| e.within(config.display()))?;
+    }
+    Ok(())
+}
+
+fn dry_run(args: &OutputArgs, plan: &JobPlan) -> Result<ExitCode> {
+    if args.report.json {
+        streams::print_json(plan)?;
+    } else if !args.report.quiet {
+        streams::print(&tables::plan(plan))?;
+    }
+    write_report(args.report.report.as_deref(), plan)?;
+    Ok(exit::for_gates(plan.passes.iter().filter_map(|p| p.gate.as_deref())))
+}
+
+fn tell(args: &OutputArgs, input: &str, outcome: &Outcome, goes_to_stdout: bool) -> Result<()> {
+    write_report(args.report.report.as_deref(), outcome)?;
+    if args.report.json {
+        if goes_to_stdout {
+            anstream::eprint!("{}", streams::json(outcome));
+        } else {
+            streams::print_json(outcome)?;
+        }
+        return Ok(());
+    }
+    for remark in &outcome.remarks {
+        warn(args, remark);
+    }
+    for pass in &outcome.passes {
+        for warning in pass.warnings.iter().chain(&pass.gate) {
+            warn(args, warning);
+        }
+    }
+    if args.report.quiet {
+        return Ok(());
+    }
+    // Two verbs of a pipe share the terminal: one line each.
+    let is_short = goes_to_stdout && streams::stdout_is_pipe() && !args.report.verbose;
+    anstream::eprint!("{}", tables::outcome(input, outcome, is_short, args.report.verbose));
+    Ok(())
+}
+
+fn warn(args: &OutputArgs, text: &str) {
+    if !args.report.quiet {
+        crate::messages::warning(text);
+    }
+}
+
+/// Writes a report as JSON.
+pub(crate) fn write_report(path: Option<&Path>, report: &impl serde::Serialize) -> Result<()> {
+    match path {
+        Some(path) => std::fs::write(path, streams::json(report)).at(path.display()),
+        None => Ok(()),
+    }
+}

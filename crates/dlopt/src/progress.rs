@@ -1,0 +1,43 @@
+//! A progress bar with rate and time left, when somebody is there to see it.
+
+use std::io::IsTerminal;
+
+use dlopt_checkpoint::Progress;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Draws on standard error when it is a terminal and standard output is no pipe.
+pub(crate) struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    /// A bar, hidden when `quiet` or when nobody would see it.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let is_seen = !quiet && std::io::stderr().is_terminal() && !crate::streams::stdout_is_pipe();
+        let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style = ProgressStyle::with_template(
+            "{msg:>9} {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
+        )
+        .expect("the template is a constant");
+        bar.set_style(style);
+        Self { bar }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for Bar {
+    fn phase(&self, name: &str, bytes: u64) {
+        self.bar.reset();
+        self.bar.set_length(bytes);
+        self.bar.set_message(name.to_owned());
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+}
