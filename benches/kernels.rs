@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use dlopt_kernels::{
-    Float, Grid, Level, count_below_16, count_below_32, decode_fp8, decode_int, encode_fp8, encode_int, group_extremes,
-    limit_level, narrow, pack, tally_magnitude_16, tally_magnitude_32_high, tally_magnitude_32_low, unpack, widen,
+    Float, Grid, Level, bracket, count_below_16, count_below_32, decode_fp8, decode_int, encode_fp8, encode_int,
+    group_extremes, limit_level, narrow, pack, sample_keys, tally_magnitude_16, tally_magnitude_32_high,
+    tally_magnitude_32_low, tally_window, unpack, widen,
 };
 use rayon::prelude::*;
 
@@ -157,6 +158,30 @@ impl Tensor {
         black_box(key);
     }
 
+    /// The key of the median magnitude by a sample and one pass.
+    fn window_select(&mut self) {
+        let kind = self.kind;
+        let mut sample = Vec::new();
+        sample_keys(kind, &self.bytes, 509, &mut sample);
+        let window = bracket(&mut sample, 0.5);
+        let (below, counts) = self
+            .bytes
+            .par_chunks(4 << 20)
+            .fold(
+                || (0, vec![0u32; window.len()]),
+                |(below, mut counts), bytes| (below + tally_window(kind, bytes, window.start, &mut counts), counts),
+            )
+            .reduce(
+                || (0, vec![0; window.len()]),
+                |(below_a, mut a), (below_b, b)| {
+                    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                    (below_a + below_b, a)
+                },
+            );
+        let counts: Vec<u64> = counts.into_iter().map(u64::from).collect();
+        black_box(window.start as usize + find(&counts, WEIGHTS as u64 / 2 - below).0);
+    }
+
     fn tally(&self, bins: usize, f: impl Fn(&[u8], &mut [u32]) + Sync) -> Vec<u64> {
         self.bytes
             .par_chunks(4 << 20)
@@ -216,12 +241,13 @@ fn find(counts: &[u64], mut rank: u64) -> (usize, u64) {
 
 type Kernel = fn(&mut Tensor);
 
-const KERNELS: [(&str, Kernel); 6] = [
+const KERNELS: [(&str, Kernel); 7] = [
     ("encode w4a16", Tensor::encode_w4),
     ("decode w4a16", Tensor::decode_w4),
     ("encode fp8", Tensor::encode_fp8),
     ("decode fp8", Tensor::decode_fp8),
     ("select, histograms", Tensor::histogram_select),
+    ("select, window", Tensor::window_select),
     ("count below", Tensor::count_below),
 ];
 

@@ -5,14 +5,17 @@
 //! 0xff are NaN. Source: Micikevicius et al. 2022, arXiv 2209.05433.
 
 use crate::integer::squared_error;
-use crate::lanes::{Stats, Sums, TILE, Tile, is_finite, larger, smaller};
+use crate::lanes::{Stats, Sums, TILE, Tile, is_finite, smaller};
 use crate::vector::Vector;
 
 /// Largest value of E4M3FN.
 const MAX: f32 = 448.0;
 
-/// 2^14: one unit in its last place is 2^-9, the step of E4M3 subnormals.
-const SUBNORMAL: f32 = 16384.0;
+/// Exponent bits of an `f32`.
+const EXPONENT: u32 = 0x7f80_0000;
+
+/// Bits of 2^-6, the smallest normal magnitude.
+const SMALLEST: i32 = 121 << 23;
 
 /// Encodes to FP8 E4M3FN with one scale a group, to nearest, ties to even.
 ///
@@ -29,39 +32,47 @@ fn encode_body<V: Vector>(x: &[f32], group: usize, scale: &[f32], codes: &mut [u
     let (mut original, mut error) = (Tile::new(), Tile::new());
     for ((x, codes), &scale) in x.chunks(group).zip(codes.chunks_mut(group)).zip(scale) {
         for (x, codes) in x.chunks(TILE).zip(codes.chunks_mut(TILE)) {
-            let originals = original.room(x.len(), 0.0).iter_mut();
-            let errors = error.room(x.len(), 0.0).iter_mut();
-            for (((x, code), original), error) in x.iter().zip(codes).zip(originals).zip(errors) {
-                let (nearest, value) = round(*x, scale);
-                *code = nearest;
-                let change = *x - value * scale;
-                *original = if is_finite(*x) { *x } else { 0.0 };
-                *error = if is_finite(*x) { change } else { 0.0 };
-            }
-            sums.add(&original, &error, x.len());
+            let len = x.len();
+            let (originals, errors) = (original.room(len, 0.0), error.room(len, 0.0));
+            encode_tile(x, scale, codes, originals, errors);
+            sums.add(&original, &error, len);
         }
     }
     sums.finish()
 }
 
+/// All slices have one entry per element; as parameters they are known not to overlap.
+#[inline(always)]
+fn encode_tile(x: &[f32], scale: f32, codes: &mut [u8], originals: &mut [f32], errors: &mut [f32]) {
+    let out = codes.iter_mut().zip(originals).zip(errors);
+    for (x, ((code, original), error)) in x.iter().zip(out) {
+        let (nearest, value) = round(*x, scale);
+        *code = nearest;
+        let change = *x - value * scale;
+        *original = if is_finite(*x) { *x } else { 0.0 };
+        *error = if is_finite(*x) { change } else { 0.0 };
+    }
+}
+
 /// Code and value nearest to `x / scale`.
+///
+/// Adding 2^(e + 20) to a magnitude in 2^e..2^(e+1) leaves three bits of mantissa, in
+/// the low bits of the sum; with e = -6 at least, it leaves multiples of 2^-9.
 #[inline(always)]
 fn round(x: f32, scale: f32) -> (u8, f32) {
     let v = x / scale;
     let v = if v.is_nan() { 0.0 } else { v };
-    let v = smaller(larger(v, -MAX), MAX);
     let sign = v.to_bits() & 0x8000_0000;
-    let magnitude = v.to_bits() & 0x7fff_ffff;
-    let normal = (magnitude + 0x7_ffff + ((magnitude >> 20) & 1)) & 0xfff0_0000;
-    let stepped = f32::from_bits(magnitude) + SUBNORMAL;
-    let is_small = magnitude < 0x3c80_0000;
-    let code = if is_small {
-        stepped.to_bits().wrapping_sub(SUBNORMAL.to_bits())
-    } else {
-        normal.wrapping_sub(120 << 23) >> 20
-    };
-    let value = if is_small { (stepped - SUBNORMAL).to_bits() } else { normal };
-    ((code | sign >> 24) as u8, f32::from_bits(value | sign))
+    let magnitude = smaller(v.abs(), MAX);
+    let exponent = (magnitude.to_bits() & EXPONENT) as i32;
+    let exponent = if exponent > SMALLEST { exponent } else { SMALLEST };
+    let magic = exponent + (20 << 23);
+    let sum = magnitude + f32::from_bits(magic as u32);
+    let value = sum - f32::from_bits(magic as u32);
+    // 8..=16 eighths of 2^e, and 0..=8 for subnormals.
+    let eighths = sum.to_bits() as i32 - magic;
+    let code = ((exponent - SMALLEST) >> 20) + eighths;
+    ((code as u32 | sign >> 24) as u8, f32::from_bits(value.to_bits() | sign))
 }
 
 /// Decodes FP8 E4M3FN: `value(code) * scale`; NaN codes give NaN.

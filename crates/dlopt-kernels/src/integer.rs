@@ -97,19 +97,34 @@ fn encode_body<V: Vector>(
     for (g, ((x, codes), &scale)) in groups.enumerate() {
         let zero = zero.get(g).copied().unwrap_or(0.0);
         for (x, codes) in x.chunks(TILE).zip(codes.chunks_mut(TILE)) {
-            let originals = original.room(x.len(), 0.0).iter_mut();
-            let errors = error.room(x.len(), 0.0).iter_mut();
-            for (((x, code), original), error) in x.iter().zip(codes).zip(originals).zip(errors) {
-                let rounded = place(*x, scale, zero, grid);
-                *code = low_byte(rounded);
-                let change = *x - value(rounded, scale, zero);
-                *original = if is_finite(*x) { *x } else { 0.0 };
-                *error = if is_finite(*x) { change } else { 0.0 };
-            }
-            sums.add(&original, &error, x.len());
+            let len = x.len();
+            let (originals, errors) = (original.room(len, 0.0), error.room(len, 0.0));
+            encode_tile(x, scale, zero, grid, codes, originals, errors);
+            sums.add(&original, &error, len);
         }
     }
     sums.finish()
+}
+
+/// All slices have one entry per element; as parameters they are known not to overlap.
+#[inline(always)]
+fn encode_tile(
+    x: &[f32],
+    scale: f32,
+    zero: f32,
+    grid: Grid,
+    codes: &mut [i8],
+    originals: &mut [f32],
+    errors: &mut [f32],
+) {
+    let out = codes.iter_mut().zip(originals).zip(errors);
+    for (x, ((code, original), error)) in x.iter().zip(out) {
+        let rounded = place(*x, scale, zero, grid);
+        *code = low_byte(rounded);
+        let change = *x - value(rounded, scale, zero);
+        *original = if is_finite(*x) { *x } else { 0.0 };
+        *error = if is_finite(*x) { change } else { 0.0 };
+    }
 }
 
 /// The rounded code plus [`INTEGER`].

@@ -30,6 +30,7 @@ mod packing;
 mod pattern;
 mod prune;
 mod vector;
+mod window;
 
 pub use compare::{Comparison, Moments, compare, moments};
 pub use element::{Float, count_zeros, first_nonfinite, narrow, widen};
@@ -43,3 +44,4 @@ pub use magnitude::{
 pub use packing::{pack, packed_bytes, unpack};
 pub use pattern::{holds_n_of_m, keep_n_of_m};
 pub use prune::{PruneStats, zero_below_16, zero_below_32};
+pub use window::{bracket, sample_keys, tally_window};

@@ -4,7 +4,7 @@
 //! 2021, arXiv 2104.08378 (2 of 4).
 
 use crate::element::{Brain, Float, Half, Single, Stored};
-use crate::lanes::{BLOCK, LANES};
+use crate::lanes::BLOCK;
 use crate::prune::PruneStats;
 use crate::vector::Vector;
 
@@ -33,16 +33,16 @@ fn keep_body<V: Vector>(kind: Float, bytes: &[u8], n: usize, m: usize, out: &mut
 #[inline(always)]
 fn keep<V: Vector, E: Stored<N>, const N: usize>(bytes: &[u8], n: usize, m: usize, out: &mut [u8]) -> PruneStats {
     let mut stats = PruneStats::default();
-    // Whole runs, and whole vectors of runs of four.
+    // Whole runs.
     let block = if m > BLOCK { m } else { BLOCK / m * m };
     let before = bytes.as_chunks::<N>().0.chunks(block);
     let after = out.as_chunks_mut::<N>().0.chunks_mut(block);
     for (before, after) in before.zip(after) {
         if m == 4 {
-            let (full, tail) = before.as_chunks::<LANES>();
-            let (full_after, tail_after) = after.as_chunks_mut::<LANES>();
-            for (before, after) in full.iter().zip(full_after) {
-                keep_of_four::<E, N>(before, n, after);
+            let (runs, tail) = before.as_chunks::<4>();
+            let (runs_after, tail_after) = after.as_chunks_mut::<4>();
+            for (before, after) in runs.iter().zip(runs_after) {
+                *after = keep_of_four::<E, N>(*before, n);
             }
             keep_runs::<E, N>(tail, n, m, tail_after);
         } else {
@@ -55,25 +55,22 @@ fn keep<V: Vector, E: Stored<N>, const N: usize>(bytes: &[u8], n: usize, m: usiz
     stats
 }
 
-/// Four runs of four: each element is compared with the three others of its run.
+/// Each element is kept where fewer than `n` of the three others beat it.
 #[inline(always)]
-fn keep_of_four<E: Stored<N>, const N: usize>(before: &[[u8; N]; LANES], n: usize, after: &mut [[u8; N]; LANES]) {
-    let mut key = [0i32; LANES];
-    for i in 0..LANES {
-        key[i] = E::key(before[i]) as i32;
-    }
-    let mut beaten = [0i32; LANES];
-    for step in 1..4 {
-        for i in 0..LANES {
-            let other = (i & !3) | ((i + step) & 3);
-            // A later equal wins too.
-            let least = key[i] + i32::from(other < i);
-            beaten[i] += i32::from(key[other] >= least);
-        }
-    }
-    for i in 0..LANES {
-        after[i] = if beaten[i] < n as i32 { before[i] } else { [0; N] };
-    }
+fn keep_of_four<E: Stored<N>, const N: usize>(run: [[u8; N]; 4], n: usize) -> [[u8; N]; 4] {
+    let [a, b, c, d] = run.map(|x| E::key(x) as i32);
+    // A later equal wins too.
+    let later_wins = |earlier: i32, later: i32| i32::from(later >= earlier);
+    let (ab, ac, ad) = (later_wins(a, b), later_wins(a, c), later_wins(a, d));
+    let (bc, bd, cd) = (later_wins(b, c), later_wins(b, d), later_wins(c, d));
+    let n = n as i32;
+    let keep = |beaten: i32, x: [u8; N]| if beaten < n { x } else { [0; N] };
+    [
+        keep(ab + ac + ad, run[0]),
+        keep(1 - ab + bc + bd, run[1]),
+        keep(2 - ac - bc + cd, run[2]),
+        keep(3 - ad - bd - cd, run[3]),
+    ]
 }
 
 fn keep_runs<E: Stored<N>, const N: usize>(before: &[[u8; N]], n: usize, m: usize, after: &mut [[u8; N]]) {

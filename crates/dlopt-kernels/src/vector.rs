@@ -19,6 +19,8 @@ pub(crate) trait Vector: Copy {
     /// The smaller, `other` where they do not compare.
     fn smaller(self, other: Self) -> Self;
     fn abs(self) -> Self;
+    /// Bit `i` says whether lane `i` is less than that of `other`.
+    fn less(self, other: Self) -> u16;
 }
 
 #[inline(always)]
@@ -75,6 +77,11 @@ impl Vector for Lanes {
     fn abs(self) -> Lanes {
         self.map(f32::abs)
     }
+
+    #[inline(always)]
+    fn less(self, other: Lanes) -> u16 {
+        (0..LANES).fold(0, |mask, i| mask | u16::from(self[i] < other[i]) << i)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -85,12 +92,24 @@ mod x86 {
     use super::{Lanes, Vector};
     use std::arch::x86_64::*;
 
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn less_128(a: __m128, b: __m128) -> u16 {
+        _mm_movemask_ps(_mm_cmplt_ps(a, b)) as u16
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn less_256(a: __m256, b: __m256) -> u16 {
+        _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) as u16
+    }
+
     /// Implements [`Vector`] for a tuple struct of registers.
     macro_rules! registers {
         (
             $(#[$doc:meta])* $name:ident, $register:ty, $width:literal, [$($i:tt),+];
             $splat:ident $load:ident $store:ident $add:ident $sub:ident $mul:ident
-            $max:ident $min:ident $and:ident
+            $max:ident $min:ident $and:ident $less:path
         ) => {
             $(#[$doc])*
             #[derive(Clone, Copy)]
@@ -157,6 +176,12 @@ mod x86 {
                         [$($and(self.0[$i], magnitude)),+]
                     })
                 }
+
+                #[inline(always)]
+                fn less(self, other: $name) -> u16 {
+                    // SAFETY: as in `splat`.
+                    unsafe { 0 $(| $less(self.0[$i], other.0[$i]) << ($i * $width))+ }
+                }
             }
         };
     }
@@ -165,19 +190,19 @@ mod x86 {
         /// Four registers of SSE2, which every x86-64 has.
         Four128, __m128, 4, [0, 1, 2, 3];
         _mm_set1_ps _mm_loadu_ps _mm_storeu_ps _mm_add_ps _mm_sub_ps _mm_mul_ps
-        _mm_max_ps _mm_min_ps _mm_and_ps
+        _mm_max_ps _mm_min_ps _mm_and_ps less_128
     );
     registers!(
         /// Two registers of AVX.
         Two256, __m256, 8, [0, 1];
         _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps
-        _mm256_mul_ps _mm256_max_ps _mm256_min_ps _mm256_and_ps
+        _mm256_mul_ps _mm256_max_ps _mm256_min_ps _mm256_and_ps less_256
     );
     registers!(
         /// One register of AVX-512 F and DQ.
         One512, __m512, 16, [0];
         _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps
-        _mm512_mul_ps _mm512_max_ps _mm512_min_ps _mm512_and_ps
+        _mm512_mul_ps _mm512_max_ps _mm512_min_ps _mm512_and_ps _mm512_cmp_ps_mask::<_CMP_LT_OQ>
     );
 }
 
