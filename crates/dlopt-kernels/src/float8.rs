@@ -5,7 +5,7 @@
 //! 0xff are NaN. Source: Micikevicius et al. 2022, arXiv 2209.05433.
 
 use crate::integer::squared_error;
-use crate::lanes::{Stats, Sums, TILE, Tile, is_finite, smaller};
+use crate::lanes::{LANES, Stats, Sums, TILE, Tile, is_finite, smaller};
 use crate::vector::Vector;
 
 /// Largest value of E4M3FN.
@@ -33,17 +33,36 @@ fn encode_body<V: Vector>(x: &[f32], group: usize, scale: &[f32], codes: &mut [u
     for ((x, codes), &scale) in x.chunks(group).zip(codes.chunks_mut(group)).zip(scale) {
         for (x, codes) in x.chunks(TILE).zip(codes.chunks_mut(TILE)) {
             let len = x.len();
+            let (rows, tail) = x.as_chunks::<LANES>();
+            if tail.is_empty() && scale != 0.0 {
+                encode_finite(x, scale, codes, error.room(len, 0.0));
+                if sums.add(rows, error.rows(len), true) {
+                    continue;
+                }
+            }
             let (originals, errors) = (original.room(len, 0.0), error.room(len, 0.0));
-            encode_tile(x, scale, codes, originals, errors);
-            sums.add(&original, &error, len);
+            encode_any(x, scale, codes, originals, errors);
+            sums.add(original.rows(len), error.rows(len), false);
         }
     }
     sums.finish()
 }
 
+/// A tile without NaN; where one is in it, the error tells.
+///
 /// All slices have one entry per element; as parameters they are known not to overlap.
 #[inline(always)]
-fn encode_tile(x: &[f32], scale: f32, codes: &mut [u8], originals: &mut [f32], errors: &mut [f32]) {
+fn encode_finite(x: &[f32], scale: f32, codes: &mut [u8], errors: &mut [f32]) {
+    for ((x, code), error) in x.iter().zip(codes).zip(errors) {
+        let (nearest, value) = round_finite(*x / scale);
+        *code = nearest;
+        *error = *x - value * scale;
+    }
+}
+
+/// A tile with anything in it.
+#[inline(always)]
+fn encode_any(x: &[f32], scale: f32, codes: &mut [u8], originals: &mut [f32], errors: &mut [f32]) {
     let out = codes.iter_mut().zip(originals).zip(errors);
     for (x, ((code, original), error)) in x.iter().zip(out) {
         let (nearest, value) = round(*x, scale);
@@ -54,14 +73,19 @@ fn encode_tile(x: &[f32], scale: f32, codes: &mut [u8], originals: &mut [f32], e
     }
 }
 
-/// Code and value nearest to `x / scale`.
+/// Code and value nearest to `x / scale`; 0 for NaN.
+#[inline(always)]
+fn round(x: f32, scale: f32) -> (u8, f32) {
+    let v = x / scale;
+    round_finite(if v.is_nan() { 0.0 } else { v })
+}
+
+/// Code and value nearest to `v`.
 ///
 /// Adding 2^(e + 20) to a magnitude in 2^e..2^(e+1) leaves three bits of mantissa, in
 /// the low bits of the sum; with e = -6 at least, it leaves multiples of 2^-9.
 #[inline(always)]
-fn round(x: f32, scale: f32) -> (u8, f32) {
-    let v = x / scale;
-    let v = if v.is_nan() { 0.0 } else { v };
+fn round_finite(v: f32) -> (u8, f32) {
     let sign = v.to_bits() & 0x8000_0000;
     let magnitude = smaller(v.abs(), MAX);
     let exponent = (magnitude.to_bits() & EXPONENT) as i32;

@@ -2,7 +2,7 @@
 //!
 //! Rounding is to nearest, ties to even. Division is exact, never by a reciprocal.
 
-use crate::lanes::{BLOCK, LANES, Stats, Sums, TILE, Tile, fold, is_finite, larger, smaller, total};
+use crate::lanes::{BLOCK, LANES, Lanes, Stats, Sums, TILE, Tile, all_finite, fold, is_finite, larger, smaller, total};
 use crate::vector::Vector;
 
 /// The codes an integer format has, both ends included.
@@ -98,17 +98,36 @@ fn encode_body<V: Vector>(
         let zero = zero.get(g).copied().unwrap_or(0.0);
         for (x, codes) in x.chunks(TILE).zip(codes.chunks_mut(TILE)) {
             let len = x.len();
+            let (rows, tail) = x.as_chunks::<LANES>();
+            if tail.is_empty() && scale != 0.0 {
+                encode_finite(x, scale, zero, grid, codes, error.room(len, 0.0));
+                if sums.add(rows, error.rows(len), true) {
+                    continue;
+                }
+            }
             let (originals, errors) = (original.room(len, 0.0), error.room(len, 0.0));
-            encode_tile(x, scale, zero, grid, codes, originals, errors);
-            sums.add(&original, &error, len);
+            encode_any(x, scale, zero, grid, codes, originals, errors);
+            sums.add(original.rows(len), error.rows(len), false);
         }
     }
     sums.finish()
 }
 
+/// A tile without NaN; where one is in it, the error tells.
+///
 /// All slices have one entry per element; as parameters they are known not to overlap.
 #[inline(always)]
-fn encode_tile(
+fn encode_finite(x: &[f32], scale: f32, zero: f32, grid: Grid, codes: &mut [i8], errors: &mut [f32]) {
+    for ((x, code), error) in x.iter().zip(codes).zip(errors) {
+        let rounded = clamp_and_round(*x / scale + zero, grid);
+        *code = low_byte(rounded);
+        *error = *x - value(rounded, scale, zero);
+    }
+}
+
+/// A tile with anything in it.
+#[inline(always)]
+fn encode_any(
     x: &[f32],
     scale: f32,
     zero: f32,
@@ -133,7 +152,12 @@ fn place(x: f32, scale: f32, zero: f32, grid: Grid) -> f32 {
     let steps = x / scale;
     // NaN, also 0 / 0.
     let steps = if steps.is_nan() { 0.0 } else { steps };
-    smaller(larger(steps + zero, grid.qmin), grid.qmax) + INTEGER
+    clamp_and_round(steps + zero, grid)
+}
+
+#[inline(always)]
+fn clamp_and_round(place: f32, grid: Grid) -> f32 {
+    smaller(larger(place, grid.qmin), grid.qmax) + INTEGER
 }
 
 /// The low byte of the mantissa: the code in two's complement.
@@ -176,17 +200,28 @@ pub(crate) fn squared_error<V: Vector>(x: &[f32], tile: &mut Tile, rounded: impl
         let mut lanes = V::splat(0.0);
         for x in x.chunks(TILE) {
             for (error, x) in tile.room(x.len(), 0.0).iter_mut().zip(x) {
-                let change = *x - rounded(*x);
-                *error = if is_finite(*x) { change } else { 0.0 };
+                *error = *x - rounded(*x);
             }
-            for error in tile.rows(x.len()) {
-                let error = V::load(error);
-                lanes = lanes.add(error.mul(error));
+            let mut squares = sum_of_squares::<V>(tile.rows(x.len()));
+            if !all_finite(squares) {
+                for (error, x) in tile.room(x.len(), 0.0).iter_mut().zip(x) {
+                    *error = if is_finite(*x) { *x - rounded(*x) } else { 0.0 };
+                }
+                squares = sum_of_squares(tile.rows(x.len()));
             }
+            lanes = lanes.add(squares);
         }
         sum += total(lanes);
     }
     sum as f32
+}
+
+#[inline(always)]
+fn sum_of_squares<V: Vector>(rows: &[Lanes]) -> V {
+    rows.iter().fold(V::splat(0.0), |sum, row| {
+        let row = V::load(row);
+        sum.add(row.mul(row))
+    })
 }
 
 /// Decodes `(q - zero) * scale`.

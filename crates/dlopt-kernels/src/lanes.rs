@@ -78,6 +78,12 @@ impl Tile {
     }
 }
 
+/// Whether every lane, none of them negative, is finite.
+#[inline(always)]
+pub(crate) fn all_finite<V: Vector>(lanes: V) -> bool {
+    lanes.less(V::splat(f32::INFINITY)) == u16::MAX
+}
+
 /// How far a changed slice is from the original.
 ///
 /// `noise / signal` is the relative squared error; elements whose original is not
@@ -116,19 +122,32 @@ impl<V: Vector> Sums<V> {
         Sums { signal: V::splat(0.0), noise: V::splat(0.0), worst: V::splat(0.0), pending: 0, done: Stats::default() }
     }
 
-    /// Adds `len` elements: what they were, and by how much they changed.
+    /// Adds elements: what they were, and by how much they changed.
+    ///
+    /// Where a sum of squares is not finite they are left out when `only_finite`;
+    /// says whether they were added.
     #[inline(always)]
-    pub(crate) fn add(&mut self, original: &Tile, error: &Tile, len: usize) {
+    pub(crate) fn add(&mut self, originals: &[Lanes], errors: &[Lanes], only_finite: bool) -> bool {
+        let (mut signal, mut noise) = (V::splat(0.0), V::splat(0.0));
+        let mut worst = self.worst;
+        for (x, error) in originals.iter().zip(errors) {
+            let (x, error) = (V::load(x), V::load(error));
+            signal = signal.add(x.mul(x));
+            noise = noise.add(error.mul(error));
+            worst = error.abs().larger(worst);
+        }
+        if only_finite && !all_finite(signal.add(noise)) {
+            return false;
+        }
+        let len = originals.len() * LANES;
         if self.pending + len > BLOCK {
             self.flush();
         }
         self.pending += len;
-        for (x, error) in original.rows(len).iter().zip(error.rows(len)) {
-            let (x, error) = (V::load(x), V::load(error));
-            self.signal = self.signal.add(x.mul(x));
-            self.noise = self.noise.add(error.mul(error));
-            self.worst = error.abs().larger(self.worst);
-        }
+        self.signal = self.signal.add(signal);
+        self.noise = self.noise.add(noise);
+        self.worst = worst;
+        true
     }
 
     #[inline(always)]

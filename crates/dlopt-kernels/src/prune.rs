@@ -48,7 +48,7 @@ impl PruneStats {
                 *original = x;
                 *removed = if E::key(*after) == 0 { x } else { 0.0 };
             }
-            sums.add(&original, &removed, len);
+            sums.add(original.rows(len), removed.rows(len), false);
         }
         let sums = sums.finish();
         self.signal += sums.signal;
