@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Everything that must hold before a push; CI runs exactly this.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "every file of tests/ and benches/ is listed in a manifest"
+missing=0
+for file in tests/*.rs benches/*.rs; do
+  [ -e "$file" ] || continue
+  if ! grep -qs "path = \"../../$file\"" crates/*/Cargo.toml; then
+    echo "error: $file is listed in no crates/*/Cargo.toml, so cargo never compiles it" >&2
+    missing=1
+  fi
+done
+[ "$missing" = 0 ]
+
+step "format"
+cargo fmt --all --check
+
+step "lint"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+step "docs"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+step "tests: the README's command"
+command=$(grep -m1 '^cargo test' README.md)
+echo "\$ $command"
+$command
+
+step "the README's first command"
+demo=$(grep -m1 '^cargo run --release' README.md)
+echo "\$ $demo"
+$demo
+rm -rf target/silero-small.safetensors
+
+echo
+echo "all checks passed"
