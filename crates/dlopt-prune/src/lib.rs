@@ -1,1 +1,46 @@
-//! What to remove, in what pattern, and how to store what is left.
+//! What to remove from a checkpoint, in what pattern, and how to store what is left.
+//!
+//! * a **criterion** gives every weight a key; the smallest keys go first ([`criteria`]);
+//! * a **pattern** says among which weights the keys are compared ([`patterns`]);
+//! * a **store** says how the rest lies on disk ([`stores`]).
+//!
+//! Each is one file and one line in the table of its `mod.rs`. [`Prune`] is the pass over a checkpoint, [`Densify`] the
+//! way back from bitmask storage, [`claims`] what a checkpoint's history promises of its zeros.
+
+mod claims;
+mod compressed;
+mod criteria;
+mod densify;
+mod keys;
+mod patterns;
+mod prune;
+mod search;
+mod stores;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use claims::{Claim, claims};
+pub use compressed::refuse_compressed;
+pub use criteria::{Criterion, Rank, criteria};
+pub use densify::Densify;
+pub use patterns::{Pattern, patterns};
+pub use prune::{Prune, PruneOptions, PruneScope};
+pub use search::zeros_at;
+pub use stores::{Store, stores};
+
+/// A line of a table: what it is called and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plugin {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Where it was published; empty when it is folklore.
+    pub source: &'static str,
+}
+
+/// Names of a table, for messages.
+fn names(plugins: &[Plugin]) -> String {
+    plugins.iter().map(|p| p.name).collect::<Vec<_>>().join(", ")
+}

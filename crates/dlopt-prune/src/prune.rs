@@ -1,0 +1,574 @@
+//! The pass: which tensors are pruned, and how units are cut for each pattern and store.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock};
+
+use dlopt_checkpoint::{
+    Block, Choice, Decision, Error, HISTORY_KEY, Header, LAYOUT_KEY, LayerKind, Note, Output, Partial, Pass, Plan,
+    Read, Result, Scope, Selection, Span, Step, TensorInfo, Unit, extend_history, is_weight_float, layout_text,
+    read_layout,
+};
+use dlopt_kernels::{Float, first_nonfinite};
+use serde_json::json;
+
+use crate::compressed::refuse_compressed;
+use crate::criteria::{Criterion, Rank, stream};
+use crate::keys::{Keys, Width, float_of};
+use crate::patterns::n_of_m::{self, Along, kept_of};
+use crate::patterns::{Pattern, unstructured};
+use crate::search::{self, Seen, zeros_at};
+use crate::stores::{Store, bitmask, dense};
+use crate::view::{Place, ROW, View};
+
+/// Kinds that are pruned without being asked for.
+pub(crate) const KINDS: [LayerKind; 6] = [
+    LayerKind::Linear,
+    LayerKind::TransposedLinear,
+    LayerKind::Convolution,
+    LayerKind::TransposedConvolution,
+    LayerKind::Recurrent,
+    LayerKind::Expert,
+];
+
+/// Elements that a slot of a bitmask has at least, and at most where rows allow.
+const SLOT_ELEMENTS: Range<usize> = 1 << 14..1 << 20;
+/// Slots of a bitmask that all units together should have at most.
+const SLOTS: usize = 1 << 16;
+
+/// Among which weights an unstructured pattern compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PruneScope {
+    /// Those of each tensor.
+    #[default]
+    Tensor,
+    /// Those of all selected tensors together.
+    Global,
+}
+
+impl PruneScope {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tensor => "tensor",
+            Self::Global => "global",
+        }
+    }
+
+    /// The scope of a name.
+    ///
+    /// # Errors
+    /// When it is neither `tensor` nor `global`.
+    pub fn named(name: &str) -> Result<Self> {
+        [Self::Tensor, Self::Global]
+            .into_iter()
+            .find(|s| s.name() == name)
+            .ok_or_else(|| Error::usage(format!("no scope is named `{name}`")).hint("`tensor` or `global`"))
+    }
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct PruneOptions {
+    /// A name of [`crate::criteria`].
+    pub criterion: String,
+    /// `unstructured`, or N:M.
+    pub pattern: String,
+    /// Among which weights an unstructured pattern compares; `None` is per tensor.
+    pub scope: Option<PruneScope>,
+    /// Share of zeros, 0..=1. Unstructured pruning needs it; N:M implies it.
+    pub sparsity: Option<f64>,
+    /// A name of [`crate::stores`].
+    pub store: String,
+    /// Which tensors.
+    pub selection: Selection,
+    /// Whether NaN and infinity are let through, as the largest magnitudes.
+    pub allow_nonfinite: bool,
+    /// For criteria that draw.
+    pub seed: u64,
+}
+
+impl Default for PruneOptions {
+    fn default() -> Self {
+        Self {
+            criterion: "magnitude".to_owned(),
+            pattern: "unstructured".to_owned(),
+            scope: None,
+            sparsity: None,
+            store: "dense".to_owned(),
+            selection: Selection::default(),
+            allow_nonfinite: false,
+            seed: 0,
+        }
+    }
+}
+
+/// Sets weights to zero.
+#[derive(Debug)]
+pub struct Prune {
+    criterion: Criterion,
+    pattern: Pattern,
+    scope: PruneScope,
+    /// 0..=1
+    sparsity: f64,
+    store: Store,
+    selection: Selection,
+    allow_nonfinite: bool,
+    seed: u64,
+    /// The shape of each tensor that is stored as a bitmask, by name: what `plan` saw last, for `NAME.shape`.
+    shapes: RwLock<HashMap<String, Vec<usize>>>,
+}
+
+impl Prune {
+    /// Checks what was asked for.
+    ///
+    /// # Errors
+    /// When names are unknown, the sparsity is missing or out of range, or options contradict each other.
+    pub fn new(options: PruneOptions) -> Result<Self> {
+        let criterion = Criterion::named(&options.criterion)?;
+        let pattern = Pattern::parse(&options.pattern)?;
+        let store = Store::named(&options.store)?;
+        if let Some(sparsity) = options.sparsity
+            && !(0.0..=1.0).contains(&sparsity)
+        {
+            return Err(Error::usage(format!("sparsity {sparsity} is not in 0..=1"))
+                .hint("it is the share of zeros: 0.5 is half of the weights"));
+        }
+        let sparsity = match (pattern, options.sparsity) {
+            (Pattern::Unstructured, Some(sparsity)) => sparsity,
+            (Pattern::Unstructured, None) => {
+                return Err(
+                    Error::usage("unstructured pruning needs a sparsity").hint("--sparsity 0.5, or --pattern 2:4")
+                );
+            }
+            (Pattern::NOfM { n, m }, asked) => {
+                let implied = 1.0 - n as f64 / m as f64;
+                if asked.is_some_and(|s| (s - implied).abs() > 1e-9) {
+                    return Err(Error::usage(format!("pattern {pattern} means a sparsity of {implied}, not another"))
+                        .hint("leave --sparsity out"));
+                }
+                if options.scope == Some(PruneScope::Global) {
+                    return Err(Error::usage(format!("pattern {pattern} compares within groups of {m}, not globally"))
+                        .hint("leave --scope out"));
+                }
+                implied
+            }
+        };
+        Ok(Self {
+            criterion,
+            pattern,
+            scope: options.scope.unwrap_or_default(),
+            sparsity,
+            store,
+            selection: options.selection,
+            allow_nonfinite: options.allow_nonfinite,
+            seed: options.seed,
+            shapes: RwLock::default(),
+        })
+    }
+
+    fn is_global(&self) -> bool {
+        self.pattern == Pattern::Unstructured && self.scope == PruneScope::Global
+    }
+
+    fn action(&self) -> String {
+        match self.pattern {
+            // Without the noise of the last binary digits.
+            Pattern::Unstructured => format!("prune {}% unstructured", (self.sparsity * 1e11).round() / 1e9),
+            Pattern::NOfM { .. } => format!("prune {}", self.pattern),
+        }
+    }
+
+    /// Selected tensors, and why others are not.
+    fn choose(&self, input: &Header) -> Result<Vec<Choice>> {
+        let mut choices = self.selection.choose(input, &KINDS)?;
+        for (choice, tensor) in choices.iter_mut().zip(&input.tensors) {
+            if choice.skipped.is_some() {
+                continue;
+            }
+            if let Some(reason) = refusal(self.pattern, choice.layer.kind) {
+                if choice.is_named {
+                    return Err(Error::input(format!("tensor `{}`: {reason}", tensor.name))
+                        .hint("--pattern unstructured takes it"));
+                }
+                choice.skipped = Some(reason);
+            } else if tensor.elements() == 0 {
+                choice.skipped = Some("it has no elements".to_owned());
+            }
+        }
+        Ok(choices)
+    }
+
+    fn width(&self, kinds: impl Iterator<Item = Float>) -> Width {
+        if matches!(self.criterion.rank, Rank::Drawn(_)) {
+            return Width::Single;
+        }
+        let mut kinds = kinds;
+        let Some(first) = kinds.next() else { return Width::Single };
+        let width = |kind| match kind {
+            Float::F16 | Float::BF16 => Width::Half,
+            Float::F32 => Width::Single,
+            Float::F64 => Width::Double,
+        };
+        kinds.fold(width(first), |common, kind| match (common, width(kind)) {
+            (Width::Double, _) | (_, Width::Double) => Width::Double,
+            (Width::Half, Width::Half) if kind == first => Width::Half,
+            _ => Width::Single,
+        })
+    }
+
+    fn keys(&self, unit: &Unit, kind: Float, width: Width) -> Keys {
+        Keys { kind, width, rank: self.criterion.rank, stream: stream(self.seed, &unit.name) }
+    }
+
+    fn check_finite(&self, unit: &Unit, kind: Float, first: usize, bytes: &[u8]) -> Result<()> {
+        if self.allow_nonfinite {
+            return Ok(());
+        }
+        let Some(i) = first_nonfinite(kind, bytes) else { return Ok(()) };
+        let mut value = [0.0];
+        dlopt_kernels::widen(kind, &bytes[i * kind.bytes()..(i + 1) * kind.bytes()], &mut value);
+        let what = if value[0].is_nan() { "NaN" } else { "infinity" };
+        Err(Error::input(format!("tensor `{}` holds {what} at index {}", unit.name, first + i))
+            .hint("--allow-nonfinite goes on"))
+    }
+}
+
+/// Why a pattern cannot be had on a kind of layer.
+pub(crate) fn refusal(pattern: Pattern, kind: LayerKind) -> Option<String> {
+    (pattern != Pattern::Unstructured && kind == LayerKind::TransposedConvolution)
+        .then(|| format!("stored [in, out, …], so no run of weights is the inputs of one output; {pattern} needs one"))
+}
+
+/// Which way groups of N:M run in a tensor, as stored; `None`: along the columns of each row, else down the rows of
+/// matrices of so many rows.
+pub(crate) fn inputs_down(kind: LayerKind, shape: &[usize]) -> Option<usize> {
+    match kind {
+        LayerKind::TransposedLinear => shape.first().copied(),
+        LayerKind::Expert => shape.get(1).copied(),
+        _ => None,
+    }
+}
+
+/// What planning one tensor needs to know of the others.
+struct Frame {
+    width: Width,
+    /// Slots of all units that are searched together, and of those before.
+    slots: usize,
+    first_slot: usize,
+    slot_elements: usize,
+}
+
+impl Prune {
+    fn unstructured_unit(&self, index: usize, tensor: &TensorInfo, choice: &Choice, frame: &Frame) -> Unit {
+        let size = tensor.dtype.bitsize() / 8;
+        let (rows, columns, row_quantum) = self.rows(tensor, choice, frame.slot_elements);
+        let kept = if self.is_global() {
+            tensor.elements()
+        } else {
+            tensor.elements() - zeros_at(self.sparsity, tensor.elements() as u64) as usize
+        };
+        let writes = match self.store {
+            Store::Dense => dense::writes(tensor, columns * size),
+            Store::Bitmask => bitmask::writes(tensor, rows, columns, kept, Span::Ragged { offsets: 0 }),
+        };
+        Unit {
+            name: tensor.name.clone(),
+            reads: vec![Read { tensor: index, span: Span::row(columns * size) }],
+            writes,
+            rows,
+            row_quantum,
+            scope: if self.is_global() { Scope::Model } else { Scope::Unit },
+            key: Place::new(frame.first_slot, frame.slots, frame.width).key(),
+            is_copy: false,
+        }
+    }
+
+    /// Rows, columns and rows of a slot of an unstructured unit.
+    fn rows(&self, tensor: &TensorInfo, choice: &Choice, slot_elements: usize) -> (usize, usize, usize) {
+        match self.store {
+            Store::Dense => (tensor.elements().div_ceil(ROW), ROW, 1),
+            Store::Bitmask => {
+                let (rows, columns) = (choice.layer.rows, choice.layer.columns);
+                (rows, columns, slot_elements.div_ceil(columns).clamp(1, rows))
+            }
+        }
+    }
+
+    fn n_of_m_unit(&self, index: usize, tensor: &TensorInfo, choice: &Choice, n: usize, m: usize) -> Unit {
+        let size = tensor.dtype.bitsize() / 8;
+        let (rows, columns) = (choice.layer.rows, choice.layer.columns);
+        let down = inputs_down(choice.layer.kind, &tensor.shape);
+        let (along, rows, columns, row_quantum) = match (down, self.store) {
+            (None, _) => (Along::Columns, rows, columns, 1),
+            (Some(inputs), _) if inputs == rows && tensor.shape.len() == 2 => {
+                (Along::Rows { inputs }, rows, columns, m.min(rows))
+            }
+            (Some(inputs), Store::Bitmask) => (Along::Matrix { inputs }, rows, columns, 1),
+            (Some(inputs), Store::Dense) => {
+                let quantum = if inputs % m == 0 { m } else { inputs };
+                (Along::Rows { inputs }, rows * inputs, columns / inputs, quantum)
+            }
+        };
+        let writes = match (self.store, along) {
+            (Store::Dense, _) => dense::writes(tensor, columns * size),
+            (Store::Bitmask, Along::Columns) => {
+                let kept = kept_of(columns, n, m);
+                bitmask::writes(tensor, rows, columns, rows * kept, Span::row(kept * size))
+            }
+            (Store::Bitmask, Along::Rows { .. }) => {
+                let span = Span::Every { rows: m, bytes: n * columns * size };
+                bitmask::writes(tensor, rows, columns, kept_of(rows, n, m) * columns, span)
+            }
+            (Store::Bitmask, Along::Matrix { inputs }) => {
+                let kept = kept_of(inputs, n, m) * (columns / inputs);
+                bitmask::writes(tensor, rows, columns, rows * kept, Span::row(kept * size))
+            }
+        };
+        Unit {
+            name: tensor.name.clone(),
+            reads: vec![Read { tensor: index, span: Span::row(columns * size) }],
+            writes,
+            rows,
+            row_quantum,
+            scope: Scope::Block,
+            key: along.key(),
+            is_copy: false,
+        }
+    }
+
+    /// The units of all tensors, in the order of the input.
+    fn units(&self, input: &Header, choices: &[Choice]) -> Vec<Unit> {
+        let tensors = || input.tensors.iter().zip(choices).filter(|(_, c)| c.skipped.is_none());
+        let total: usize = tensors().map(|(t, _)| t.elements()).sum();
+        let slot_elements = |elements: usize| (elements / SLOTS).clamp(SLOT_ELEMENTS.start, SLOT_ELEMENTS.end);
+        let slots_of = |tensor: &TensorInfo, choice: &Choice, elements: usize| {
+            let (rows, _, quantum) = self.rows(tensor, choice, slot_elements(elements));
+            rows.div_ceil(quantum)
+        };
+        let common = Frame {
+            width: self.width(tensors().filter_map(|(t, _)| float_of(t.dtype))),
+            slots: tensors().map(|(t, c)| slots_of(t, c, total)).sum(),
+            first_slot: 0,
+            slot_elements: slot_elements(total),
+        };
+        let mut next_slot = 0;
+        let unit = |(index, (tensor, choice)): (usize, (&TensorInfo, &Choice))| {
+            if choice.skipped.is_some() {
+                return Unit::copy(index, tensor);
+            }
+            if let Pattern::NOfM { n, m } = self.pattern {
+                return self.n_of_m_unit(index, tensor, choice, n, m);
+            }
+            let frame = if self.is_global() {
+                let first_slot = next_slot;
+                next_slot += slots_of(tensor, choice, total);
+                Frame { first_slot, ..common }
+            } else {
+                let elements = tensor.elements();
+                Frame {
+                    width: self.width(float_of(tensor.dtype).into_iter()),
+                    slots: slots_of(tensor, choice, elements),
+                    first_slot: 0,
+                    slot_elements: slot_elements(elements),
+                }
+            };
+            self.unstructured_unit(index, tensor, choice, &frame)
+        };
+        input.tensors.iter().zip(choices).enumerate().map(unit).collect()
+    }
+
+    fn notes(&self, input: &Header, choices: &[Choice]) -> Vec<Note> {
+        let note = |(tensor, choice): (&TensorInfo, &Choice)| {
+            let (action, reason) = match &choice.skipped {
+                Some(reason) => ("skipped".to_owned(), reason.clone()),
+                None if KINDS.contains(&choice.layer.kind) => (self.action(), "selected by default".to_owned()),
+                None => (self.action(), "included".to_owned()),
+            };
+            Note { tensor: tensor.name.clone(), kind: choice.layer.kind.label().to_owned(), action, reason }
+        };
+        input.tensors.iter().zip(choices).map(note).collect()
+    }
+}
+
+/// The error when no tensor is selected.
+fn nothing_selected(input: &Header, choices: &[Choice]) -> Error {
+    let could: Vec<_> = input
+        .tensors
+        .iter()
+        .zip(choices)
+        .filter(|(t, _)| is_weight_float(t.dtype) && t.shape.len() >= 2)
+        .take(3)
+        .map(|(t, _)| format!("`{}`", t.name))
+        .collect();
+    let error = Error::input("no tensor is selected, so there is nothing to prune");
+    if could.is_empty() {
+        return error.hint("the checkpoint has no matrix of floating-point weights");
+    }
+    error.hint(format!("--include takes names, such as {}; --explain says why each was skipped", could.join(", ")))
+}
+
+impl Pass for Prune {
+    fn verb(&self) -> &'static str {
+        "prune"
+    }
+
+    fn options(&self) -> serde_json::Value {
+        let globs =
+            |globs: &[dlopt_checkpoint::NameGlob]| globs.iter().map(|g| g.text().to_owned()).collect::<Vec<_>>();
+        let mut options = json!({
+            "criterion": self.criterion.plugin.name,
+            "pattern": self.pattern.to_string(),
+            "scope": self.scope.name(),
+            "sparsity": self.sparsity,
+            "store": self.store.name(),
+            "include": globs(&self.selection.include),
+            "exclude": globs(&self.selection.exclude),
+            "tied": if self.selection.change_tied { "both" } else { "skip" },
+            "allow_nonfinite": self.allow_nonfinite,
+        });
+        if self.criterion.is_seeded() {
+            options["seed"] = json!(self.seed);
+        }
+        options
+    }
+
+    fn plan(&self, input: &Header) -> Result<Plan> {
+        refuse_compressed(input)?;
+        let choices = self.choose(input)?;
+        if choices.iter().all(|c| c.skipped.is_some()) {
+            return Err(nothing_selected(input, &choices));
+        }
+        let mut metadata = input.metadata.clone();
+        metadata.insert(HISTORY_KEY.to_owned(), extend_history(input, self.verb(), self.options())?);
+        let mut warnings = Vec::new();
+        if self.store == Store::Bitmask {
+            let mut layout = read_layout(input)?;
+            let selected = input.tensors.iter().zip(&choices).filter(|(_, c)| c.skipped.is_none());
+            let mut shapes = self.shapes.write().unwrap_or_else(PoisonError::into_inner);
+            for (tensor, _) in selected {
+                layout.insert(tensor.name.clone(), bitmask::stored(tensor));
+                shapes.insert(tensor.name.clone(), tensor.shape.clone());
+            }
+            metadata.insert(LAYOUT_KEY.to_owned(), layout_text(layout));
+            warnings.push(
+                "current runtimes no longer read bitmask storage; `dlopt convert --decompress` makes it dense again"
+                    .to_owned(),
+            );
+        }
+        let plan = Plan {
+            units: self.units(input, &choices),
+            metadata,
+            notes: self.notes(input, &choices),
+            warnings,
+            gate: None,
+        };
+        plan.check_names()?;
+        Ok(plan)
+    }
+
+    fn replan(&self, _input: &Header, plan: &Plan, decision: &Decision) -> Result<Option<Plan>> {
+        if !self.sizes_need_a_look() {
+            return Ok(None);
+        }
+        let mut plan = plan.clone();
+        for unit in plan.units.iter_mut().filter(|u| !u.is_copy) {
+            let kept = unstructured::kept_elements(&View::of(unit), decision);
+            unit.writes[0].info.shape = vec![kept];
+        }
+        Ok(Some(plan))
+    }
+
+    fn sizes_need_a_look(&self) -> bool {
+        self.is_global() && self.store == Store::Bitmask
+    }
+
+    fn begin(&self, _so_far: Option<&Decision>) -> Partial {
+        Box::new(Seen::default())
+    }
+
+    fn looks_at(&self, unit: &Unit, rows: &Range<usize>, so_far: Option<&Decision>) -> bool {
+        search::looks_at(&View::of(unit), rows, so_far)
+    }
+
+    fn survey(
+        &self,
+        unit: &Unit,
+        _position: usize,
+        block: &Block<'_>,
+        so_far: Option<&Decision>,
+        partial: &mut Partial,
+    ) -> Result<()> {
+        let view = View::of(unit);
+        let first = block.rows.start;
+        if so_far.is_none() {
+            self.check_finite(unit, view.kind, first * view.columns, block.inputs[0])?;
+        }
+        let keys = self.keys(unit, view.kind, view.place.width);
+        search::survey(&view, &keys, first, block.inputs[0], so_far, seen(partial));
+        Ok(())
+    }
+
+    fn merge(&self, into: &mut Partial, from: Partial) {
+        let from = from.downcast::<Seen>().expect("the executor merges what `begin` made");
+        seen(into).merge(*from);
+    }
+
+    fn decide(&self, units: &[(usize, &Unit)], so_far: Option<&Decision>, all: Partial) -> Result<Step> {
+        let all = all.downcast::<Seen>().expect("the executor merges what `begin` made");
+        let views = search::views(units);
+        let weights: usize = views.iter().map(|v| v.elements).sum();
+        Ok(search::decide(&views, zeros_at(self.sparsity, weights as u64), so_far, *all))
+    }
+
+    fn ragged(
+        &self,
+        unit: &Unit,
+        _position: usize,
+        _write: usize,
+        rows: &Range<usize>,
+        decision: &Decision,
+    ) -> Range<u64> {
+        unstructured::kept_bytes(&View::of(unit), rows, decision)
+    }
+
+    fn apply(
+        &self,
+        unit: &Unit,
+        _position: usize,
+        block: &Block<'_>,
+        decision: Option<&Decision>,
+        output: &mut Output<'_>,
+    ) -> Result<()> {
+        let first = block.rows.start;
+        let bytes = block.inputs[0];
+        let view = View::of(unit);
+        if let Pattern::NOfM { n, m } = self.pattern {
+            self.check_finite(unit, view.kind, first * view.columns, bytes)?;
+            let rows = n_of_m::Rows {
+                name: &unit.name,
+                keys: self.keys(unit, view.kind, Width::Double),
+                along: Along::of(unit.key),
+                columns: view.columns,
+                first,
+                bytes,
+            };
+            let part = &unit.writes[0];
+            let offset = part.span.range(&block.rows, part.info.bytes()).map_or(0, |r| r.start);
+            n_of_m::apply(&rows, n, m, offset / view.kind.bytes() as u64, output)?;
+        } else {
+            let decision = decision.expect("unstructured units are looked at first");
+            let keys = self.keys(unit, view.kind, view.place.width);
+            unstructured::apply(&view, &keys, &unit.name, first, bytes, decision, output)?;
+        }
+        if let [_, _, _, shape] = &mut output.parts[..] {
+            let shapes = self.shapes.read().unwrap_or_else(PoisonError::into_inner);
+            bitmask::write_shape(shapes.get(&unit.name).map_or(&[], Vec::as_slice), shape);
+        }
+        Ok(())
+    }
+}
+
+fn seen(partial: &mut Partial) -> &mut Seen {
+    partial.downcast_mut().expect("the executor hands back what `begin` made")
+}
