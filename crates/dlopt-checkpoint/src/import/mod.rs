@@ -9,6 +9,7 @@ mod folder;
 mod npy;
 mod npz;
 mod pickle;
+mod pickle_input;
 mod pieces;
 mod state_dict;
 mod torch;
@@ -38,6 +39,8 @@ pub struct Imported {
     pub header: Header,
     /// What was left out because it is no tensor, one line an entry.
     pub skipped: Vec<String>,
+    /// Bytes of all tensors together.
+    data_bytes: u64,
     pieces: Vec<Piece>,
     store: Store,
 }
@@ -46,7 +49,7 @@ impl Imported {
     fn new() -> Self {
         let mut header = Header::default();
         header.metadata.insert("format".to_owned(), "pt".to_owned());
-        Self { header, skipped: Vec::new(), pieces: Vec::new(), store: Store::default() }
+        Self { header, skipped: Vec::new(), data_bytes: 0, pieces: Vec::new(), store: Store::default() }
     }
 
     /// Puts the temporary files of compressed members into `dir` instead of the system's place for them.
@@ -70,10 +73,17 @@ impl Imported {
         self.store.read(info, piece, offset, into)
     }
 
-    /// Adds a tensor whose size was checked.
-    fn push(&mut self, name: String, dtype: Dtype, shape: Vec<usize>, piece: Piece) {
-        self.header.tensors.push(TensorInfo { name, dtype, shape });
+    /// Adds a tensor whose own size was checked.
+    fn push(&mut self, name: String, dtype: Dtype, shape: Vec<usize>, piece: Piece) -> Result<()> {
+        let info = TensorInfo { name, dtype, shape };
+        self.data_bytes = self
+            .data_bytes
+            .checked_add(info.bytes())
+            .filter(|&bytes| bytes <= i64::MAX as u64)
+            .ok_or_else(|| Error::input("the sizes of all tensors together overflow"))?;
+        self.header.tensors.push(info);
         self.pieces.push(piece);
+        Ok(())
     }
 }
 
@@ -89,6 +99,17 @@ pub fn open_import(path: &Path) -> Result<Imported> {
 
 /// Adds the tensors of one file; messages do not name it.
 fn add_file(imported: &mut Imported, path: &Path) -> Result<()> {
+    let (tensors, skipped) = (imported.header.tensors.len(), imported.skipped.len());
+    add_content(imported, path)?;
+    match imported.skipped.get(skipped) {
+        Some(first) if imported.header.tensors.len() == tensors => {
+            Err(Error::input(format!("holds no tensor, only things like {first}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn add_content(imported: &mut Imported, path: &Path) -> Result<()> {
     let source = Source::open(path)?;
     let mut first = [0; 8];
     let length = source.read_some(0, &mut first).map_err(|e| Error::input(e.to_string()))?;
@@ -134,19 +155,6 @@ fn shown(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-impl Source {
-    fn open(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(|e| Error::input(crate::import::io_text(&e)))?;
-        let about = file.metadata().map_err(|e| Error::input(crate::import::io_text(&e)))?;
-        if !about.is_file() {
-            return Err(
-                Error::input("is not a regular file").hint("save it to a file first: import reads here and there")
-            );
-        }
-        Ok(Self { path: path.to_owned(), file, bytes: about.len() })
-    }
 }
 
 /// The text of an I/O error, in the words the rest of dlopt uses.

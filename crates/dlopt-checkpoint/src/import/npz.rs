@@ -63,8 +63,7 @@ fn add(imported: &mut Imported, name: &str, header: &NpyHeader, bytes: Bytes, fi
         .hint("the file was cut short or changed: fetch it again"));
     }
     let strides = if header.is_fortran { fortran_strides(&shape) } else { None };
-    imported.push(name.to_owned(), dtype, shape, Piece { bytes: bytes.advanced(header.bytes), strides, swap_bytes });
-    Ok(())
+    imported.push(name.to_owned(), dtype, shape, Piece { bytes: bytes.advanced(header.bytes), strides, swap_bytes })
 }
 
 /// Steps along each axis when the first one varies fastest; `None` when C order is the same.

@@ -5,18 +5,15 @@
 //! cost nothing; the number of steps and the size of every string are bounded by the input and by constants.
 
 use std::collections::HashMap;
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 use std::rc::Rc;
 
+use super::pickle_input::{Input, broken};
 use super::torch::{self, Callable, Storage, StoredTensor};
 use crate::error::{Error, Result};
 
-/// Longest pickle that is read, in bytes: the descriptions of a million tensors.
-const MAX_PICKLE_BYTES: u64 = 256 << 20;
 /// Most opcodes that are run.
-const MAX_STEPS: u32 = 20_000_000;
-/// Longest line of a text opcode, in bytes.
-const MAX_LINE_BYTES: u64 = 1 << 16;
+const MAX_STEPS: u32 = 10_000_000;
 /// The number that begins a file of `torch.save` from before its zip form: 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
@@ -79,98 +76,6 @@ impl Heap {
         self.maps.push(entries);
         Value::Map(self.maps.len() as u32 - 1)
     }
-}
-
-/// Pickled bytes from a stream, counted.
-pub(super) struct Input<R> {
-    reader: R,
-    /// Bytes taken so far.
-    pub(super) position: u64,
-    end: u64,
-    is_limited: bool,
-}
-
-impl<R: BufRead> Input<R> {
-    /// A stream that holds `bytes` bytes.
-    pub(super) fn new(reader: R, bytes: u64) -> Self {
-        Self { reader, position: 0, end: bytes.min(MAX_PICKLE_BYTES), is_limited: bytes > MAX_PICKLE_BYTES }
-    }
-
-    fn cut(&self) -> Error {
-        if self.is_limited {
-            return Error::input(format!(
-                "the pickle is longer than {MAX_PICKLE_BYTES} bytes; so long a one is no state dict"
-            ));
-        }
-        Error::input(format!("the pickle ends in its middle, before byte {}", self.end))
-            .hint("the file was cut short: fetch it again")
-    }
-
-    fn bytes(&mut self, length: u64) -> Result<Vec<u8>> {
-        if length > self.end - self.position {
-            return Err(self.cut());
-        }
-        let mut bytes = Vec::new();
-        let read = (&mut self.reader).take(length).read_to_end(&mut bytes);
-        read.map_err(|e| Error::input(super::io_text(&e)))?;
-        if (bytes.len() as u64) < length {
-            return Err(self.cut());
-        }
-        self.position += length;
-        Ok(bytes)
-    }
-
-    fn skip(&mut self, length: u64) -> Result<()> {
-        if length > self.end - self.position {
-            return Err(self.cut());
-        }
-        let skipped = std::io::copy(&mut (&mut self.reader).take(length), &mut std::io::sink())
-            .map_err(|e| Error::input(super::io_text(&e)))?;
-        if skipped < length {
-            return Err(self.cut());
-        }
-        self.position += length;
-        Ok(())
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        if N as u64 > self.end - self.position {
-            return Err(self.cut());
-        }
-        let mut bytes = [0; N];
-        self.reader.read_exact(&mut bytes).map_err(|_| self.cut())?;
-        self.position += N as u64;
-        Ok(bytes)
-    }
-
-    fn u8(&mut self) -> Result<u8> {
-        Ok(self.array::<1>()?[0])
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    /// A line without its end.
-    fn line(&mut self) -> Result<String> {
-        let most = MAX_LINE_BYTES.min(self.end - self.position);
-        let mut line = Vec::new();
-        let read = (&mut self.reader).take(most).read_until(b'\n', &mut line);
-        read.map_err(|e| Error::input(super::io_text(&e)))?;
-        self.position += line.len() as u64;
-        if line.pop() != Some(b'\n') {
-            return Err(self.cut());
-        }
-        String::from_utf8(line).map_err(|_| broken("a line that is not UTF-8"))
-    }
-}
-
-fn broken(what: &str) -> Error {
-    Error::input(format!("the pickle is broken: {what}")).hint("the file is damaged: fetch it again")
 }
 
 /// Runs one pickle to its end and returns what it describes; `what` names it in messages.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Context, Error, Result};
@@ -25,6 +25,18 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Opens a regular file; messages do not name it.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = std::fs::File::open(path).map_err(|e| Error::input(super::io_text(&e)))?;
+        let about = file.metadata().map_err(|e| Error::input(super::io_text(&e)))?;
+        if !about.is_file() {
+            return Err(
+                Error::input("is not a regular file").hint("save it to a file first: import reads here and there")
+            );
+        }
+        Ok(Self { path: path.to_owned(), file, bytes: about.len() })
+    }
+
     /// Fills as much of `into` as the file has from `offset` on.
     pub(super) fn read_some(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;

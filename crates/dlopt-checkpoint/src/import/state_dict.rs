@@ -17,25 +17,34 @@ const WEIGHTS: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"]
 const UNNAMED: &str = "tensor";
 /// How deep dicts and lists may nest.
 const MAX_DEPTH: usize = 64;
-/// Most values looked at; shared ones count each time they are met.
-const MAX_VISITS: u32 = 10_000_000;
+/// Most tensors and containers looked at; shared ones count each time they are met.
+const MAX_VISITS: u32 = 2_000_000;
 /// Longest name, in bytes.
 const MAX_NAME_BYTES: usize = 4096;
 /// Longest all names together, in bytes.
 const MAX_NAMES_BYTES: usize = 64 << 20;
+/// How many times larger than the file's own bytes tensors may be because they share or repeat them…
+const MAX_GROWTH: u64 = 16;
+/// …beyond this many bytes, which any file may grow by.
+const FREE_GROWTH_BYTES: u64 = 1 << 30;
 /// Most lines that say what was left out.
 const MAX_SKIPPED: usize = 1000;
 
 /// Adds every tensor that `value` holds; `locate` says where a storage's first byte lies and how many follow.
+///
+/// `stored_bytes` is what all storages take: tensors may share them, but not grow out of all proportion to them.
 pub(super) fn add(
     imported: &mut Imported,
     value: &Value,
     heap: &Heap,
+    stored_bytes: u64,
     mut locate: impl FnMut(&mut Imported, &Storage) -> Result<(Bytes, u64)>,
 ) -> Result<()> {
     let mut walk = Walk { heap, found: Vec::new(), names_bytes: 0, skipped: Vec::new(), more_skipped: 0, visits: 0 };
     walk.state_dict(value)?;
     let mut names = HashSet::new();
+    let most = stored_bytes.saturating_mul(MAX_GROWTH).saturating_add(FREE_GROWTH_BYTES);
+    let before = imported.data_bytes;
     for (name, tensor) in &walk.found {
         let within = |e: Error| e.within(format!("tensor `{}`", shown(name)));
         if name == "__metadata__" {
@@ -63,7 +72,13 @@ pub(super) fn add(
         let begin = if shape.contains(&0) { 0 } else { tensor.offset * size };
         let strides = (!is_c_order(&shape, &tensor.strides)).then(|| tensor.strides.clone());
         let piece = Piece { strides, ..Piece::plain(bytes.advanced(begin)) };
-        imported.push(name.clone(), tensor.dtype, shape, piece);
+        imported.push(name.clone(), tensor.dtype, shape, piece).map_err(within)?;
+        if imported.data_bytes - before > most {
+            return Err(within(Error::input(format!(
+                "the {stored_bytes} bytes stored would grow to more than {most}, since tensors share or repeat them"
+            )))
+            .hint("save tensor.clone() of what is worth keeping"));
+        }
     }
     imported.skipped.append(&mut walk.skipped);
     if walk.more_skipped > 0 {
@@ -96,7 +111,7 @@ impl Walk<'_> {
             self.found.push((UNNAMED.to_owned(), *tensor));
             return Ok(());
         }
-        if self.heap.items(value).is_none() && self.heap.entries(value).is_none() {
+        if !is_branch(value) {
             return Err(Error::input(format!("holds no dict of tensors but {}", kind(value))));
         }
         let children = self.children(value);
@@ -121,7 +136,7 @@ impl Walk<'_> {
 
     /// Finds the tensors below `value`, which is called `name`.
     fn visit(&mut self, name: &str, value: &Value, depth: usize) -> Result<()> {
-        self.visits += 1;
+        self.visits += u32::from(is_branch(value));
         if self.visits > MAX_VISITS {
             return Err(Error::input(format!("holds more than {MAX_VISITS} values; so large a one is no state dict")));
         }
@@ -139,7 +154,7 @@ impl Walk<'_> {
             self.found.push((name.to_owned(), *tensor));
             return Ok(());
         }
-        if self.heap.items(value).is_none() && self.heap.entries(value).is_none() {
+        if !is_branch(value) {
             self.skip(name.to_owned(), kind(value));
             return Ok(());
         }
@@ -160,6 +175,10 @@ impl Walk<'_> {
     /// The children of a dict or list with their names; of a key that stands twice, the last value counts.
     fn children(&self, value: &Value) -> Vec<(Option<String>, Value)> {
         if let Some(items) = self.heap.items(value) {
+            // A long list of numbers is one thing that is left out, not many.
+            if !items.iter().any(is_branch) {
+                return Vec::new();
+            }
             return items.iter().enumerate().map(|(i, item)| (Some(i.to_string()), item.clone())).collect();
         }
         let mut children: Vec<(Option<String>, Value)> = Vec::new();
@@ -190,6 +209,11 @@ impl Walk<'_> {
         }
         self.skipped.push(format!("`{}` ({kind})", shown(&name)));
     }
+}
+
+/// Whether a value is a tensor or may hold one.
+fn is_branch(value: &Value) -> bool {
+    matches!(value, Value::Tensor(_) | Value::Tuple(_) | Value::List(_) | Value::Map(_))
 }
 
 /// What a value is, in a word.

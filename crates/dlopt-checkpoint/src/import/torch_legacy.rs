@@ -7,6 +7,7 @@ use std::io::BufReader;
 use std::rc::Rc;
 
 use super::pickle::{self, Value};
+use super::pickle_input::Input;
 use super::pieces::{Bytes, Source};
 use super::{Imported, state_dict};
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ const PROTOCOL: i64 = 1001;
 
 /// Adds every tensor of such a file.
 pub(super) fn add(imported: &mut Imported, source: Source) -> Result<()> {
-    let mut input = pickle::Input::new(BufReader::new(source.section(0, source.bytes)), source.bytes);
+    let mut input = Input::new(BufReader::new(source.section(0, source.bytes)), source.bytes);
     let not_torch = |_| {
         Error::input("is a Python pickle, but none that torch.save wrote")
             .hint("load it in Python and save its arrays with torch.save or numpy.savez")
@@ -69,7 +70,7 @@ pub(super) fn add(imported: &mut Imported, source: Source) -> Result<()> {
         next = begin + bytes;
     }
     let index = imported.store.sources.len();
-    state_dict::add(imported, &value, &heap, |_, storage| {
+    state_dict::add(imported, &value, &heap, source.bytes, |_, storage| {
         let &(begin, bytes) = places
             .get(&storage.key)
             .ok_or_else(|| Error::input(format!("its storage `{}` is not in the file", super::shown(&storage.key))))?;

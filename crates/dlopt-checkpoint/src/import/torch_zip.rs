@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufReader, Read};
 
 use super::archive::Entry;
+use super::pickle_input::Input;
 use super::pieces::Source;
 use super::{Imported, pickle, state_dict};
 use crate::error::{Error, Result};
@@ -42,12 +43,13 @@ pub(super) fn add(imported: &mut Imported, source: Source, entries: &[Entry]) ->
                 .hint("save it again on a little-endian machine"));
         }
     }
-    let mut input = pickle::Input::new(BufReader::new(pickle.open(&source)?), pickle.bytes);
+    let mut input = Input::new(BufReader::new(pickle.open(&source)?), pickle.bytes);
     let (value, heap) = pickle::load(&mut input, "data.pkl")?;
     drop(input);
     let index = imported.store.sources.len();
+    let stored_bytes = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
     let mut places = HashMap::new();
-    state_dict::add(imported, &value, &heap, |imported, storage| {
+    state_dict::add(imported, &value, &heap, stored_bytes, |imported, storage| {
         let name = format!("{prefix}data/{}", storage.key);
         let Some(entry) = by_name.get(name.as_str()) else {
             return Err(Error::input(format!("its storage `{}` is not in the archive", super::shown(&name)))
