@@ -31,6 +31,9 @@ pub(crate) const KINDS: [LayerKind; 6] = [
     LayerKind::Expert,
 ];
 
+/// Why a selected tensor is left as it is.
+const EMPTY: &str = "it has no elements";
+
 /// Elements that a slot of a bitmask has at least, and at most where rows allow.
 const SLOT_ELEMENTS: Range<usize> = 1 << 14..1 << 20;
 /// Slots of a bitmask that all units together should have at most.
@@ -193,7 +196,7 @@ impl Prune {
                 }
                 choice.skipped = Some(reason);
             } else if tensor.elements() == 0 {
-                choice.skipped = Some("it has no elements".to_owned());
+                choice.skipped = Some(EMPTY.to_owned());
             }
         }
         Ok(choices)
@@ -436,7 +439,7 @@ impl Pass for Prune {
     fn plan(&self, input: &Header) -> Result<Plan> {
         refuse_compressed(input)?;
         let choices = self.choose(input)?;
-        if choices.iter().all(|c| c.skipped.is_some()) {
+        if choices.iter().all(|c| c.skipped.as_ref().is_some_and(|reason| reason != EMPTY)) {
             return Err(nothing_selected(input, &choices));
         }
         let mut metadata = input.metadata.clone();

@@ -341,12 +341,14 @@ impl Search {
         let mut last = None;
         let mut rest = self.rest;
         for (piece, _, equal) in &pieces {
-            if last.is_none() && *equal >= rest && rest > 0 {
+            if rest == 0 {
+                break;
+            }
+            if *equal >= rest {
                 last = Some((*piece, rest, *equal));
+                break;
             }
-            if last.is_none() {
-                rest -= equal;
-            }
+            rest -= equal;
         }
         if units[0].is_bitmask {
             self.kept = kept_before(units, &pieces, self.rest);

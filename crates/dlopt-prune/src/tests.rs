@@ -1,1 +1,5 @@
+//! Whole passes, over checkpoints in memory.
 
+mod densify;
+mod executor;
+mod prune;
