@@ -28,8 +28,7 @@ pub(super) fn entries(source: &Source) -> Result<Vec<Entry>> {
     let damaged = |e: zip::result::ZipError| {
         Error::input(format!("is a damaged zip archive: {e}")).hint("the file was cut short or changed: fetch it again")
     };
-    let mut config = Config::default();
-    config.archive_offset = ArchiveOffset::Known(0);
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let reader = BufReader::with_capacity(1024, &source.file);
     let mut archive = ZipArchive::with_config(config, reader).map_err(damaged)?;
     if archive.has_duplicate_names() {

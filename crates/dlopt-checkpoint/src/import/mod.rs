@@ -22,7 +22,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use crate::dtype::{Dtype, tensor_bytes};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::header::{Header, TensorInfo};
 
 pub use folder::open_import_folder;
@@ -112,7 +112,7 @@ fn add_file(imported: &mut Imported, path: &Path) -> Result<()> {
 fn add_content(imported: &mut Imported, path: &Path) -> Result<()> {
     let source = Source::open(path)?;
     let mut first = [0; 8];
-    let length = source.read_some(0, &mut first).map_err(|e| Error::input(e.to_string()))?;
+    let length = source.read_some(0, &mut first).map_err(|e| Error::input(io_text(&e)))?;
     let first = &first[..length];
     if first.starts_with(b"PK\x03\x04") || first.starts_with(b"PK\x05\x06") {
         let entries = archive::entries(&source)?;
@@ -157,10 +157,11 @@ fn shown(text: &str) -> String {
     short
 }
 
-/// The text of an I/O error, in the words the rest of dlopt uses.
+/// The text of an I/O error without the number the standard library adds.
 fn io_text(e: &std::io::Error) -> String {
-    match Err::<(), _>(std::io::Error::new(e.kind(), e.to_string())).at("") {
-        Err(error) => error.message().trim_start_matches(": ").to_owned(),
-        Ok(()) => e.to_string(),
+    let text = e.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
     }
 }

@@ -13,7 +13,7 @@ use super::torch::{self, Callable, Storage, StoredTensor};
 use crate::error::{Error, Result};
 
 /// Most opcodes that are run.
-const MAX_STEPS: u32 = 10_000_000;
+const MAX_STEPS: u32 = 5_000_000;
 /// The number that begins a file of `torch.save` from before its zip form: 0x1950a86a20f9469cfc6c, little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
@@ -424,7 +424,7 @@ impl Machine<'_> {
 }
 
 fn in_pairs(items: Vec<Value>) -> Result<Vec<(Value, Value)>> {
-    if items.len() % 2 != 0 {
+    if !items.len().is_multiple_of(2) {
         return Err(broken("a key without a value"));
     }
     let mut items = items.into_iter();
