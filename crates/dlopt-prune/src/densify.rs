@@ -194,7 +194,7 @@ fn fill_row(unit: &Unit, row: usize, bits: &[u8], size: usize, kept: &mut &[u8],
     out.fill(0);
     let columns = out.len() / size;
     let stored: usize = bits.iter().map(|b| b.count_ones() as usize).sum();
-    if bits.last().is_some_and(|last| columns % 8 != 0 && last >> (columns % 8) != 0) {
+    if bits.last().is_some_and(|last| !columns.is_multiple_of(8) && last >> (columns % 8) != 0) {
         return Err(broken(unit, &format!("row {row} has bits past its {columns} columns")));
     }
     let Some((own, rest)) = kept.split_at_checked(stored * size) else {

@@ -275,6 +275,28 @@ fn a_cut_deep_in_a_large_tensor_is_found() {
 }
 
 #[test]
+fn a_cut_between_slots_of_bitmasks_is_found() {
+    // Slots of 17 rows; all weights tie, so that only the index decides.
+    let rows = 60;
+    let both = one(Dtype::F16, &[rows, 1000], &vec![1.0; rows * 1000]).with_values(
+        "b.weight",
+        Dtype::F32,
+        &[rows, 1000],
+        &vec![1.0; rows * 1000],
+    );
+    for sparsity in [0.0, 0.1, 17.0 / 120.0, 0.4567, 0.5, 0.51, 0.9, 1.0] {
+        for options in [unstructured(sparsity), global(unstructured(sparsity))] {
+            let dense = prune_in(options.clone(), &both, 3);
+            let stored = prune_in(bitmask(options), &both, 1);
+            let back = run(&Densify, &stored, 7).unwrap().0;
+            assert!(back.data == dense.data, "{sparsity}");
+            let zeros = dense.values("a.weight").into_iter().chain(dense.values("b.weight")).filter(|x| *x == 0.0);
+            assert_eq!(zeros.count() as u64, 2 * zeros_at(sparsity, 60_000), "{sparsity}");
+        }
+    }
+}
+
+#[test]
 fn the_history_and_the_layout_say_what_was_done() {
     let input = one(Dtype::BF16, &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     let output = prune(bitmask(unstructured(0.5)), &input);
