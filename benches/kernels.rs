@@ -11,7 +11,7 @@ use criterion::{Criterion, SamplingMode, Throughput};
 use dlopt_kernels::{
     Float, Grid, Level, bracket, count_below_16, count_below_32, decode_fp8, decode_int, encode_fp8, encode_int,
     group_extremes, limit_level, narrow, pack, sample_keys, tally_magnitude_16, tally_magnitude_32_high,
-    tally_magnitude_32_low, tally_window, unpack, widen,
+    tally_magnitude_32_low, tally_window, unpack, view_f32, widen,
 };
 use rayon::prelude::*;
 
@@ -77,12 +77,12 @@ impl Tensor {
                 let (mut lo, mut hi) = ([0.0; GROUPS], [0.0; GROUPS]);
                 let rows = bytes.chunks(row_bytes).zip(packed.chunks_mut(COLUMNS / 2));
                 for ((bytes, packed), scale) in rows.zip(scales.chunks_mut(GROUPS)) {
-                    widen(kind, bytes, &mut x);
-                    group_extremes(&x, GROUP, &mut lo, &mut hi);
+                    let x = read(kind, bytes, &mut x);
+                    group_extremes(x, GROUP, &mut lo, &mut hi);
                     for ((scale, lo), hi) in scale.iter_mut().zip(&lo).zip(&hi) {
                         *scale = hi.max(-lo) / 7.5;
                     }
-                    black_box(encode_int(&x, GROUP, scale, &[], &INT4, &mut codes));
+                    black_box(encode_int(x, GROUP, scale, &[], &INT4, &mut codes));
                     pack(&codes, 4, packed);
                 }
             });
@@ -117,12 +117,12 @@ impl Tensor {
                 let (mut lo, mut hi) = ([0.0; GROUPS], [0.0; GROUPS]);
                 let rows = bytes.chunks(row_bytes).zip(codes.chunks_mut(COLUMNS));
                 for ((bytes, codes), scale) in rows.zip(scales.chunks_mut(GROUPS)) {
-                    widen(kind, bytes, &mut x);
-                    group_extremes(&x, GROUP, &mut lo, &mut hi);
+                    let x = read(kind, bytes, &mut x);
+                    group_extremes(x, GROUP, &mut lo, &mut hi);
                     for ((scale, lo), hi) in scale.iter_mut().zip(&lo).zip(&hi) {
                         *scale = hi.max(-lo) / 448.0;
                     }
-                    black_box(encode_fp8(&x, GROUP, scale, codes));
+                    black_box(encode_fp8(x, GROUP, scale, codes));
                 }
             });
     }
@@ -162,7 +162,7 @@ impl Tensor {
     fn window_select(&mut self) {
         let kind = self.kind;
         let mut sample = Vec::new();
-        sample_keys(kind, &self.bytes, 509, &mut sample);
+        sample_keys(kind, &self.bytes, 127, &mut sample);
         let window = bracket(&mut sample, 0.5);
         let (below, counts) = self
             .bytes
@@ -226,6 +226,15 @@ impl Tensor {
             .reduce(|| 0, u64::wrapping_add);
         black_box(sum);
     }
+}
+
+/// A row as `f32`: where it lies or widened into `scratch`.
+fn read<'a>(kind: Float, bytes: &'a [u8], scratch: &'a mut [f32]) -> &'a [f32] {
+    let view = if kind == Float::F32 { view_f32(bytes) } else { None };
+    view.unwrap_or_else(|| {
+        widen(kind, bytes, scratch);
+        scratch
+    })
 }
 
 /// The bin the element of this rank is in, and its rank within the bin.

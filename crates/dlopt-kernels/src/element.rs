@@ -102,6 +102,21 @@ impl Stored<2> for Brain {
 /// Elements counted between two looks at a result: fits a count in 16 bits.
 const STRIDE: usize = 8192;
 
+/// The elements of `F32` bytes where they lie, if the machine can read them there.
+///
+/// `None` where the bytes are not aligned to four, are not whole elements, or the
+/// machine is big-endian; [`widen`] always works.
+pub fn view_f32(bytes: &[u8]) -> Option<&[f32]> {
+    if cfg!(target_endian = "big") {
+        return None;
+    }
+    // SAFETY: every pattern of 32 bits is an `f32`.
+    match unsafe { bytes.align_to() } {
+        ([], x, []) => Some(x),
+        _ => None,
+    }
+}
+
 /// Reads elements as `f32`, exactly; `F64` is rounded to the nearest.
 ///
 /// `bytes`: `kind.bytes()` for each element of `out`. Subnormals and infinities
@@ -337,6 +352,16 @@ mod tests {
             widen(kind, &bytes, &mut back);
             assert_eq!(bits(&back), bits(&x), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_view_needs_alignment_and_whole_elements() {
+        let mut bytes = [0; 4 * 5 + 3];
+        let start = bytes.as_ptr().align_offset(4);
+        narrow(Float::F32, &[1.5, -2.0, 0.0, 3.0], &mut bytes[start..start + 16]);
+        assert_eq!(view_f32(&bytes[start..start + 16]), Some(&[1.5, -2.0, 0.0, 3.0][..]));
+        assert_eq!(view_f32(&bytes[start + 1..start + 17]), None);
+        assert_eq!(view_f32(&bytes[start..start + 15]), None);
     }
 
     #[test]

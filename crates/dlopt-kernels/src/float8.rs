@@ -5,7 +5,7 @@
 //! 0xff are NaN. Source: Micikevicius et al. 2022, arXiv 2209.05433.
 
 use crate::integer::squared_error;
-use crate::lanes::{LANES, Stats, Sums, TILE, Tile, is_finite, smaller};
+use crate::lanes::{LANES, Stats, Sums, TILE, Tile, is_finite, prefetch_ahead, smaller};
 use crate::vector::Vector;
 
 /// Largest value of E4M3FN.
@@ -29,11 +29,13 @@ pub fn encode_fp8(x: &[f32], group: usize, scale: &[f32], codes: &mut [u8]) -> S
 #[inline(always)]
 fn encode_body<V: Vector>(x: &[f32], group: usize, scale: &[f32], codes: &mut [u8]) -> Stats {
     let mut sums = Sums::<V>::new();
+    let row_len = x.len();
     let (mut original, mut error) = (Tile::new(), Tile::new());
     for ((x, codes), &scale) in x.chunks(group).zip(codes.chunks_mut(group)).zip(scale) {
         for (x, codes) in x.chunks(TILE).zip(codes.chunks_mut(TILE)) {
             let len = x.len();
             let (rows, tail) = x.as_chunks::<LANES>();
+            prefetch_ahead(rows, row_len);
             if tail.is_empty() && scale != 0.0 {
                 encode_finite(x, scale, codes, error.room(len, 0.0));
                 if sums.add(rows, error.rows(len), true) {

@@ -2,7 +2,9 @@
 //!
 //! Rounding is to nearest, ties to even. Division is exact, never by a reciprocal.
 
-use crate::lanes::{BLOCK, LANES, Lanes, Stats, Sums, TILE, Tile, all_finite, fold, is_finite, larger, smaller, total};
+use crate::lanes::{
+    BLOCK, LANES, Lanes, Stats, Sums, TILE, Tile, all_finite, fold, is_finite, larger, prefetch_ahead, smaller, total,
+};
 use crate::vector::Vector;
 
 /// The codes an integer format has, both ends included.
@@ -92,6 +94,7 @@ fn encode_body<V: Vector>(
     // By value: writing through one slice must not look as if it changed the grid.
     let grid = *grid;
     let mut sums = Sums::<V>::new();
+    let row_len = x.len();
     let (mut original, mut error) = (Tile::new(), Tile::new());
     let groups = x.chunks(group).zip(codes.chunks_mut(group)).zip(scale);
     for (g, ((x, codes), &scale)) in groups.enumerate() {
@@ -99,6 +102,7 @@ fn encode_body<V: Vector>(
         for (x, codes) in x.chunks(TILE).zip(codes.chunks_mut(TILE)) {
             let len = x.len();
             let (rows, tail) = x.as_chunks::<LANES>();
+            prefetch_ahead(rows, row_len);
             if tail.is_empty() && scale != 0.0 {
                 encode_finite(x, scale, zero, grid, codes, error.room(len, 0.0));
                 if sums.add(rows, error.rows(len), true) {

@@ -1,6 +1,6 @@
 //! Sixteen-lane sums that give the same bits at every width of vector.
 
-use crate::vector::Vector;
+use crate::vector::{Vector, prefetch};
 
 /// Lanes a sum is spread over, at every level.
 pub const LANES: usize = 16;
@@ -75,6 +75,19 @@ impl Tile {
     #[inline(always)]
     pub(crate) fn rows(&self, len: usize) -> &[Lanes] {
         self.0[..len.next_multiple_of(LANES)].as_chunks().0
+    }
+}
+
+/// Asks for what lies `ahead` elements past these rows.
+///
+/// Rows of a matrix follow each other in memory: while one is computed on, the next
+/// arrives. Of long slices the hardware sees the stream itself.
+#[inline(always)]
+pub(crate) fn prefetch_ahead(rows: &[Lanes], ahead: usize) {
+    if ahead <= 16384 {
+        for row in rows {
+            prefetch(row.as_ptr().wrapping_add(ahead).cast());
+        }
     }
 }
 

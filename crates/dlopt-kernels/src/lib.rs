@@ -33,7 +33,7 @@ mod vector;
 mod window;
 
 pub use compare::{Comparison, Moments, compare, moments};
-pub use element::{Float, count_zeros, first_nonfinite, narrow, widen};
+pub use element::{Float, count_zeros, first_nonfinite, narrow, view_f32, widen};
 pub use float8::{decode_fp8, encode_fp8, error_fp8};
 pub use integer::{Grid, decode_int, encode_int, error_int, group_extremes};
 pub use lanes::{BLOCK, LANES, Stats};

@@ -23,6 +23,18 @@ pub(crate) trait Vector: Copy {
     fn less(self, other: Self) -> u16;
 }
 
+/// Asks for a row of lanes ahead of its use; `at` may be any address.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const Lanes) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, faults on no address and is part of SSE.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 #[inline(always)]
 fn each(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
     let mut out = [0.0; LANES];

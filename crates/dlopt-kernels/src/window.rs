@@ -2,7 +2,7 @@
 //!
 //! A sample brackets the key that is looked for; the pass counts the keys below the
 //! bracket and tallies those within, one bin a key. When the rank turns out to be
-//! within the bracket the result is exact, otherwise (about once in 10^8) the
+//! within the bracket the result is exact, otherwise (about once in 10^4) the
 //! histograms of `tally_magnitude_*` find it. After Floyd and Rivest 1975, "Expected
 //! time bounds for selection".
 
@@ -30,14 +30,14 @@ fn every<E: Stored<N>, const N: usize>(bytes: &[u8], step: usize) -> impl Iterat
 
 /// A range of keys that holds the one at `fraction` (0..=1) of the whole, most likely.
 ///
-/// Six standard deviations of the sample's rank to either side. The sample is left
+/// Four standard deviations of the sample's rank to either side. The sample is left
 /// in another order; an empty one gives an empty range.
 pub fn bracket(sample: &mut [u32], fraction: f64) -> Range<u32> {
     if sample.is_empty() {
         return 0..0;
     }
     let size = sample.len() as f64;
-    let margin = 6.0 * (size * fraction * (1.0 - fraction)).sqrt() + 2.0;
+    let margin = 4.0 * (size * fraction * (1.0 - fraction)).sqrt() + 2.0;
     let last = sample.len() - 1;
     let at = |rank: f64| (rank.max(0.0) as usize).min(last);
     let (low, high) = (at(size * fraction - margin), at(size * fraction + margin));
