@@ -602,7 +602,9 @@ impl<'a> Executor<'a> {
     ) -> Result<Vec<Vec<TensorReport>>> {
         let s = self.chain.stages.len() - 1;
         let mut folded = Folded::new(self.chain.stages.len());
-        for window in self.windows(s, units) {
+        let windows = self.windows(s, units);
+        self.resources.progress.phase("writing", windows.iter().flat_map(|w| &w.tasks).map(|t| t.bytes).sum());
+        for window in windows {
             self.open_window(s, &window, true)?;
             let reports = Reports::default();
             self.run(

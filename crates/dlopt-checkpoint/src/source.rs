@@ -44,14 +44,23 @@ enum Data {
 }
 
 impl Checkpoint {
-    /// Opens a file or folder, whatever it is.
+    /// Opens a file or folder, whatever it is. Compressed members of foreign files are unpacked in the system's
+    /// temporary folder.
     ///
     /// # Errors
     /// When nothing readable is there, or a header is broken.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_spooling_in(path, &std::env::temp_dir())
+    }
+
+    /// The same with a place for what must be unpacked.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_spooling_in(path: &Path, tmp_dir: &Path) -> Result<Self> {
         let meta = path.metadata().at(path.display())?;
         if meta.is_dir() {
-            return open_folder(path);
+            return open_folder(path, tmp_dir);
         }
         if !meta.is_file() {
             // A named pipe or a device: a stream with a name.
@@ -59,7 +68,11 @@ impl Checkpoint {
             return Self::from_stream(Box::new(file), path.display().to_string());
         }
         if is_foreign(path)? {
-            return Ok(foreign(path.display().to_string(), open_import(path)?, vec![path.to_owned()]));
+            return Ok(foreign(
+                path.display().to_string(),
+                open_import(path)?.spool_in(tmp_dir),
+                vec![path.to_owned()],
+            ));
         }
         let (header, file, data_begin) = open_safetensors(path)?;
         let place = header.offsets().into_iter().map(|o| (0, data_begin + o)).collect();
@@ -198,7 +211,7 @@ fn finish(
     })
 }
 
-fn open_folder(dir: &Path) -> Result<Checkpoint> {
+fn open_folder(dir: &Path, tmp_dir: &Path) -> Result<Checkpoint> {
     let within = |e: Error| e.within(dir.display());
     let names = listing(dir)?;
     let companions = Companions::of_folder(dir)?;
@@ -226,7 +239,7 @@ fn open_folder(dir: &Path) -> Result<Checkpoint> {
                 && names.iter().any(|n| n.starts_with("pytorch_model") && n.contains(".bin")) =>
             {
                 let files = names.iter().filter(|n| n.starts_with("pytorch_model")).map(|n| dir.join(n)).collect();
-                foreign(dir.display().to_string(), open_import_folder(dir)?, files)
+                foreign(dir.display().to_string(), open_import_folder(dir)?.spool_in(tmp_dir), files)
             }
             None if weights.is_empty() => {
                 return Err(Error::input(format!("{}: no weights here", dir.display()))

@@ -16,9 +16,9 @@ use crate::streams;
 use crate::tables;
 
 /// Opens a checkpoint by name; `-` or nothing is standard input.
-pub(crate) fn open(input: Option<&Path>) -> Result<Checkpoint> {
+pub(crate) fn open(input: Option<&Path>, tmp_dir: &Path) -> Result<Checkpoint> {
     match input {
-        Some(path) if path != Path::new("-") => Checkpoint::open(path),
+        Some(path) if path != Path::new("-") => Checkpoint::open_spooling_in(path, tmp_dir),
         _ => streams::checkpoint_from_stdin(),
     }
 }
@@ -62,7 +62,8 @@ pub(crate) fn run(
     // A terminal must be refused before work, and before standard input is waited for.
     let stdout_needed = args.output.as_deref().is_none_or(|p| p == Path::new("-")) && !args.dry_run;
     let stdout = if stdout_needed { Some(streams::stdout_for_checkpoint()?) } else { None };
-    let mut checkpoint = open(input)?;
+    let tmp_dir = tmp_dir(&args.work, args.output.as_deref());
+    let mut checkpoint = open(input, &tmp_dir)?;
     if let Some(dir) = &args.files_from {
         take_files_from(&mut checkpoint, dir)?;
     }
@@ -86,7 +87,7 @@ pub(crate) fn run(
         resources: Resources {
             threads: args.work.threads(),
             memory_bytes: args.work.memory_bytes(),
-            tmp_dir: tmp_dir(&args.work, args.output.as_deref()),
+            tmp_dir,
             progress: &bar,
             stop,
         },

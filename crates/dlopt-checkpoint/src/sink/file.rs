@@ -53,6 +53,10 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn write(&self, _shard: usize, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, offset).at(self.target.display())
+        self.file.write_all_at(bytes, offset).at(self.target.display())?;
+        if std::env::var_os("WB").is_some() {
+            super::start_writeback(&self.file, offset, bytes.len() as u64);
+        }
+        Ok(())
     }
 }
