@@ -198,7 +198,7 @@ fn list(dir: &Path, below: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Res
             Kind::Folder if depth < 2 && !name.starts_with('.') && name != "original" && name != "onnx" => {
                 list(dir, &path, depth + 1, files)?;
             }
-            Kind::File if is_companion(&name) => files.push(path),
+            Kind::File if is_companion(&name) && !(depth == 0 && name == "config.json") => files.push(path),
             _ => {}
         }
     }
@@ -228,7 +228,6 @@ fn is_companion(name: &str) -> bool {
     !(WEIGHTS.iter().any(|w| lower.ends_with(w))
         || lower.contains(".index.") && lower.ends_with(".json")
         || lower.ends_with(".index.json")
-        || name == "config.json"
         || name.starts_with('.')
         || name == "dlopt-journal.json")
 }

@@ -1,1 +1,27 @@
 //! Number formats, how scales are chosen, and the layouts that hold them.
+//!
+//! Three axes that vary on their own, each a table that `--help` and `dlopt list` read:
+//! a [`formats`] row says what codes are and how their bytes lie, a [`methods`] row how scales are
+//! chosen, a [`layouts`] row where a reader finds out about it. A [`Scheme`] is a named combination.
+//!
+//! [`Quantize`], [`Dequantize`] and [`Cast`] are the passes over them.
+
+mod cast;
+mod dequantize;
+mod encode;
+pub mod formats;
+pub mod layouts;
+pub mod methods;
+mod plugin;
+mod quantize;
+mod rules;
+mod schemes;
+mod values;
+
+pub use cast::Cast;
+pub use dequantize::Dequantize;
+pub use plugin::Plugin;
+pub use quantize::{Fallback, Quantize};
+pub use rules::{Rule, RuleTarget};
+pub use schemes::{Activations, Granularity, Overrides, Preset, SCHEMES, Scheme, Storage};
+pub use values::{Values, check_scales, check_shape};
