@@ -1,0 +1,74 @@
+//! `dlopt.layout`: weights that no runtime's layout can describe, such as quantized convolutions.
+//!
+//! The metadata hold, by the weight's name, its dtype and shape, its parts by role, and the same arguments as
+//! `quantization_config` has. Codes are those of the weight as a matrix, trailing extents flattened.
+
+use std::collections::{BTreeMap, HashSet};
+
+use dlopt_checkpoint::{Dtype, Error, Header, Result, StoredTensor, dtype_named, is_weight_float, read_layout};
+
+use super::{Known, Parts, Stored, args_json, read_args, resolve};
+use crate::formats::{Format, format_named};
+use crate::{Plugin, Scheme};
+
+pub(super) const PLUGIN: Plugin = Plugin {
+    name: "dlopt.layout",
+    summary: "what the runtimes cannot describe: convolutions, recurrent weights, embeddings",
+    source: "dlopt",
+};
+
+/// The entry of a weight that a scheme stores.
+pub(crate) fn entry(
+    name: &str,
+    dtype: Dtype,
+    shape: &[usize],
+    scheme: &Scheme,
+    format: &dyn Format,
+    parts: BTreeMap<String, String>,
+) -> (String, StoredTensor) {
+    let stored = StoredTensor {
+        format: format.plugin().name.to_owned(),
+        dtype: dlopt_checkpoint::dtype_name(dtype).to_owned(),
+        shape: shape.to_vec(),
+        parts,
+        options: args_json(scheme),
+    };
+    (name.to_owned(), stored)
+}
+
+/// Whether an entry is one of quantized weights; others belong to other passes.
+pub(crate) fn is_quantized(entry: &StoredTensor) -> bool {
+    format_named(&entry.format).is_some()
+}
+
+/// The tensors that some entry names as a part.
+pub(crate) fn part_names(header: &Header) -> Result<HashSet<String>> {
+    Ok(read_layout(header)?.into_values().flat_map(|s| s.parts.into_values()).collect())
+}
+
+/// The quantized weights of `dlopt.layout`.
+pub(super) fn read(header: &Header) -> Result<Vec<Stored>> {
+    let by_name = header.by_name();
+    let mut weights = Vec::new();
+    for (name, entry) in read_layout(header)?.into_iter().filter(|(_, e)| is_quantized(e)) {
+        let place = format!("tensor `{name}` in `dlopt.layout`");
+        let dtype = dtype_named(&entry.dtype)
+            .filter(|d| is_weight_float(*d))
+            .ok_or_else(|| Error::input(format!("{place} has dtype `{}`, which weights do not have", entry.dtype)))?;
+        let part = |role: &str| -> Result<Option<usize>> {
+            let Some(part) = entry.parts.get(role) else { return Ok(None) };
+            let at = by_name.get(part.as_str()).copied();
+            at.map(Some).ok_or_else(|| Error::input(format!("{place} names `{part}`, which is not there")))
+        };
+        let needed = |role: &str| part(role)?.ok_or_else(|| Error::input(format!("{place} has no part `{role}`")));
+        let codes = match part("packed")? {
+            Some(at) => at,
+            None => needed("codes")?,
+        };
+        let parts = Parts { codes, scale: needed("scale")?, zero: part("zero_point")?, ..Parts::default() };
+        let args = read_args(&entry.options, &place)?;
+        let known = Known { name, args: Some(args), shape: Some(entry.shape.clone()), dtype: Some(dtype) };
+        weights.push(resolve(header, &known, parts)?);
+    }
+    Ok(weights)
+}
