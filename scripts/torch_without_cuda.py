@@ -1,8 +1,9 @@
 """Makes the ordinary Linux wheel of torch importable without its CUDA packages (some 3 GB saved).
 
 Run by the Python that has torch; needs gcc and binutils. Beside torch's own libraries it builds an empty stand-in
-for each CUDA library that they name: every function they import, with its symbol version, returns an error code.
-Work on the CPU never calls one; torch.cuda.is_available() says False. Nothing to do where torch asks for none.
+for each CUDA library that they name: every function they import, with its symbol version, returns an error code,
+or a text where one is asked for. Work on the CPU calls few of them (transformers asks whether a CUDA stream is being
+captured, and takes the error for a no); torch.cuda.is_available() says False. Nothing to do where torch asks for none.
 """
 import collections
 import importlib.util
@@ -13,11 +14,18 @@ import subprocess
 import sys
 
 GPU_LIBRARY = re.compile(r"lib(cu|nv|nccl)")
+SAYS_TEXT = re.compile(r"\w+(Error|Status)(String|Name)$|ncclGetLastError$")
 GPU_FUNCTION = re.compile(r"(cu[a-zA-Z]|nccl|nvrtc|nvshmem)")
 
 
 def output(*command):
     return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def stand_in(name):
+    if SAYS_TEXT.match(name):
+        return f'const char *{name}(void) {{ return "no CUDA: a stand-in"; }}\n'
+    return f"long {name}(void) {{ return 999; }}\n"
 
 
 def main():
@@ -52,7 +60,7 @@ def main():
     for library in sorted(wanted):
         by_version = versioned.get(library, {})
         names = set().union(*by_version.values()) if by_version else plain
-        source = "".join(f"int {name}(void) {{ return 999; }}\n" for name in sorted(names))
+        source = "".join(stand_in(name) for name in sorted(names))
         command = ["gcc", "-w", "-fno-builtin", "-shared", "-fPIC", "-x", "c", "-", f"-Wl,-soname,{library}",
                    "-o", str(libraries / library)]
         versions = libraries / "version.map"
