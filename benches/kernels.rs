@@ -61,6 +61,11 @@ impl Tensor {
         Tensor { kind, bytes, packed: vec![0; WEIGHTS / 2], codes: vec![0; WEIGHTS], scales, out }
     }
 
+    /// One part a thread, so that each has one histogram.
+    fn part_bytes(&self) -> usize {
+        self.bytes.len() / rayon::current_num_threads()
+    }
+
     fn row_bytes(&self) -> usize {
         COLUMNS * self.kind.bytes()
     }
@@ -164,9 +169,10 @@ impl Tensor {
         let mut sample = Vec::new();
         sample_keys(kind, &self.bytes, 127, &mut sample);
         let window = bracket(&mut sample, 0.5);
+        let part = self.part_bytes();
         let (below, counts) = self
             .bytes
-            .par_chunks(4 << 20)
+            .par_chunks(part)
             .fold(
                 || (0, vec![0u32; window.len()]),
                 |(below, mut counts), bytes| (below + tally_window(kind, bytes, window.start, &mut counts), counts),
@@ -183,8 +189,9 @@ impl Tensor {
     }
 
     fn tally(&self, bins: usize, f: impl Fn(&[u8], &mut [u32]) + Sync) -> Vec<u64> {
+        let part = self.part_bytes();
         self.bytes
-            .par_chunks(4 << 20)
+            .par_chunks(part)
             .fold(
                 || vec![0u32; bins],
                 |mut counts, bytes| {
