@@ -167,8 +167,8 @@ pub(crate) struct StoredRows<'a> {
     pub(crate) zero_span: Option<&'a Span>,
     shape: Option<&'a [u8]>,
     global: f32,
-    /// The piece of scales and zero points that are decoded now.
-    piece: Option<(usize, usize)>,
+    /// The piece of scales that is decoded now.
+    piece: Option<usize>,
     pub(crate) scale: Vec<f32>,
     pub(crate) zeros: Vec<f32>,
     scratch: Vec<i8>,
@@ -255,7 +255,7 @@ impl<'a> StoredRows<'a> {
         let groups = self.groups();
         // Blocks begin at whole pieces.
         let scale_piece = self.height.map_or(0, |h| row / h - self.first / h);
-        if self.piece.is_none_or(|(scales, _)| scales != scale_piece) {
+        if self.piece != Some(scale_piece) {
             let size = groups * self.key.scale_type.bytes();
             let bytes = self.scale_bytes.get(scale_piece * size..(scale_piece + 1) * size).ok_or_else(|| self.broken())?;
             self.scale.resize(groups, 0.0);
@@ -271,7 +271,7 @@ impl<'a> StoredRows<'a> {
         if self.key.has_zero {
             self.read_zeros(row)?;
         }
-        self.piece = Some((scale_piece, row));
+        self.piece = Some(scale_piece);
         Ok(())
     }
 

@@ -30,12 +30,12 @@ pub(crate) fn cast(
     scratch.x.resize(count, 0.0);
     scratch.y.resize(count, 0.0);
     let (x, y) = (&mut scratch.x[..count], &mut scratch.y[..count]);
-    widen(from, bytes, x);
-    if from == Float::F64 {
-        narrow_doubles(bytes, to, out);
+    if from == Float::F64 && matches!(to, Float::F16 | Float::BF16) {
+        widen_to_odd(bytes, x);
     } else {
-        narrow(to, x, out);
+        widen(from, bytes, x);
     }
+    narrow(to, x, out);
     widen(to, out, y);
     let change = compare(x, y);
     let report = RowReport {
@@ -50,17 +50,18 @@ pub(crate) fn cast(
     (report, overflow(from, bytes, to, out))
 }
 
-/// Rounds once; by way of F32 it would be twice.
-fn narrow_doubles(bytes: &[u8], to: Float, out: &mut [u8]) {
-    let doubles = bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b));
-    let size = to.bytes();
-    for (x, out) in doubles.zip(out.chunks_exact_mut(size)) {
-        match to {
-            Float::F64 => out.copy_from_slice(&x.to_le_bytes()),
-            Float::F32 => out.copy_from_slice(&(x as f32).to_le_bytes()),
-            Float::F16 => out.copy_from_slice(&half::f16::from_f64(x).to_le_bytes()),
-            Float::BF16 => out.copy_from_slice(&half::bf16::from_f64(x).to_le_bytes()),
-        }
+/// Reads doubles as f32 such that rounding to 16 bits afterwards rounds once: the last bit of what is not exact is set
+/// (round to odd; Boldo and Melquiond 2008).
+fn widen_to_odd(bytes: &[u8], x: &mut [f32]) {
+    for (x, bytes) in x.iter_mut().zip(bytes.as_chunks().0) {
+        let double = f64::from_le_bytes(*bytes);
+        let near = double as f32;
+        *x = if f64::from(near) == double || double.is_nan() {
+            near
+        } else {
+            let towards_zero = near.to_bits() - u32::from(f64::from(near).abs() > double.abs());
+            f32::from_bits(towards_zero | 1)
+        };
     }
 }
 

@@ -28,7 +28,7 @@ const MAX: f32 = 448.0;
 pub(super) struct Fp8(Plugin);
 
 /// Whether a code stands for NaN.
-pub(crate) fn is_nan(code: u8) -> bool {
+fn is_nan(code: u8) -> bool {
     code & 0x7f == 0x7f
 }
 

@@ -17,7 +17,6 @@ use crate::Plugin;
 
 pub(crate) use dense::{Scratch as CastScratch, cast};
 pub(crate) use fp4::{FP4_PACKED, FP6_PACKED, e8m0};
-pub(crate) use fp8::is_nan;
 
 /// Every format that can be written, in the order of help texts.
 pub static FORMATS: &[&dyn Format] =

@@ -1,0 +1,6 @@
+//! The passes of this crate on whole checkpoints in memory.
+
+mod executor;
+mod golden;
+mod plans;
+mod properties;
