@@ -91,6 +91,16 @@ pub(crate) fn cut(tensor: usize, info: &TensorInfo, quantum: usize) -> Vec<Block
     blocks
 }
 
+/// As many threads as were asked for and as the memory allows, when each holds a block of each of `sides` checkpoints.
+pub(crate) fn pool(resources: &Resources<'_>, sides: usize) -> Result<rayon::ThreadPool> {
+    let affordable = resources.memory_bytes / (BLOCK_MEMORY_BYTES * sides as u64);
+    let threads = (resources.threads.max(1) as u64).min(affordable.max(1)) as usize;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| Error::input(format!("cannot start {threads} threads: {e}")).hint("try fewer with --threads"))
+}
+
 /// Runs `work` on every block from many threads and hands the results to `fold` in the order of the blocks.
 /// `sides` checkpoints are read for each block; each worker has its own `scratch`.
 pub(crate) fn run<S: Default, R: Send>(
@@ -100,12 +110,7 @@ pub(crate) fn run<S: Default, R: Send>(
     work: impl Fn(&mut S, &Block) -> Result<R> + Sync,
     mut fold: impl FnMut(&Block, R),
 ) -> Result<()> {
-    let affordable = resources.memory_bytes / (BLOCK_MEMORY_BYTES * sides as u64);
-    let threads = (resources.threads.max(1) as u64).min(affordable.max(1)) as usize;
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| Error::input(format!("cannot start {threads} threads: {e}")).hint("try fewer with --threads"))?;
+    let pool = pool(resources, sides)?;
     for wave in blocks.chunks(WAVE_BLOCKS) {
         let results: Vec<Result<R>> = pool.install(|| {
             wave.par_iter()

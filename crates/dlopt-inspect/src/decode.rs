@@ -1,10 +1,12 @@
 //! Any checkpoint as dense tensors.
 
 use dlopt_checkpoint::{Checkpoint, Error, Header, Pass, Resources, Result, Tensors, View};
+use dlopt_prune::Densify;
+use dlopt_quantize::Dequantize;
 
-/// The passes that undo every way of storing weights that dlopt knows.
-fn decoders(_source: &Checkpoint) -> Result<Vec<Box<dyn Pass>>> {
-    Ok(Vec::new())
+/// The passes that undo every way of storing weights that dlopt knows, in the order they are undone.
+fn decoders() -> Vec<Box<dyn Pass>> {
+    vec![Box::new(Densify), Box::new(Dequantize)]
 }
 
 /// A checkpoint as dense tensors; its errors name the file.
@@ -29,9 +31,18 @@ impl Tensors for Decoded<'_> {
 /// When the checkpoint says it is compressed and cannot be decoded, and those of `work`.
 pub(crate) fn decoded<R>(checkpoint: &Checkpoint, work: impl FnOnce(&Decoded<'_>) -> Result<R>) -> Result<R> {
     let view = |e| named(e, &checkpoint.name);
-    let passes = decoders(checkpoint).map_err(view)?;
+    let passes = decoders();
     let passes: Vec<&dyn Pass> = passes.iter().map(|p| &**p).collect();
     let view = View::new(checkpoint, &passes).map_err(view)?;
+    work(&Decoded { view, name: &checkpoint.name })
+}
+
+/// Calls `work` with what is quantized still in codes, and everything else dense.
+///
+/// # Errors
+/// As [`decoded`].
+pub(crate) fn densified<R>(checkpoint: &Checkpoint, work: impl FnOnce(&Decoded<'_>) -> Result<R>) -> Result<R> {
+    let view = View::new(checkpoint, &[&Densify]).map_err(|e| named(e, &checkpoint.name))?;
     work(&Decoded { view, name: &checkpoint.name })
 }
 

@@ -14,6 +14,7 @@ mod moments;
 mod stats;
 mod summary;
 mod values;
+mod verify;
 
 pub use diff::{Diff, DiffOptions, ShapeMismatch, Side, TensorDiff, TotalDiff, diff};
 pub use stats::{TensorStats, stats};
@@ -21,3 +22,4 @@ pub use summary::{
     CompanionSummary, DtypeSummary, MetadataSummary, ModuleSummary, QuantizationGroup, QuantizationSummary, ShardSummary,
     Summary, TensorSummary, metadata, summary,
 };
+pub use verify::{Check, Finding, Severity, Verification, VerifyOptions, verify, verify_path};
