@@ -120,7 +120,7 @@ impl<'a> Executor<'a> {
             let level = executor.chain.stages.len();
             let stage = Stage::new(*pass, executor.chain.header(level).clone())?;
             executor.chain.stages.push(stage);
-            if pass.sizes_need_a_look() {
+            if pass.sizes_need_a_look() && !executor.last().units_of(Scope::Model).is_empty() {
                 executor.prepare_stream()?;
                 executor.survey_model(level)?;
                 executor.chain.stages[level].replan()?;

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{NameGlob, Result, Selection};
 
 /// Where a checkpoint comes from and goes to.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug, Default, Clone)]
 pub(crate) struct IoArgs {
     /// Checkpoint: a .safetensors file, a model folder, a .pth/.bin/.npz file, or - for standard input
     #[arg(value_name = "IN")]
@@ -18,7 +18,7 @@ pub(crate) struct IoArgs {
 }
 
 /// Where a checkpoint goes to, and how the work is done.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug, Default, Clone)]
 pub(crate) struct OutputArgs {
     /// File or folder to write [default: standard output]; FOLDER/ with a slash, or any name when IN is a folder,
     /// means a folder

@@ -84,7 +84,10 @@ impl ConvertPass {
             let globs = |texts: &[String]| texts.iter().map(|t| NameGlob::new(t)).collect::<Result<Vec<_>>>();
             let selection =
                 Selection { include: globs(&self.include)?, exclude: globs(&self.exclude)?, change_tied: true };
-            passes.push(Box::new(Cast::new(dtype, selection, self.allow_nonfinite)?));
+            let mut cast = Cast::new(dtype)?;
+            cast.selection = selection;
+            cast.allow_nonfinite = self.allow_nonfinite;
+            passes.push(Box::new(cast));
         }
         if passes.is_empty() {
             passes.push(Box::new(Carry));

@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 use dlopt_checkpoint::Result;
 use dlopt_prune::Plugin as PrunePlugin;
+use dlopt_quantize::formats::{DENSE, FORMATS};
+use dlopt_quantize::layouts::LAYOUTS;
+use dlopt_quantize::methods::METHODS;
 use dlopt_quantize::{Plugin as QuantizePlugin, SCHEMES};
 
 use crate::streams;
@@ -22,10 +25,11 @@ pub(crate) struct ListArgs {
 pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
     let mut tables: Vec<(&str, Vec<[String; 3]>)> = Vec::new();
     let prune = |plugins: &[PrunePlugin]| plugins.iter().map(|p| row(p.name, p.summary, p.source)).collect();
-    let quantize = |plugins: &[QuantizePlugin]| plugins.iter().map(|p| row(p.name, p.summary, p.source)).collect();
-    tables.push(("quantize --method", quantize(&dlopt_quantize::methods::methods())));
-    tables.push(("quantize: stored formats", quantize(&dlopt_quantize::formats::formats())));
-    tables.push(("quantize: layouts", quantize(&dlopt_quantize::layouts::layouts())));
+    let quantize = |plugins: Vec<QuantizePlugin>| plugins.iter().map(|p| row(p.name, p.summary, p.source)).collect();
+    tables.push(("quantize --method", quantize(METHODS.iter().map(|m| m.plugin()).collect())));
+    let formats = FORMATS.iter().map(|f| f.plugin()).chain([DENSE]).collect();
+    tables.push(("quantize: stored formats", quantize(formats)));
+    tables.push(("quantize: layouts", quantize(LAYOUTS.to_vec())));
     tables.push(("prune --criterion", prune(dlopt_prune::criteria())));
     tables.push(("prune --pattern", prune(dlopt_prune::patterns())));
     tables.push(("prune --store", prune(dlopt_prune::stores())));

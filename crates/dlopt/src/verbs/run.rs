@@ -107,7 +107,11 @@ fn words(table: &toml::Table) -> Result<Vec<String>> {
                 toml::Value::String(text) => words.push(format!("{flag}={text}")),
                 toml::Value::Integer(number) => words.push(format!("{flag}={number}")),
                 toml::Value::Float(number) => words.push(format!("{flag}={number}")),
-                _ => return Err(Error::usage(format!("`{key}` must be text, a number, true or false, or a list of them"))),
+                _ => {
+                    return Err(Error::usage(format!(
+                        "`{key}` must be text, a number, true or false, or a list of them"
+                    )));
+                }
             }
         }
     }
@@ -121,7 +125,8 @@ mod tests {
     #[test]
     fn a_table_stands_for_a_command_line() {
         let table: toml::Table =
-            toml::from_str("verb = \"prune\"\nsparsity = 0.5\nallow_nonfinite = true\nexclude = [\"a\", \"b\"]").unwrap();
+            toml::from_str("verb = \"prune\"\nsparsity = 0.5\nallow_nonfinite = true\nexclude = [\"a\", \"b\"]")
+                .unwrap();
         assert_eq!(
             words(&table).unwrap(),
             ["pass", "prune", "--sparsity=0.5", "--allow-nonfinite", "--exclude=a", "--exclude=b"]

@@ -1,0 +1,1 @@
+//! `dlopt verify`: the artefact proves itself.
