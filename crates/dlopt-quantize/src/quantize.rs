@@ -149,6 +149,10 @@ impl Quantize {
             }
         }
         if let Some(reason) = choice.skipped.clone() {
+            let is_excluded = self.selection.exclude.iter().any(|g| g.matches(&tensor.name));
+            if choice.is_named && !is_excluded {
+                return Err(Error::input(format!("tensor `{}` was named, but cannot be taken: {reason}", tensor.name)));
+            }
             return Ok((choice, Fate::Skipped(reason)));
         }
         let from = float(tensor.dtype).expect("only weight floats are selected");

@@ -2,5 +2,4 @@
 
 mod executor;
 mod golden;
-mod plans;
 mod properties;
