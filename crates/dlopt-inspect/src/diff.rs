@@ -149,11 +149,8 @@ struct Sums {
 pub fn diff(a: &Checkpoint, b: &Checkpoint, options: DiffOptions, resources: &Resources<'_>) -> Result<Diff> {
     make_readable(a, resources)?;
     make_readable(b, resources)?;
-    let side = |c: &Checkpoint| Side {
-        name: c.name.clone(),
-        tensors: c.header.tensors.len(),
-        bytes: c.header.data_bytes(),
-    };
+    let side =
+        |c: &Checkpoint| Side { name: c.name.clone(), tensors: c.header.tensors.len(), bytes: c.header.data_bytes() };
     decoded(a, |left| {
         decoded(b, |right| {
             let mut found = Diff::of_headers(side(a), side(b), left.header(), right.header());
@@ -204,8 +201,12 @@ impl Diff {
     fn of_headers(a: Side, b: Side, left: &Header, right: &Header) -> Self {
         let (in_a, in_b) = (left.by_name(), right.by_name());
         let only = |header: &Header, other: &HashMap<&str, usize>| {
-            let mut names: Vec<_> =
-                header.tensors.iter().filter(|t| !other.contains_key(t.name.as_str())).map(|t| t.name.clone()).collect();
+            let mut names: Vec<_> = header
+                .tensors
+                .iter()
+                .filter(|t| !other.contains_key(t.name.as_str()))
+                .map(|t| t.name.clone())
+                .collect();
             names.sort();
             names
         };

@@ -19,7 +19,7 @@ mod verify;
 pub use diff::{Diff, DiffOptions, ShapeMismatch, Side, TensorDiff, TotalDiff, diff};
 pub use stats::{TensorStats, stats};
 pub use summary::{
-    CompanionSummary, DtypeSummary, MetadataSummary, ModuleSummary, QuantizationGroup, QuantizationSummary, ShardSummary,
-    Summary, TensorSummary, metadata, summary,
+    CompanionSummary, DtypeSummary, MetadataSummary, ModuleSummary, QuantizationGroup, QuantizationSummary,
+    ShardSummary, Summary, TensorSummary, metadata, summary,
 };
 pub use verify::{Check, Finding, Severity, Verification, VerifyOptions, verify, verify_path};

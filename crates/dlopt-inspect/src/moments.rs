@@ -111,8 +111,7 @@ impl Spread {
         }
         if all.count > 0 {
             all.mean = sum / all.count as f64;
-            all.squares =
-                values.iter().filter(|x| x.is_finite()).map(|x| (x - all.mean) * (x - all.mean)).sum::<f64>();
+            all.squares = values.iter().filter(|x| x.is_finite()).map(|x| (x - all.mean) * (x - all.mean)).sum::<f64>();
         }
         all
     }

@@ -68,7 +68,10 @@ pub(super) fn check(
                         None => holds_along(&scans[place], (n, m)),
                     };
                     if !holds {
-                        found.error(name, format!("the history says {n}:{m}, and some group of {m} keeps more than {n}"));
+                        found.error(
+                            name,
+                            format!("the history says {n}:{m}, and some group of {m} keeps more than {n}"),
+                        );
                     }
                 }
             }

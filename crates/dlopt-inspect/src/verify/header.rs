@@ -15,7 +15,10 @@ const FORMATS: [&str; 6] = ["pt", "tf", "flax", "np", "mlx", "paddle"];
 
 /// Offsets, dtypes and shapes were checked on opening; here come alignment, names and `format`.
 pub(super) fn check(checkpoint: &Checkpoint, found: &mut Found) {
-    found.check("header", format!("offsets, dtypes, alignment and names of {} tensors", checkpoint.header.tensors.len()));
+    found.check(
+        "header",
+        format!("offsets, dtypes, alignment and names of {} tensors", checkpoint.header.tensors.len()),
+    );
     check_alignment(checkpoint, found);
     for tensor in &checkpoint.header.tensors {
         let name = &tensor.name;
@@ -35,7 +38,9 @@ pub(super) fn check(checkpoint: &Checkpoint, found: &mut Found) {
     let is_safetensors = checkpoint.shards.iter().all(|s| s.ends_with(".safetensors"));
     match checkpoint.header.metadata.get("format").map(String::as_str) {
         Some(format) if FORMATS.contains(&format) => {}
-        Some(format) => found.model_warning(format!("metadata `format` is `{format}`; loaders know {}", FORMATS.join(", "))),
+        Some(format) => {
+            found.model_warning(format!("metadata `format` is `{format}`; loaders know {}", FORMATS.join(", ")))
+        }
         // Only the loader of transformers asks for it.
         None if is_safetensors && checkpoint.header.metadata.contains_key("config") => {
             found.model_warning("metadata `format` is missing; older versions of transformers refuse such a file");

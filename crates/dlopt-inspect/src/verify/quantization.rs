@@ -46,11 +46,15 @@ pub(super) fn check(header: &Header, found: &mut Found) {
     let elsewhere: HashSet<String> =
         read_layout(header).unwrap_or_default().into_values().flat_map(|s| s.parts.into_values()).collect();
     let modules = modules(header, &elsewhere);
-    let quantization = ["quantization_config", "compression_config"].iter().find_map(|key| config.get(*key)?.as_object());
+    let quantization =
+        ["quantization_config", "compression_config"].iter().find_map(|key| config.get(*key)?.as_object());
     let Some(quantization) = quantization else {
         found.check("quantization", "no parts of quantized weights without a config that explains them");
         for part in modules.values().flat_map(|m| m.parts.values()) {
-            found.error(&part.name, "a part of a quantized weight, and no `quantization_config` or `dlopt.layout` explains it");
+            found.error(
+                &part.name,
+                "a part of a quantized weight, and no `quantization_config` or `dlopt.layout` explains it",
+            );
         }
         return;
     };
@@ -118,7 +122,9 @@ fn check_module(
             .error(&weight.name, format!("is dense, `{}` targets it and `ignore` does not name `{name}`", group.name)),
         LayerKind::Head if is_dense => found.warn(
             &weight.name,
-            format!("is dense, and `ignore` does not name `{name}`: if it is a linear layer, loaders expect it quantized"),
+            format!(
+                "is dense, and `ignore` does not name `{name}`: if it is a linear layer, loaders expect it quantized"
+            ),
         ),
         _ => {}
     }
@@ -141,9 +147,14 @@ fn check_parts(name: &str, module: &Module<'_>, group: &Group<'_>, found: &mut F
         return found.error(&format!("{name}.{codes_name}"), format!("is missing; `{}` stores it so", group.format));
     };
     if !dtypes.contains(&codes.dtype) {
-        found.error(&codes.name, format!("is {}; `{}` has {}", dtype_name(codes.dtype), group.format, dtype_name(dtypes[0])));
+        found.error(
+            &codes.name,
+            format!("is {}; `{}` has {}", dtype_name(codes.dtype), group.format, dtype_name(dtypes[0])),
+        );
     }
-    let has_zero = group.format.ends_with("pack-quantized") || group.format == "int-quantized" || group.format == "naive-quantized";
+    let has_zero = group.format.ends_with("pack-quantized")
+        || group.format == "int-quantized"
+        || group.format == "naive-quantized";
     let mut allowed: Vec<&str> = needed.to_vec();
     if codes_name == "weight_packed" {
         allowed.push("weight_packed");
@@ -184,7 +195,9 @@ fn check_shapes(codes: &TensorInfo, module: &Module<'_>, group: &Group<'_>, foun
             }
             Some(vec![rows, columns.div_ceil(size)])
         }
-        ("block", _, Some((h, w)), Some(columns)) if h > 0 && w > 0 => Some(vec![rows.div_ceil(h), columns.div_ceil(w)]),
+        ("block", _, Some((h, w)), Some(columns)) if h > 0 && w > 0 => {
+            Some(vec![rows.div_ceil(h), columns.div_ceil(w)])
+        }
         _ => None,
     };
     let shape: Vec<u64> = scale.shape.iter().map(|&d| d as u64).collect();

@@ -22,10 +22,17 @@ pub(super) fn matches(entry: &str, module: &str, class: &str) -> Option<bool> {
 
 enum Node {
     /// One character; `is_negated` turns the ranges around.
-    One { ranges: Vec<(char, char)>, is_negated: bool },
+    One {
+        ranges: Vec<(char, char)>,
+        is_negated: bool,
+    },
     All(Vec<Node>),
     Any(Vec<Node>),
-    Repeat { node: Box<Node>, least: usize, is_endless: bool },
+    Repeat {
+        node: Box<Node>,
+        least: usize,
+        is_endless: bool,
+    },
     Start,
     End,
 }
