@@ -43,4 +43,4 @@ if [ ! -f "$work/llama/config.json" ]; then
 fi
 "$here/../scripts/fetch-data.sh" minilm "$work/data" >/dev/null || echo "no minilm: that part is left out" >&2
 
-python3 "$here/checkpoint_passes.py" "$DLOPT" "$work" ${options[@]+"${options[@]}"}
+python3 -B "$here/checkpoint_passes.py" "$DLOPT" "$work" ${options[@]+"${options[@]}"}

@@ -21,7 +21,7 @@ for python in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10 n
   "$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break
 done
 venv=${PEERS_VENV:-$work/venv-peers}
-"$python" "$here/../scripts/torch_venv.py" "$venv" llmcompressor
+"$python" -B "$here/../scripts/torch_venv.py" "$venv" llmcompressor
 
 if [ -z "${DLOPT:-}" ]; then
   (cd "$here/.." && cargo build --release --locked --quiet)
@@ -31,4 +31,4 @@ if [ ! -f "$work/llama/config.json" ]; then
   "$venv/bin/python" "$here/make_llama.py" "$work/llama.part" >&2
   mv "$work/llama.part" "$work/llama"
 fi
-"$venv/bin/python" "$here/peers/compare.py" "$DLOPT" "$work" "$@"
+"$venv/bin/python" -B "$here/peers/compare.py" "$DLOPT" "$work" "$@"

@@ -25,7 +25,7 @@ for python in "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10 n
   "$python" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && break
 done
 venv=${DLOPT_VENV:-$root/.venv}
-"$python" "$here/torch_venv.py" "$venv" transformers compressed-tensors
+"$python" -B "$here/torch_venv.py" "$venv" transformers compressed-tensors
 "$here/fetch-data.sh" minilm similarity "$root/data" >/dev/null
 
 if [ -z "${DLOPT:-}" ]; then
@@ -34,4 +34,4 @@ if [ -z "${DLOPT:-}" ]; then
 fi
 # No GPU and no network: what is checked is the files.
 CUDA_VISIBLE_DEVICES='' HF_HUB_OFFLINE=1 PYTHONWARNINGS=ignore \
-  "$venv/bin/python" "$here/check_transformers.py" "$DLOPT" "$root/data" "$work"
+  "$venv/bin/python" -B "$here/check_transformers.py" "$DLOPT" "$root/data" "$work"
