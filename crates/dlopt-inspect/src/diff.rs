@@ -1,6 +1,5 @@
 //! How far one checkpoint is from another, tensor by tensor, decoded on both sides.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use dlopt_checkpoint::{
@@ -244,16 +243,13 @@ impl Diff {
             }
         }
         self.total = TotalDiff::of(&all);
-        self.tensors.sort_by(|x, y| {
-            let worst = y.relative_error.partial_cmp(&x.relative_error).unwrap_or(Ordering::Equal);
-            worst.then_with(|| x.name.cmp(&y.name))
-        });
+        self.tensors.sort_by(|x, y| y.relative_error.total_cmp(&x.relative_error).then_with(|| x.name.cmp(&y.name)));
         let unmatched = self.shape_mismatches.iter().map(|m| &m.name).chain(&self.only_in_a).chain(&self.only_in_b);
         let unmatched: Vec<String> = unmatched.cloned().collect();
         self.is_equal = unmatched.is_empty() && self.tensors.iter().all(|t| t.differing == 0);
         self.tolerance = tolerance;
         if let Some(tolerance) = tolerance {
-            let exceeds = |t: &&TensorDiff| !(t.relative_error <= tolerance);
+            let exceeds = |t: &&TensorDiff| t.relative_error.is_nan() || t.relative_error > tolerance;
             self.outside = self.tensors.iter().filter(exceeds).map(|t| t.name.clone()).chain(unmatched).collect();
             self.is_within = Some(self.outside.is_empty());
         }

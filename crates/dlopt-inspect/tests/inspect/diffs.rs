@@ -66,6 +66,9 @@ fn tiny_huge_and_wide_differences_are_not_lost() {
     assert!((huge.tensors[0].relative_error - 2.0).abs() < 1e-6);
     let wide = |x: i64| Model::new().with("n", Dtype::I64, &[1], x.to_le_bytes().to_vec());
     assert_eq!(between(&wide(i64::MAX), &wide(i64::MAX - 1), None).tensors[0].differing, 1);
+    let endless = Model::new().with("d", Dtype::F64, &[1], 1e200f64.to_le_bytes().to_vec());
+    let other = Model::new().with("d", Dtype::F64, &[1], (-1e200f64).to_le_bytes().to_vec());
+    assert_eq!(between(&endless, &other, Some(1e9)).is_within, Some(false));
     let double = |x: f64| Model::new().with("d", Dtype::F64, &[1], x.to_le_bytes().to_vec());
     assert_eq!(between(&double(1.0), &double(1.0 + 1e-15), None).tensors[0].differing, 1);
 }

@@ -1,5 +1,7 @@
 //! Inspect, diff and verify on real files.
 
+#![allow(clippy::unwrap_used)]
+
 mod diffs;
 mod fixture;
 mod hostile;

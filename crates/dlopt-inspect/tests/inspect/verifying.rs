@@ -207,6 +207,27 @@ fn selected_tensors_only_are_held_to_their_claims() {
 }
 
 #[test]
+fn patterns_down_the_inputs_are_held_to_their_claims() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Model::new()
+        .with_f32("h.0.attn.c_attn.weight", &[16, 12], &noise(192, 5))
+        .with_metadata("config", r#"{"model_type":"gpt2"}"#)
+        .write(dir.path());
+    let include = vec![NameGlob::new("h.0.attn.c_attn.weight").unwrap()];
+    let selection = Selection { include, ..Selection::default() };
+    let options = PruneOptions { pattern: "2:4".to_owned(), selection, ..PruneOptions::default() };
+    let to = dir.path().join("down/out.safetensors");
+    run(&from, &[&Prune::new(options).unwrap()], &to).unwrap();
+    let found = check(&to);
+    assert!(found.is_ok && found.checks.iter().any(|c| c.name == "claims" && c.skipped.is_none()), "{found:#?}");
+    let mut model = Model::read(&to);
+    model.bytes_of("h.0.attn.c_attn.weight")[..4 * 48]
+        .chunks_mut(4)
+        .for_each(|b| b.copy_from_slice(&[0, 0, 0x80, 0x3f]));
+    assert_error(&check_model(&model), "c_attn", "2:4");
+}
+
+#[test]
 fn folders_must_be_whole() {
     let dir = tempfile::tempdir().unwrap();
     let model = |name: &str| Model::new().with_f32(name, &[2], &[1.0, 2.0]).file();
