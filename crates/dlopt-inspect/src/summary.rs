@@ -267,7 +267,7 @@ fn module_of(name: &str) -> String {
     let mut names: Vec<&str> = name.split('.').collect();
     names.pop();
     let is_number = |n: &&str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
-    let depth = names.iter().position(|n| is_number(n)).map_or(2, |first| first + 2);
+    let depth = names.iter().position(is_number).map_or(2, |first| first + 2);
     let shown = names.iter().take(depth).map(|n| if is_number(n) { "*" } else { n });
     shown.collect::<Vec<_>>().join(".")
 }
