@@ -26,7 +26,11 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// Least bytes of a block when memory is scarce.
 const LEAST_BLOCK_BYTES: usize = 64 << 10;
 /// Input bytes of a window that is not held in memory; bounds its row reports.
-const OPEN_WINDOW_BYTES: usize = 32 << 20;
+const OPEN_WINDOW_BYTES: u64 = 32 << 20;
+/// Input bytes that a held window aims at: looked at and written while they are still in the last-level cache.
+const HELD_WINDOW_BYTES: u64 = 16 << 20;
+/// Input bytes of a window of units that workers do alone; bounds its row reports.
+const SOLO_WINDOW_BYTES: u64 = 1 << 30;
 
 /// Told how the work goes.
 pub trait Progress: Sync {
@@ -67,11 +71,65 @@ struct Task {
 }
 
 /// A run of tasks, and the source ranges that are held in memory for them.
+#[derive(Default)]
 struct Window {
     tasks: Vec<Task>,
     held: BTreeMap<usize, Range<u64>>,
     /// A unit too large to be held that must be looked at first: from a stream it is spooled.
     is_oversized: bool,
+    /// Every worker takes whole units for itself, with a cache of its own, and waits for nobody.
+    is_solo: bool,
+}
+
+/// Who fills a cache.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loading {
+    /// One thread in the order of the source, for a stream.
+    InOrder,
+    /// All threads together.
+    Together,
+    /// The thread that asks.
+    Alone,
+}
+
+/// Windows in the making.
+struct Windows {
+    done: Vec<Window>,
+    open: Window,
+    filled: u64,
+}
+
+impl Windows {
+    /// Adds tasks to the open window, or to a new one when it would hold more than `most`.
+    fn add(&mut self, tasks: Vec<Task>, held: BTreeMap<usize, Range<u64>>, bytes: u64, most: u64) {
+        if self.open.is_solo || self.filled > 0 && self.filled + bytes > most {
+            self.close();
+        }
+        self.filled += bytes;
+        self.open.tasks.extend(tasks);
+        for (tensor, range) in held {
+            let own = self.open.held.entry(tensor).or_insert(range.clone());
+            *own = own.start.min(range.start)..own.end.max(range.end);
+        }
+    }
+
+    /// Adds a unit that one worker does alone.
+    fn add_solo(&mut self, task: Task) {
+        if !self.open.is_solo || self.filled > SOLO_WINDOW_BYTES {
+            self.close();
+            self.open.is_solo = true;
+        }
+        self.filled += task.bytes;
+        self.open.tasks.push(task);
+    }
+
+    fn close(&mut self) {
+        let window = std::mem::take(&mut self.open);
+        if !window.tasks.is_empty() {
+            self.done.push(window);
+        }
+        self.filled = 0;
+    }
 }
 
 /// Runs chains over one checkpoint.
@@ -263,67 +321,50 @@ impl<'a> Executor<'a> {
         if first == usize::MAX { 0 } else { first }
     }
 
-    /// Cuts units of stage `s` into windows.
-    fn windows(&self, s: usize, units: &[usize]) -> Vec<Window> {
+    /// Cuts units of stage `s` into windows. With `may_be_solo` whole units may be left to single workers.
+    fn windows(&self, s: usize, units: &[usize], may_be_solo: bool) -> Vec<Window> {
         let is_stream = self.checkpoint.stream().is_some() && !self.spool_whole;
-        let fresh = || Window { tasks: Vec::new(), held: BTreeMap::new(), is_oversized: false };
-        let mut windows = Vec::new();
-        let (mut window, mut filled) = (fresh(), 0_u64);
+        let solo_most = if is_stream || !may_be_solo { 0 } else { self.held_bytes / self.worker_limit as u64 };
+        let mut windows = Windows { done: Vec::new(), open: Window::default(), filled: 0 };
         for &unit in units {
             let is_whole = self.needs_a_look(s, unit);
-            let is_held = is_whole || is_stream;
             let blocks = self.blocks(s, unit);
-            let pieces: Vec<Vec<Task>> =
-                if is_whole { vec![blocks] } else { blocks.into_iter().map(|b| vec![b]).collect() };
-            for piece in pieces {
-                let mut needed: BTreeMap<usize, Range<u64>> = BTreeMap::new();
-                if is_held {
-                    for task in &piece {
-                        self.chain.needs(s, unit, &task.rows, &mut |need| {
-                            if let Need::Source { tensor, range } = need
-                                && !range.is_empty()
-                            {
-                                let own = needed.entry(tensor).or_insert(range.clone());
-                                *own = own.start.min(range.start)..own.end.max(range.end);
-                            }
-                        });
-                    }
+            if !is_whole && !is_stream {
+                for task in blocks {
+                    let bytes = task.bytes;
+                    windows.add(vec![task], BTreeMap::new(), bytes, OPEN_WINDOW_BYTES.min(self.held_bytes));
                 }
-                let bytes: u64 = if is_held {
-                    needed.values().map(|r| r.end - r.start).sum()
+                continue;
+            }
+            if is_whole {
+                let held = self.source_ranges(s, &blocks);
+                let bytes: u64 = held.values().map(|r| r.end - r.start).sum();
+                if bytes <= solo_most {
+                    let rows = 0..self.chain.stages[s].plan.units[unit].rows;
+                    windows.add_solo(Task { unit, rows, bytes });
+                } else if bytes > self.held_bytes {
+                    windows.close();
+                    windows.done.push(Window { tasks: blocks, held, is_oversized: true, is_solo: false });
                 } else {
-                    piece.iter().map(|t| t.bytes).sum()
-                };
-                let most = if is_held { self.held_bytes } else { self.held_bytes.min(OPEN_WINDOW_BYTES as u64) };
-                if filled > 0 && filled + bytes > most {
-                    windows.push(std::mem::replace(&mut window, fresh()));
-                    filled = 0;
+                    windows.add(blocks, held, bytes, HELD_WINDOW_BYTES.min(self.held_bytes));
                 }
-                filled += bytes;
-                window.tasks.extend(piece);
-                if is_held && bytes > most {
-                    window.is_oversized = true;
-                    for (tensor, range) in needed {
-                        window.held.insert(tensor, range);
-                    }
-                    windows.push(std::mem::replace(&mut window, fresh()));
-                    filled = 0;
-                    continue;
-                }
-                for (tensor, range) in needed {
-                    let own = window.held.entry(tensor).or_insert(range.clone());
-                    *own = own.start.min(range.start)..own.end.max(range.end);
-                }
+                continue;
+            }
+            for task in blocks {
+                let held = self.source_ranges(s, std::slice::from_ref(&task));
+                let bytes = held.values().map(|r| r.end - r.start).sum();
+                windows.add(vec![task], held, bytes, HELD_WINDOW_BYTES.min(self.held_bytes));
             }
         }
-        if !window.tasks.is_empty() {
-            windows.push(window);
-        }
-        windows
+        windows.close();
+        windows.done
     }
 
     /// Loads what a window holds, and makes the decisions that its tasks need.
     fn open_window(&mut self, s: usize, window: &Window, includes_own: bool) -> Result<()> {
+        if window.is_solo {
+            return Ok(());
+        }
         self.cache.ranges.clear();
         let stream = self.checkpoint.stream().filter(|_| !self.spool_whole);
         if window.is_oversized {
@@ -336,11 +377,20 @@ impl<'a> Executor<'a> {
                 }
             }
         } else {
-            self.load(window, stream.is_some())?;
+            let mut cache = std::mem::take(&mut self.cache);
+            let loading = if stream.is_some() { Loading::InOrder } else { Loading::Together };
+            let loaded = self.load(&mut cache, &window.held, loading);
+            self.cache = cache;
+            loaded?;
         }
-        // Decisions of the stages below first: the ones above look at what they write.
+        self.decide_needed(&self.cache, s, &window.tasks, includes_own, false)
+    }
+
+    /// Makes the decisions that tasks of stage `s` need, those of the stages below first: the ones above look at what
+    /// they write.
+    fn decide_needed(&self, cache: &Cache, s: usize, tasks: &[Task], includes_own: bool, is_alone: bool) -> Result<()> {
         let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); s + 1];
-        for task in &window.tasks {
+        for task in tasks {
             self.chain.needs(s, task.unit, &task.rows, &mut |need| {
                 if let Need::Unit { stage, unit } = need {
                     let own = &self.chain.stages[stage];
@@ -356,23 +406,25 @@ impl<'a> Executor<'a> {
             }
             units.sort_unstable();
             units.dedup();
-            self.survey_units(stage, &units)?;
+            self.survey_units(cache, stage, &units, is_alone)?;
         }
         Ok(())
     }
 
-    fn load(&mut self, window: &Window, in_order: bool) -> Result<()> {
-        let total: u64 = window.held.values().map(|r| r.end - r.start).sum();
-        let mut arena = std::mem::take(&mut self.cache.arena);
+    /// Reads source ranges into a cache.
+    fn load(&self, cache: &mut Cache, held: &BTreeMap<usize, Range<u64>>, loading: Loading) -> Result<()> {
+        let total: u64 = held.values().map(|r| r.end - r.start).sum();
+        cache.ranges.clear();
+        let arena = &mut cache.arena;
         if arena.len() < total as usize {
             arena.resize(total as usize, 0);
         }
         let mut at = 0;
         let mut pieces = Vec::new();
-        let mut rest: &mut [u8] = &mut arena;
-        for (&tensor, range) in &window.held {
+        let mut rest: &mut [u8] = arena;
+        for (&tensor, range) in held {
             let length = (range.end - range.start) as usize;
-            self.cache.ranges.insert(tensor, (range.start, at, length));
+            cache.ranges.insert(tensor, (range.start, at, length));
             at += length;
             let (own, others) = rest.split_at_mut(length);
             rest = others;
@@ -380,27 +432,19 @@ impl<'a> Executor<'a> {
                 pieces.push((tensor, range.start + (i * BLOCK_BYTES) as u64, chunk));
             }
         }
-        let result = if in_order {
-            // A stream has one reader; tensors stand in its order.
-            pieces.into_iter().try_for_each(|(tensor, offset, chunk)| {
+        if loading != Loading::Together {
+            return pieces.into_iter().try_for_each(|(tensor, offset, chunk)| {
                 self.check_stop()?;
                 self.checkpoint.read(tensor, offset, chunk)
-            })
-        } else {
-            let pieces: Vec<_> = pieces.into_iter().map(|p| Mutex::new(Some(p))).collect();
-            self.run(
-                &pieces,
-                || (),
-                |(), piece| {
-                    let taken = piece.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    let Some((tensor, offset, chunk)) = taken else { return Ok(()) };
-                    self.checkpoint.read(tensor, offset, chunk)
-                },
-                |()| (),
-            )
+            });
+        }
+        let pieces: Vec<_> = pieces.into_iter().map(|p| Mutex::new(Some(p))).collect();
+        let read = |(): &mut (), piece: &Mutex<Option<(usize, u64, &mut [u8])>>| {
+            let taken = piece.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some((tensor, offset, chunk)) = taken else { return Ok(()) };
+            self.checkpoint.read(tensor, offset, chunk)
         };
-        self.cache.arena = arena;
-        result
+        self.run(&pieces, || (), read, |()| ())
     }
 
     fn check_stop(&self) -> Result<()> {
@@ -452,8 +496,8 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// Rounds of looking at units that are decided one by one. Their source bytes are in the window.
-    fn survey_units(&self, s: usize, units: &[usize]) -> Result<()> {
+    /// Rounds of looking at units that are decided one by one. Their source bytes are in the cache.
+    fn survey_units(&self, cache: &Cache, s: usize, units: &[usize], is_alone: bool) -> Result<()> {
         let stage = &self.chain.stages[s];
         let mut open: Vec<(usize, Option<Decision>)> = units.iter().map(|&u| (u, None)).collect();
         while !open.is_empty() {
@@ -468,22 +512,22 @@ impl<'a> Executor<'a> {
                 );
             }
             let partials: Vec<Mutex<Option<Partial>>> = open.iter().map(|_| Mutex::new(None)).collect();
-            self.run(
-                &tasks,
-                || (),
-                |(), (i, task)| {
-                    let so_far = open[*i].1.as_ref();
-                    let mut partial = stage.pass.begin(so_far);
-                    self.look(s, task, so_far, &mut partial)?;
-                    let mut slot = partials[*i].lock().unwrap_or_else(PoisonError::into_inner);
-                    match slot.as_mut() {
-                        Some(all) => stage.pass.merge(all, partial),
-                        None => *slot = Some(partial),
-                    }
-                    Ok(())
-                },
-                |()| (),
-            )?;
+            let see = |(): &mut (), (i, task): &(usize, Task)| {
+                let so_far = open[*i].1.as_ref();
+                let mut partial = stage.pass.begin(so_far);
+                self.look(cache, s, task, so_far, &mut partial)?;
+                let mut slot = partials[*i].lock().unwrap_or_else(PoisonError::into_inner);
+                match slot.as_mut() {
+                    Some(all) => stage.pass.merge(all, partial),
+                    None => *slot = Some(partial),
+                }
+                Ok(())
+            };
+            if is_alone {
+                tasks.iter().try_for_each(|task| see(&mut (), task))?;
+            } else {
+                self.run(&tasks, || (), see, |()| ())?;
+            }
             let mut again = Vec::new();
             for ((unit, so_far), partial) in open.into_iter().zip(partials) {
                 let partial = partial.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -498,9 +542,16 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    fn look(&self, s: usize, task: &Task, so_far: Option<&Decision>, partial: &mut Partial) -> Result<()> {
+    fn look(
+        &self,
+        cache: &Cache,
+        s: usize,
+        task: &Task,
+        so_far: Option<&Decision>,
+        partial: &mut Partial,
+    ) -> Result<()> {
         let stage = &self.chain.stages[s];
-        let context = Context { cache: &self.cache, pool: &self.pool, reports: None };
+        let context = Context { cache, pool: &self.pool, reports: None };
         let inputs = self.chain.inputs(context, s, task.unit, &task.rows)?;
         let block = Block { rows: task.rows.clone(), inputs: inputs.iter().map(|b| &**b).collect() };
         stage.pass.survey(&stage.plan.units[task.unit], task.unit, &block, so_far, partial)
@@ -527,7 +578,7 @@ impl<'a> Executor<'a> {
                     || None,
                     |local: &mut Option<Partial>, task| {
                         let partial = local.get_or_insert_with(|| pass.begin(so_far.as_ref()));
-                        self.look(s, task, so_far.as_ref(), partial)?;
+                        self.look(&self.cache, s, task, so_far.as_ref(), partial)?;
                         self.resources.progress.advance(task.bytes);
                         Ok(())
                     },
@@ -568,11 +619,11 @@ impl<'a> Executor<'a> {
             found
         };
         if units.iter().any(|&u| below_needs_a_look(u)) {
-            return self.windows(s, units);
+            return self.windows(s, units, false);
         }
         // Nothing is held: blocks are read, looked at, and let go.
         let mut windows = Vec::new();
-        let mut window = Window { tasks: Vec::new(), held: BTreeMap::new(), is_oversized: false };
+        let mut window = Window::default();
         for &unit in units {
             let u = &stage.plan.units[unit];
             let blocks = self.blocks(s, unit);
@@ -602,20 +653,23 @@ impl<'a> Executor<'a> {
     ) -> Result<Vec<Vec<TensorReport>>> {
         let s = self.chain.stages.len() - 1;
         let mut folded = Folded::new(self.chain.stages.len());
-        let windows = self.windows(s, units);
+        let windows = self.windows(s, units, !sink.is_ordered());
         self.resources.progress.phase("writing", windows.iter().flat_map(|w| &w.tasks).map(|t| t.bytes).sum());
         for window in windows {
             self.open_window(s, &window, true)?;
             let reports = Reports::default();
             self.run(
                 &window.tasks,
-                || (),
-                |(), task| {
-                    self.write_block(s, task, parts, sink, &reports)?;
+                Cache::default,
+                |own, task| {
+                    if window.is_solo {
+                        return self.write_unit(own, s, task, parts, sink, &reports);
+                    }
+                    self.write_block(&self.cache, s, task, parts, sink, &reports)?;
                     self.resources.progress.advance(task.bytes);
                     Ok(())
                 },
-                |()| (),
+                drop,
             )?;
             folded.add(reports, &self.chain);
         }
@@ -625,8 +679,45 @@ impl<'a> Executor<'a> {
         Ok(folded.finish())
     }
 
+    /// Loads, looks at, decides and writes one unit on this thread alone.
+    fn write_unit(
+        &self,
+        cache: &mut Cache,
+        s: usize,
+        task: &Task,
+        parts: &[Vec<(usize, u64)>],
+        sink: &dyn Sink,
+        reports: &Reports,
+    ) -> Result<()> {
+        self.load(cache, &self.source_ranges(s, std::slice::from_ref(task)), Loading::Alone)?;
+        self.decide_needed(cache, s, std::slice::from_ref(task), true, true)?;
+        for block in self.blocks(s, task.unit) {
+            self.check_stop()?;
+            self.write_block(cache, s, &block, parts, sink, reports)?;
+            self.resources.progress.advance(block.bytes);
+        }
+        Ok(())
+    }
+
+    /// The source ranges that tasks of stage `s` need, one for each tensor.
+    fn source_ranges(&self, s: usize, tasks: &[Task]) -> BTreeMap<usize, Range<u64>> {
+        let mut ranges: BTreeMap<usize, Range<u64>> = BTreeMap::new();
+        for task in tasks {
+            self.chain.needs(s, task.unit, &task.rows, &mut |need| {
+                if let Need::Source { tensor, range } = need
+                    && !range.is_empty()
+                {
+                    let own = ranges.entry(tensor).or_insert(range.clone());
+                    *own = own.start.min(range.start)..own.end.max(range.end);
+                }
+            });
+        }
+        ranges
+    }
+
     fn write_block(
         &self,
+        cache: &Cache,
         s: usize,
         task: &Task,
         parts: &[Vec<(usize, u64)>],
@@ -635,7 +726,7 @@ impl<'a> Executor<'a> {
     ) -> Result<()> {
         let stage = &self.chain.stages[s];
         let unit = &stage.plan.units[task.unit];
-        let context = Context { cache: &self.cache, pool: &self.pool, reports: Some(reports) };
+        let context = Context { cache, pool: &self.pool, reports: Some(reports) };
         if unit.is_copy {
             let total = unit.writes[0].info.bytes();
             let range = unit.reads[0].span.range(&task.rows, total).expect("copies are never ragged");

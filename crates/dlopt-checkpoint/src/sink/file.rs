@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{Sink, parent, sync_dir};
+use super::{Sink, parent, start_writeback, sync_dir};
 use crate::cleanup::Temporary;
 use crate::error::{Context, Error, Result};
 
@@ -54,9 +54,7 @@ impl FileSink {
 impl Sink for FileSink {
     fn write(&self, _shard: usize, offset: u64, bytes: &[u8]) -> Result<()> {
         self.file.write_all_at(bytes, offset).at(self.target.display())?;
-        if std::env::var_os("WB").is_some() {
-            super::start_writeback(&self.file, offset, bytes.len() as u64);
-        }
+        start_writeback(&self.file, offset, bytes.len() as u64);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Sink, parent, sync_dir};
+use super::{Sink, parent, start_writeback, sync_dir};
 use crate::cleanup::Temporary;
 use crate::companions::Companions;
 use crate::error::{Context, Error, Result};
@@ -219,7 +219,11 @@ impl FolderSink {
 impl Sink for FolderSink {
     fn write(&self, shard: usize, offset: u64, bytes: &[u8]) -> Result<()> {
         match &self.files[shard] {
-            Some(file) => file.write_all_at(bytes, offset).at(self.target.display()),
+            Some(file) => {
+                file.write_all_at(bytes, offset).at(self.target.display())?;
+                start_writeback(file, offset, bytes.len() as u64);
+                Ok(())
+            }
             None => Ok(()),
         }
     }

@@ -17,6 +17,11 @@ use crate::error::{Context, Error, Result};
 pub(crate) trait Sink: Sync {
     /// Puts `bytes` at `offset` of file `shard`.
     fn write(&self, shard: usize, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Whether bytes must leave in order, so that what comes early has to be held.
+    fn is_ordered(&self) -> bool {
+        false
+    }
 }
 
 /// The folder a path lies in.
@@ -46,10 +51,8 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).at(dir.display())
 }
 
-/// How many bytes are written before the kernel is asked to start on them, so that the last fsync finds little to do.
-pub(crate) const WRITEBACK_BYTES: u64 = 8 << 20;
-
-/// Asks the kernel to start writing a range; a hint, so failures do not matter.
+/// Asks the kernel to start writing a range out, so that the last fsync finds little to do. A hint: on Linux it starts
+/// writing dirty pages and drops only clean ones; failures do not matter.
 pub(crate) fn start_writeback(file: &File, offset: u64, length: u64) {
     if let Some(length) = std::num::NonZeroU64::new(length) {
         let _ = rustix::fs::fadvise(file, offset, Some(length), rustix::fs::Advice::DontNeed);

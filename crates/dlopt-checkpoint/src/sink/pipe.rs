@@ -57,6 +57,10 @@ impl Sink for PipeSink {
         state.emit(bytes)?;
         state.drain()
     }
+
+    fn is_ordered(&self) -> bool {
+        true
+    }
 }
 
 impl State {

@@ -9,6 +9,7 @@ mod man;
 mod prune;
 mod quantize;
 mod run;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ Examples:
 enum Verb {
     Inspect(inspect::InspectArgs),
     Diff(diff::DiffArgs),
+    Verify(verify::VerifyArgs),
     Convert(convert::ConvertArgs),
     Prune(prune::PruneArgs),
     Quantize(quantize::QuantizeArgs),
@@ -53,6 +55,7 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     match cli.verb {
         Verb::Inspect(args) => inspect::run(&args, stop),
         Verb::Diff(args) => diff::run(&args, stop),
+        Verb::Verify(args) => verify::run(&args, stop),
         Verb::Convert(args) => convert::run(&args, stop),
         Verb::Prune(args) => prune::run(&args, stop),
         Verb::Quantize(args) => quantize::run(&args, stop),
