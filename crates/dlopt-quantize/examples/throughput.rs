@@ -66,8 +66,7 @@ fn main() -> Result<()> {
         ] {
             let mut pass = Quantize::new(Scheme::parse(scheme)?);
             pass.method = methods::method_named(method).expect("the table holds both methods");
-            let mut header =
-                Header { tensors: vec![TensorInfo::new("m.weight", dtype, SHAPE)], ..Header::default() };
+            let mut header = Header { tensors: vec![TensorInfo::new("m.weight", dtype, SHAPE)], ..Header::default() };
             header.metadata.insert("config".into(), "{}".into());
             let plan = pass.plan(&header)?;
             let unit = &plan.units[0];
@@ -75,13 +74,16 @@ fn main() -> Result<()> {
             let bytes = data.len() as f64;
             let quantize = bytes / seconds(&pass, unit, std::slice::from_ref(&data), &mut parts)? / 1e9;
 
-            let stored = Header { tensors: unit.writes.iter().map(|w| w.info.clone()).collect(), metadata: plan.metadata };
+            let stored =
+                Header { tensors: unit.writes.iter().map(|w| w.info.clone()).collect(), metadata: plan.metadata };
             let back = Dequantize.plan(&stored)?;
             let unit = &back.units[0];
             let inputs: Vec<Vec<u8>> = unit.reads.iter().map(|r| parts[r.tensor].clone()).collect();
             let mut dense = vec![vec![0; data.len()]];
             let decode = bytes / seconds(&Dequantize, unit, &inputs, &mut dense)? / 1e9;
-            println!("{dtype:?} {scheme:10} {method}: {quantize:6.2} GB/s of dense input; decoded {decode:6.2} GB/s of output");
+            println!(
+                "{dtype:?} {scheme:10} {method}: {quantize:6.2} GB/s of dense input; decoded {decode:6.2} GB/s of output"
+            );
         }
     }
     Ok(())

@@ -43,7 +43,9 @@ impl Cast {
     /// When `to` is not F32, BF16 or F16.
     pub fn new(to: Dtype) -> Result<Self> {
         if !matches!(to, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
-            return Err(Error::usage(format!("weights are not cast to {}", dtype_name(to))).hint("take f32, bf16 or f16"));
+            return Err(
+                Error::usage(format!("weights are not cast to {}", dtype_name(to))).hint("take f32, bf16 or f16")
+            );
         }
         let selection = Selection { change_tied: true, ..Selection::default() };
         Ok(Self { to, selection, allow_nonfinite: false })
@@ -69,7 +71,8 @@ impl Pass for Cast {
     }
 
     fn options(&self) -> Value {
-        let globs = |globs: &[dlopt_checkpoint::NameGlob]| globs.iter().map(|g| g.text().to_owned()).collect::<Vec<_>>();
+        let globs =
+            |globs: &[dlopt_checkpoint::NameGlob]| globs.iter().map(|g| g.text().to_owned()).collect::<Vec<_>>();
         json!({
             "dtype": dtype_name(self.to),
             "include": globs(&self.selection.include),
@@ -127,12 +130,8 @@ impl Pass for Cast {
 }
 
 /// Types by the key of a unit.
-const FROM: [dlopt_kernels::Float; 4] = [
-    dlopt_kernels::Float::F32,
-    dlopt_kernels::Float::F16,
-    dlopt_kernels::Float::BF16,
-    dlopt_kernels::Float::F64,
-];
+const FROM: [dlopt_kernels::Float; 4] =
+    [dlopt_kernels::Float::F32, dlopt_kernels::Float::F16, dlopt_kernels::Float::BF16, dlopt_kernels::Float::F64];
 
 /// Writes the type of the weights into the config, when all floats have the same one now and it is another.
 pub(crate) fn update_dtype(plan: &mut Plan, input: &Header) -> Result<()> {

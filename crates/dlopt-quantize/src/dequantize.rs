@@ -257,7 +257,8 @@ impl<'a> StoredRows<'a> {
         let scale_piece = self.height.map_or(0, |h| row / h - self.first / h);
         if self.piece != Some(scale_piece) {
             let size = groups * self.key.scale_type.bytes();
-            let bytes = self.scale_bytes.get(scale_piece * size..(scale_piece + 1) * size).ok_or_else(|| self.broken())?;
+            let bytes =
+                self.scale_bytes.get(scale_piece * size..(scale_piece + 1) * size).ok_or_else(|| self.broken())?;
             self.scale.resize(groups, 0.0);
             match self.key.scale_type {
                 ScaleType::Float(float) => widen(float, bytes, &mut self.scale),
@@ -293,7 +294,8 @@ impl<'a> StoredRows<'a> {
                         piece.get(byte).map(|byte| u32::from(byte >> (b % 8) & 1))
                     };
                     let code = (0..bits).try_fold(0, |code, i| bit(start + i).map(|b| code | b << i));
-                    *zero = code.ok_or_else(|| Error::input(format!("tensor `{}` lacks zero points", self.unit.name)))?
+                    *zero = code
+                        .ok_or_else(|| Error::input(format!("tensor `{}` lacks zero points", self.unit.name)))?
                         as f32
                         - half;
                 }

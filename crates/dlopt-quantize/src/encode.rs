@@ -334,7 +334,13 @@ fn error_of(tile: &Tile<'_>, pair: Pair) -> f32 {
 
 impl Job<'_> {
     /// Looks at one block of a weight with one scale.
-    pub(crate) fn survey(&self, unit: &Unit, block: &Block<'_>, chosen: Option<&Chosen>, seen: &mut Seen) -> Result<()> {
+    pub(crate) fn survey(
+        &self,
+        unit: &Unit,
+        block: &Block<'_>,
+        chosen: Option<&Chosen>,
+        seen: &mut Seen,
+    ) -> Result<()> {
         let Some(format) = self.scheme.format() else { return Ok(()) };
         let row_bytes = block.inputs[0].len() / block.rows.len().max(1);
         let columns = row_bytes / self.from.bytes();

@@ -9,7 +9,9 @@
 mod cast;
 mod dequantize;
 mod encode;
+mod fates;
 pub mod formats;
+mod fused;
 pub mod layouts;
 pub mod methods;
 mod plugin;

@@ -29,7 +29,8 @@ impl Rule {
     /// When the text is no rule.
     pub fn parse(text: &str) -> Result<Self> {
         let (glob, target) = text.rsplit_once('=').ok_or_else(|| {
-            Error::usage(format!("`{text}` is no rule")).hint("write 'GLOB=SCHEME' or 'GLOB=skip', as in '*.o_proj.*=w8a16'")
+            Error::usage(format!("`{text}` is no rule"))
+                .hint("write 'GLOB=SCHEME' or 'GLOB=skip', as in '*.o_proj.*=w8a16'")
         })?;
         let target = match target {
             skip if skip.eq_ignore_ascii_case("skip") => RuleTarget::Skip,
@@ -42,7 +43,7 @@ impl Rule {
     pub fn text(&self) -> String {
         match &self.target {
             RuleTarget::Skip => format!("{}=skip", self.glob.text()),
-            RuleTarget::Scheme(scheme) => format!("{}={}", self.glob.text(), scheme.label()),
+            RuleTarget::Scheme(scheme) => format!("{}={}", self.glob.text(), scheme.text()),
         }
     }
 }
@@ -54,7 +55,7 @@ mod tests {
     #[test]
     fn a_rule_is_a_glob_and_a_scheme() {
         let rule = Rule::parse("a.*=w8a8:tensor").unwrap();
-        assert_eq!(rule.text(), "a.*=w8a8 tensor");
+        assert_eq!(rule.text(), "a.*=w8a8:tensor");
         assert!(matches!(Rule::parse("*=skip").unwrap().target, RuleTarget::Skip));
         assert!(Rule::parse("a").is_err());
         assert!(Rule::parse("a=nothing").is_err());

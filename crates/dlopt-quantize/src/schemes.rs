@@ -176,7 +176,13 @@ pub static SCHEMES: &[Preset] = &[
         ..W4A16
     },
     Preset { name: "W8A16", aliases: &["int8"], summary: "8-bit integers, weights only", bits: 8, ..W4A16 },
-    Preset { name: "W2A16", aliases: &["int2"], summary: "2-bit integers, weights only: a large error", bits: 2, ..W4A16 },
+    Preset {
+        name: "W2A16",
+        aliases: &["int2"],
+        summary: "2-bit integers, weights only: a large error",
+        bits: 2,
+        ..W4A16
+    },
     Preset {
         name: "W8A8",
         aliases: &[],
@@ -278,7 +284,10 @@ impl Scheme {
     /// # Errors
     /// When the name is unknown or the combination does not exist.
     pub fn new(name: &str, overrides: Overrides) -> Result<Self> {
-        let preset = preset_named(name)?;
+        let (preset, overrides) = match asymmetric_of(name) {
+            Some(preset) => (preset, Overrides { is_symmetric: overrides.is_symmetric.or(Some(false)), ..overrides }),
+            None => (preset_named(name)?, overrides),
+        };
         let bits = overrides.bits.unwrap_or(preset.bits);
         let is_symmetric = overrides.is_symmetric.unwrap_or(preset.is_symmetric);
         let granularity = overrides.granularity.or(preset.granularity);
@@ -335,6 +344,16 @@ impl Scheme {
         }
     }
 
+    /// As [`Scheme::parse`] reads it: `w4a16:32`.
+    pub fn text(&self) -> String {
+        let name = self.name.to_ascii_lowercase();
+        match (self.storage, self.granularity) {
+            (Storage::Dense(_), _) | (_, Granularity::Block { .. }) => name,
+            (_, Granularity::Group(size)) => format!("{name}:{size}"),
+            (_, granularity) => format!("{name}:{granularity}"),
+        }
+    }
+
     /// Its resolved facts, for history.
     pub fn facts(&self) -> Value {
         match self.storage {
@@ -355,6 +374,13 @@ fn preset_named(name: &str) -> Result<&'static Preset> {
         let names: Vec<_> = SCHEMES.iter().map(|p| p.name.to_ascii_lowercase()).collect();
         Error::usage(format!("`{name}` is no scheme")).hint(format!("take one of {}", names.join(", ")))
     })
+}
+
+/// The preset of a name such as `w8a16_asym` that has no row of its own.
+fn asymmetric_of(name: &str) -> Option<&'static Preset> {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let stem = name.strip_suffix("_asym")?;
+    if preset_named(&name).is_ok() { None } else { preset_named(stem).ok() }
 }
 
 /// Refuses combinations that no layout holds.
@@ -381,7 +407,7 @@ fn check(
         return refuse(format!("has {} bits, not {bits}", preset.bits), "take w4a16 or w2a16 for fewer bits");
     }
     let is_block = matches!(granularity, Granularity::Block { .. });
-    if is_block && granularity != BLOCK_128.unwrap_or(granularity) || is_block && preset.name != "FP8_BLOCK" {
+    if is_block && (preset.name != "FP8_BLOCK" || Some(granularity) != BLOCK_128) {
         return refuse(format!("has no scales by {granularity}"), "take fp8_block for blocks of 128x128");
     }
     if preset.name == "FP8_BLOCK" && !is_block {
@@ -398,7 +424,10 @@ fn check(
         return refuse(format!("has scales by channel or tensor, not by {granularity}"), "take --group channel");
     }
     if preset.format == "pack-quantized" && granularity == Granularity::Tensor && !is_symmetric {
-        return refuse("with zero points has scales by channel or group, not by tensor".to_owned(), "take --group channel");
+        return refuse(
+            "with zero points has scales by channel or group, not by tensor".to_owned(),
+            "take --group channel",
+        );
     }
     Ok(())
 }
@@ -413,7 +442,8 @@ mod tests {
 
     #[test]
     fn names_and_aliases_are_found_in_any_case() {
-        for (text, name) in [("w4a16", "W4A16"), ("INT8", "W8A16"), ("fp8", "FP8_DYNAMIC"), ("fp8-block", "FP8_BLOCK")] {
+        for (text, name) in [("w4a16", "W4A16"), ("INT8", "W8A16"), ("fp8", "FP8_DYNAMIC"), ("fp8-block", "FP8_BLOCK")]
+        {
             assert_eq!(Scheme::parse(text).unwrap().name, name);
         }
         let error = Scheme::parse("w5a5").unwrap_err();
@@ -436,6 +466,9 @@ mod tests {
         let asymmetric = with("int4", Overrides { is_symmetric: Some(false), ..Overrides::default() }).unwrap();
         assert!(asymmetric.is_like(&Scheme::parse("w4a16_asym").unwrap()));
         assert_eq!(Scheme::parse("w4a16:32").unwrap().label(), "w4a16 group 32");
+        for text in ["w8a16_asym:64", "w8a8_asym:channel", "fp8_block", "fp8_dynamic:tensor", "bf16", "w2a16:128"] {
+            assert_eq!(Scheme::parse(text).unwrap().text(), text);
+        }
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Values {
         for row in block.rows.clone() {
             let at_row = |what: String| Error::input(format!("tensor `{}` {what}, in row {row}", unit.name));
             parts.read_steps(row)?;
-            check_scales(&unit.name, &parts.scale).map_err(|_| at_row("has a scale that is not positive".to_owned()))?;
+            check_scales(&unit.name, &parts.scale)
+                .map_err(|_| at_row("has a scale that is not positive".to_owned()))?;
             let half = (1u32 << (bits - 1)) as f32;
             if let Some(zero) = parts.zeros.iter().find(|z| !(-half..half).contains(*z)) {
                 return Err(at_row(format!("has zero point {zero}, out of range for {bits} bits")));

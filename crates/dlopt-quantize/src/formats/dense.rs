@@ -5,11 +5,8 @@ use dlopt_kernels::{Float, compare, first_nonfinite, narrow, widen};
 
 use crate::Plugin;
 
-pub(super) const PLUGIN: Plugin = Plugin {
-    name: "dense",
-    summary: "floats of 32 or 16 bits, rounded to nearest, ties to even",
-    source: "IEEE 754",
-};
+pub(super) const PLUGIN: Plugin =
+    Plugin { name: "dense", summary: "floats of 32 or 16 bits, rounded to nearest, ties to even", source: "IEEE 754" };
 
 /// Room that a caller keeps between runs.
 #[derive(Default)]

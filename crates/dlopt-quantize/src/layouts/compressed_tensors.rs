@@ -6,9 +6,9 @@
 //! `dlopt.shapes` adds what the header of such a file cannot say: the columns of packed weights whose rows end in
 //! padding.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use dlopt_checkpoint::{Dtype, Error, Header, Result};
+use dlopt_checkpoint::{Dtype, Error, Header, Result, TensorInfo};
 use serde_json::{Map, Value, json};
 
 use super::{Known, Parts, Stored, WeightArgs, args_json, dlopt, read_args, resolve};
@@ -124,24 +124,46 @@ pub(crate) fn without_quantization(mut config: Map<String, Value>) -> Map<String
 struct Group {
     targets: Vec<String>,
     args: WeightArgs,
+    format: Option<String>,
+    /// It only lists modules by name, and so is about no others.
+    is_by_name: bool,
+}
+
+impl Group {
+    /// Whether its format stores codes of this dtype.
+    fn stores(&self, codes: Dtype) -> bool {
+        match self.format.as_deref() {
+            Some("pack-quantized") => codes == Dtype::I32,
+            Some("int-quantized") => codes == Dtype::I8,
+            Some("float-quantized" | "mxfp8-quantized") => codes == Dtype::F8_E4M3,
+            Some("naive-quantized") => matches!(codes, Dtype::F8_E4M3 | Dtype::I8),
+            Some("nvfp4-pack-quantized" | "mxfp4-pack-quantized" | "mxfp6-pack-quantized") => codes == Dtype::U8,
+            _ => true,
+        }
+    }
 }
 
 /// The groups whose weights are quantized.
-fn read_groups(quantization: &Value) -> Result<Vec<Group>> {
+fn read_groups(quantization: &Value, header: &Header) -> Result<Vec<Group>> {
     if let Some(method) = quantization.get("quant_method").and_then(Value::as_str)
         && method != "compressed-tensors"
     {
         return Err(Error::input(format!("the model is quantized by `{method}`, which this dlopt does not read"))
             .hint("it reads the layout of compressed-tensors and its own"));
     }
+    let of_weight = |t: &TensorInfo| t.name.find(".weight").map(|end| t.name[..end].to_owned());
+    let modules: HashSet<String> = header.tensors.iter().filter_map(of_weight).collect();
     let groups = quantization.get("config_groups").and_then(Value::as_object);
     let mut read = Vec::new();
     for (name, group) in groups.into_iter().flatten() {
         let Some(weights) = group.get("weights").filter(|w| !w.is_null()) else { continue };
         let args = read_args(weights, &format!("`{name}` of `quantization_config`"))?;
         let targets = group.get("targets").and_then(Value::as_array);
-        let targets = targets.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-        read.push(Group { targets, args });
+        let targets: Vec<_> = targets.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+        let format = group.get("format").or(quantization.get("format"));
+        let format = format.and_then(Value::as_str).map(str::to_owned);
+        let is_by_name = targets.iter().all(|t| modules.contains(t.as_str()));
+        read.push(Group { targets, args, format, is_by_name });
     }
     Ok(read)
 }
@@ -149,7 +171,7 @@ fn read_groups(quantization: &Value) -> Result<Vec<Group>> {
 /// The quantized weights that follow this layout.
 pub(super) fn read(header: &Header) -> Result<Vec<Stored>> {
     let config = header.config()?.unwrap_or_default();
-    let groups = quantization(&config).map_or(Ok(Vec::new()), read_groups)?;
+    let groups = quantization(&config).map_or(Ok(Vec::new()), |q| read_groups(q, header))?;
     let shapes = read_shapes(header)?;
     let elsewhere = dlopt::part_names(header)?;
     let by_name = header.by_name();
@@ -209,8 +231,9 @@ fn resolve_in_groups(header: &Header, known: Known, parts: Parts, groups: &[Grou
     if let Some(group) = groups.iter().find(|g| g.targets.iter().any(|t| t == module)) {
         return with(group);
     }
-    // Groups that list modules by name are about those only.
-    let by_class: Vec<_> = groups.iter().filter(|g| !g.targets.iter().all(|t| t.contains('.') && !t.starts_with("re:"))).collect();
+    let codes = header.tensors[parts.codes].dtype;
+    let is_candidate = |g: &&Group| groups.len() == 1 || (!g.is_by_name && g.stores(codes));
+    let by_class: Vec<_> = groups.iter().filter(is_candidate).collect();
     match by_class.as_slice() {
         [] => resolve(header, &known, parts.clone()),
         [only] => with(only),

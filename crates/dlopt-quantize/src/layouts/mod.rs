@@ -3,7 +3,7 @@
 //! Both layouts name the parts of a weight `T` alike: `T_packed` (or `T` itself for one byte a weight), `T_scale`,
 //! `T_zero_point`. They differ in where bits and groups are written down.
 //!
-//! To add one: a file here that turns its description into [`Stored`], and a line in [`LAYOUTS`] and [`stored_weights`].
+//! To add one: a file here that turns its description into `Stored`, and a line in [`LAYOUTS`] and `stored_weights`.
 
 pub(crate) mod compressed_tensors;
 pub(crate) mod dlopt;
@@ -100,8 +100,7 @@ pub(crate) enum Codes {
 }
 
 impl Codes {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Packed, Self::PackedByWord, Self::Bytes, Self::Fp8, Self::Fp4, Self::Fp6];
+    pub(crate) const ALL: [Self; 6] = [Self::Packed, Self::PackedByWord, Self::Bytes, Self::Fp8, Self::Fp4, Self::Fp6];
 
     /// The format that reads them; words are taken apart before.
     pub(crate) fn decoder(self) -> &'static dyn Decode {

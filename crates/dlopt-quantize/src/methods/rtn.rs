@@ -31,7 +31,8 @@ impl Method for RoundToNearest {
         let Tile { encoding, .. } = tile;
         tile.extremes(&mut scales.low, &mut scales.high, &mut scales.spare);
         let Scales { scale, zero, error, plain_error, low, high, trial, .. } = scales;
-        (scale.clear(), zero.clear(), error.clear(), plain_error.clear(), trial.clear());
+        [&mut *scale, &mut *zero, error, plain_error].into_iter().for_each(Vec::clear);
+        trial.clear();
         let mut differs = false;
         for (low, high) in low.iter().zip(high) {
             let pair = encoding.pair(*low, *high);

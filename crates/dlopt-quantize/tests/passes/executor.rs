@@ -100,13 +100,13 @@ pub(crate) fn run(pass: &dyn Pass, input: &Memory, rows: usize) -> Result<Done> 
     Ok(first)
 }
 
-fn blocks(unit: &Unit, rows: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+pub(crate) fn blocks(unit: &Unit, rows: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     let step = rows.next_multiple_of(unit.row_quantum);
     let total = unit.rows;
     (0..total).step_by(step).map(move |begin| begin..(begin + step).min(total))
 }
 
-fn block<'a>(unit: &Unit, input: &'a Memory, rows: std::ops::Range<usize>) -> Block<'a> {
+pub(crate) fn block<'a>(unit: &Unit, input: &'a Memory, rows: std::ops::Range<usize>) -> Block<'a> {
     let inputs = unit.reads.iter().map(|read| {
         let data = &input.data[read.tensor];
         let range = read.span.range(&rows, data.len() as u64).unwrap();
@@ -121,8 +121,7 @@ fn run_over(pass: &dyn Pass, input: &Memory, rows: usize, dirt: u8) -> Result<Do
     let mut parts: Vec<Vec<Vec<u8>>> = Vec::new();
     let mut reports = Vec::new();
     for (position, unit) in plan.units.iter().enumerate() {
-        let mut written: Vec<Vec<u8>> =
-            unit.writes.iter().map(|w| vec![dirt; w.info.bytes() as usize]).collect();
+        let mut written: Vec<Vec<u8>> = unit.writes.iter().map(|w| vec![dirt; w.info.bytes() as usize]).collect();
         if unit.is_copy {
             written[0].copy_from_slice(&input.data[unit.reads[0].tensor]);
             parts.push(written);

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use dlopt_checkpoint::{Block, Dtype, Pass};
+use dlopt_checkpoint::{Dtype, Pass};
 use dlopt_quantize::{Dequantize, Granularity, Overrides, Quantize, Scheme, Values};
 use serde_json::{Value, json};
 
-use crate::executor::{Memory, run, values};
+use crate::executor::{Memory, block, blocks, run, values};
 
 fn golden(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden").join(folder)
@@ -116,8 +116,7 @@ fn squared_error(x: &[f64], y: &[f64]) -> f64 {
 fn exact(model: &Memory) -> Vec<f64> {
     let mut wide = model.clone();
     let at = wide.position("m.weight_scale");
-    let scale: Vec<u8> =
-        wide.values("m.weight_scale").iter().flat_map(|s| (*s as f32).to_le_bytes()).collect();
+    let scale: Vec<u8> = wide.values("m.weight_scale").iter().flat_map(|s| (*s as f32).to_le_bytes()).collect();
     wide.header.tensors[at].dtype = Dtype::F32;
     wide.data[at] = scale;
     run(&Dequantize, &wide, 5).unwrap().output.values("m.weight")
@@ -191,10 +190,11 @@ fn check(model: &Memory) -> Result<Values, dlopt_checkpoint::Error> {
     let plan = Dequantize.plan(&model.header)?;
     let mut found = Values::default();
     for unit in plan.units.iter().filter(|u| !u.is_copy) {
-        let inputs = unit.reads.iter().map(|r| model.data[r.tensor].as_slice()).collect();
-        let values = Values::check(unit, &Block { rows: 0..unit.rows, inputs })?;
-        found.codes += values.codes;
-        found.scales += values.scales;
+        for rows in blocks(unit, 5) {
+            let values = Values::check(unit, &block(unit, model, rows))?;
+            found.codes += values.codes;
+            found.scales += values.scales;
+        }
     }
     Ok(found)
 }

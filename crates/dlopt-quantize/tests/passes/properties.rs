@@ -54,7 +54,8 @@ fn weight() -> impl Strategy<Value = f32> {
 }
 
 fn matrix() -> impl Strategy<Value = (usize, usize, Vec<f32>)> {
-    let sizes = prop_oneof![3 => (1usize..20, 1usize..60), 1 => (100usize..150, 1usize..5), 1 => (1usize..3, 100usize..300)];
+    let sizes =
+        prop_oneof![3 => (1usize..20, 1usize..60), 1 => (100usize..150, 1usize..5), 1 => (1usize..3, 100usize..300)];
     sizes.prop_flat_map(|(r, c)| (Just(r), Just(c), prop::collection::vec(weight(), r * c)))
 }
 
@@ -69,7 +70,10 @@ fn tolerance(scheme: &Scheme, x: f64, y: f64, largest: f64) -> f64 {
         (_, false) => 2.0 * largest / steps,
     };
     // Scales and products of 16 bits lose up to a 256th each; the smallest scales are the type's epsilon.
-    0.5 * step * 1.02 + largest / 128.0 + x.abs().max(y.abs()) / 128.0 + 1.0 / 128.0 * f64::from(u8::from(largest < 0.06))
+    0.5 * step * 1.02
+        + largest / 128.0
+        + x.abs().max(y.abs()) / 128.0
+        + 1.0 / 128.0 * f64::from(u8::from(largest < 0.06))
 }
 
 proptest! {

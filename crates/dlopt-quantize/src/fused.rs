@@ -1,0 +1,75 @@
+//! Layers that runtimes merge into one, and so have to be stored alike.
+
+use std::collections::HashMap;
+
+use dlopt_checkpoint::{Choice, Error, Header, LayerKind, Result, TensorInfo};
+
+use crate::fates::Fate;
+use crate::{Granularity, Quantize, Scheme};
+
+/// A module and its scheme; `None` when dense.
+type Member<'a> = (&'a str, Option<Scheme>);
+
+/// Modules that runtimes merge into one, by the last component of their names.
+const FUSED: [&[&str]; 4] =
+    [&["q_proj", "k_proj", "v_proj"], &["query", "key", "value"], &["gate_proj", "up_proj"], &["w1", "w3"]];
+
+/// Whether runtimes build this weight as a linear layer.
+pub(crate) fn is_linear_module(choice: &Choice, tensor: &TensorInfo) -> bool {
+    tensor.name.ends_with(".weight")
+        && tensor.shape.len() == 2
+        && matches!(choice.layer.kind, LayerKind::Linear | LayerKind::Head)
+}
+
+pub(crate) fn module(tensor: &TensorInfo) -> &str {
+    tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name)
+}
+
+impl Quantize {
+    /// Refuses different schemes for layers that runtimes merge into one.
+    pub(crate) fn check_fused(&self, input: &Header, fates: &[(Choice, Fate)]) -> Result<()> {
+        let mut families: HashMap<(usize, &str), Vec<Member<'_>>> = HashMap::new();
+        let mut order = Vec::new();
+        for (tensor, (choice, fate)) in input.tensors.iter().zip(fates) {
+            let path = module(tensor);
+            let (parent, leaf) = path.rsplit_once('.').unwrap_or(("", path));
+            let Some(family) = FUSED.iter().position(|f| f.contains(&leaf)) else { continue };
+            if !is_linear_module(choice, tensor) {
+                continue;
+            }
+            let scheme = match fate {
+                Fate::Taken(key) => {
+                    let scheme = self.scheme_of(key.rule);
+                    let granularity = if key.is_fallback { Granularity::Channel } else { scheme.granularity };
+                    scheme.format().map(|_| scheme.with_granularity(granularity))
+                }
+                _ => None,
+            };
+            let members = families.entry((family, parent)).or_default();
+            if members.is_empty() {
+                order.push((family, parent));
+            }
+            members.push((path, scheme));
+        }
+        for members in order.iter().map(|key| &families[key]) {
+            let (first, rest) = members.split_first().expect("families have members");
+            let is_alike = |other: &Option<Scheme>| match (&first.1, other) {
+                (None, None) => true,
+                (Some(a), Some(b)) => a.is_like(b),
+                _ => false,
+            };
+            if let Some(other) = rest.iter().find(|(_, scheme)| !is_alike(scheme)) {
+                let say = |s: &Option<Scheme>| s.as_ref().map_or("dense".to_owned(), Scheme::label);
+                return Err(Error::input(format!(
+                    "runtimes merge `{}` and `{}` into one layer, but one would be {} and the other {}",
+                    first.0,
+                    other.0,
+                    say(&first.1),
+                    say(&other.1)
+                ))
+                .hint("let rules, --include and --exclude match all of them or none"));
+            }
+        }
+        Ok(())
+    }
+}
