@@ -196,6 +196,9 @@ def mse(dlopt, work, rounds):
             return
         errors[method] = tensor_errors(json.loads(told.stdout))
     both = sorted(set(errors["rtn"]) & set(errors["mse"]))
+    if not both:
+        print("FAILED: dlopt diff compares no tensor that both methods changed\n")
+        return
     higher = [name for name in both if errors["mse"][name] > errors["rtn"][name] * (1 + 1e-9)]
     total = {method: statistics.fmean(found[name] for name in both) for method, found in errors.items()}
     times = ratio(cases["mse"], cases["rtn"])
