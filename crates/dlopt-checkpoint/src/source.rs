@@ -1,10 +1,12 @@
 //! Where a checkpoint comes from: one file, a folder of shards, a foreign file, or a stream.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use crate::companions::{Companions, FILES_KEY, check_relative};
 use crate::error::{Context, Error, Result};
@@ -322,10 +324,9 @@ fn open_shards(dir: &Path, index_name: &str, names: &[String]) -> Result<Checkpo
     }
     let mut header = Header::default();
     let (mut place, mut shard_of, mut files) = (Vec::new(), Vec::new(), Vec::new());
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for (s, shard) in shards.iter().enumerate() {
-        let file_path = dir.join(shard);
-        let (own, file, data_begin) = open_safetensors(&file_path)?;
+    let opened: Vec<_> = shards.par_iter().map(|shard| open_safetensors(&dir.join(shard))).collect();
+    for ((s, shard), opened) in shards.iter().enumerate().zip(opened) {
+        let (own, file, data_begin) = opened?;
         let offsets = own.offsets();
         for (tensor, offset) in own.tensors.into_iter().zip(offsets) {
             match index.weight_map.get(&tensor.name) {
@@ -343,7 +344,6 @@ fn open_shards(dir: &Path, index_name: &str, names: &[String]) -> Result<Checkpo
                     ))));
                 }
             }
-            seen.insert(tensor.name.clone(), s);
             place.push((s, data_begin + offset));
             shard_of.push(s);
             header.tensors.push(tensor);
@@ -351,10 +351,14 @@ fn open_shards(dir: &Path, index_name: &str, names: &[String]) -> Result<Checkpo
         for (key, value) in own.metadata {
             header.metadata.entry(key).or_insert(value);
         }
-        files.push((file_path, file));
+        files.push((dir.join(shard), file));
     }
-    if let Some((name, shard)) = index.weight_map.iter().find(|(name, _)| !seen.contains_key(*name)) {
-        return Err(within(Error::input(format!("tensor `{name}` is not in `{shard}`, where the index puts it"))));
+    // Every tensor has its own entry, so with as many entries as tensors none is left over.
+    if index.weight_map.len() != header.tensors.len() {
+        let found: HashSet<&str> = header.tensors.iter().map(|t| t.name.as_str()).collect();
+        if let Some((name, shard)) = index.weight_map.iter().find(|(name, _)| !found.contains(name.as_str())) {
+            return Err(within(Error::input(format!("tensor `{name}` is not in `{shard}`, where the index puts it"))));
+        }
     }
     let paths = files.iter().map(|(p, _)| p.clone()).collect();
     let data = Data::Files { files, place };

@@ -1,12 +1,17 @@
 //! Any checkpoint as dense tensors.
 
-use dlopt_checkpoint::{Checkpoint, Error, Header, Pass, Resources, Result, Tensors, View};
+use dlopt_checkpoint::{Checkpoint, Error, Header, LAYOUT_KEY, Pass, Resources, Result, Tensors, View};
 use dlopt_prune::Densify;
 use dlopt_quantize::Dequantize;
 
-/// The passes that undo every way of storing weights that dlopt knows, in the order they are undone.
-fn decoders() -> Vec<Box<dyn Pass>> {
-    vec![Box::new(Densify), Box::new(Dequantize)]
+/// The passes that undo every way of storing weights that dlopt knows, in the order they are undone; none for a header
+/// in which nothing looks compressed, since planning takes its time where tensors are many.
+fn decoders(header: &Header) -> Vec<Box<dyn Pass>> {
+    const PARTS: [&str; 6] = ["_packed", "_scale", "_zero_point", "compressed", "bitmask", "qweight"];
+    let is_plain = !header.metadata.contains_key(LAYOUT_KEY)
+        && !header.metadata.get("config").is_some_and(|config| config.contains("quantization_config"))
+        && !header.tensors.iter().any(|t| PARTS.iter().any(|part| t.name.ends_with(part)));
+    if is_plain { Vec::new() } else { vec![Box::new(Densify), Box::new(Dequantize)] }
 }
 
 /// A checkpoint as dense tensors; its errors name the file.
@@ -31,7 +36,7 @@ impl Tensors for Decoded<'_> {
 /// When the checkpoint says it is compressed and cannot be decoded, and those of `work`.
 pub(crate) fn decoded<R>(checkpoint: &Checkpoint, work: impl FnOnce(&Decoded<'_>) -> Result<R>) -> Result<R> {
     let view = |e| named(e, &checkpoint.name);
-    let passes = decoders();
+    let passes = decoders(&checkpoint.header);
     let passes: Vec<&dyn Pass> = passes.iter().map(|p| &**p).collect();
     let view = View::new(checkpoint, &passes).map_err(view)?;
     work(&Decoded { view, name: &checkpoint.name })
