@@ -13,9 +13,9 @@ use crate::{Granularity, Scheme, Storage};
 
 /// How one weight is encoded; everything that `apply` needs and the unit does not say.
 #[derive(Clone, Debug)]
-pub(crate) struct Job<'a> {
-    pub(crate) scheme: &'a Scheme,
-    pub(crate) granularity: Granularity,
+pub(crate) struct Job {
+    /// With the granularity that the weight really gets.
+    pub(crate) scheme: Scheme,
     pub(crate) method: &'static dyn Method,
     pub(crate) from: Float,
     pub(crate) allow_nonfinite: bool,
@@ -73,22 +73,22 @@ pub(crate) fn apply_cast(
     Ok(())
 }
 
-impl Job<'_> {
+impl Job {
     fn encoding(&self, format: &'static dyn Format) -> Encoding {
-        let Scheme { bits, is_symmetric, .. } = *self.scheme;
+        let Scheme { bits, is_symmetric, .. } = self.scheme;
         Encoding { format, bits, is_symmetric, stored: scale_float(self.from) }
     }
 
     /// Rows that share scales; 1 where all do.
     fn height(&self) -> usize {
-        match self.granularity {
+        match self.scheme.granularity {
             Granularity::Block { rows, .. } => rows,
             _ => 1,
         }
     }
 
     fn group(&self, columns: usize) -> usize {
-        match self.granularity {
+        match self.scheme.granularity {
             Granularity::Group(size) => size,
             Granularity::Block { columns: width, .. } => width,
             Granularity::Tensor | Granularity::Channel => columns,
@@ -111,7 +111,7 @@ impl Job<'_> {
         let (name, bits) = (&info.name, self.scheme.bits);
         let groups = columns.div_ceil(self.group(columns));
         let stored = scale_float(self.from);
-        let is_tensor = self.granularity == Granularity::Tensor;
+        let is_tensor = self.scheme.granularity == Granularity::Tensor;
         let height = self.height();
         let small = |item: usize| match is_tensor {
             true => Span::Whole,
@@ -196,7 +196,7 @@ impl Job<'_> {
         let groups = columns.div_ceil(group);
         let (stored, bits) = (encoding.stored, encoding.bits);
         let code_bytes = format.row_bytes(columns, bits);
-        let is_tensor = self.granularity == Granularity::Tensor;
+        let is_tensor = self.scheme.granularity == Granularity::Tensor;
         let quantum = 32 / bits as usize;
         let packs_zero = !encoding.is_symmetric && format.packs();
 
@@ -332,7 +332,7 @@ fn error_of(tile: &Tile<'_>, pair: Pair) -> f32 {
     error[0]
 }
 
-impl Job<'_> {
+impl Job {
     /// Looks at one block of a weight with one scale.
     pub(crate) fn survey(
         &self,

@@ -116,7 +116,7 @@ impl Quantize {
 }
 
 /// Why no scheme with scales can hold a tensor.
-pub(crate) fn obstacle(choice: &Choice, tensor: &TensorInfo) -> Option<String> {
+fn obstacle(choice: &Choice, tensor: &TensorInfo) -> Option<String> {
     let kind = choice.layer.kind;
     if tensor.elements() == 0 {
         return Some("it is empty".to_owned());
@@ -145,13 +145,25 @@ fn common_groups(columns: impl Iterator<Item = usize> + Clone) -> Vec<usize> {
 /// Weights that were to be quantized.
 #[derive(Default)]
 pub(crate) struct Tally {
-    pub(crate) wanted: usize,
-    pub(crate) taken: usize,
+    wanted: usize,
+    taken: usize,
     /// Columns of those a group size did not fit.
-    pub(crate) unfit_columns: Vec<usize>,
+    unfit_columns: Vec<usize>,
 }
 
 impl Tally {
+    pub(crate) fn hit(&mut self, tensor: &TensorInfo) {
+        self.wanted += tensor.elements();
+        self.taken += tensor.elements();
+    }
+
+    pub(crate) fn miss(&mut self, tensor: &TensorInfo, choice: &Choice) {
+        self.wanted += tensor.elements();
+        if obstacle(choice, tensor).is_none() {
+            self.unfit_columns.push(choice.layer.columns);
+        }
+    }
+
     /// Refuses to do nothing, naming what would help.
     pub(crate) fn check(&self, scheme: &Scheme) -> Result<()> {
         if self.taken > 0 {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use dlopt_checkpoint::{Choice, Error, Header, LayerKind, Result, TensorInfo};
 
 use crate::fates::Fate;
-use crate::{Granularity, Quantize, Scheme};
+use crate::{Quantize, Scheme};
 
 /// A module and its scheme; `None` when dense.
 type Member<'a> = (&'a str, Option<Scheme>);
@@ -38,11 +38,7 @@ impl Quantize {
                 continue;
             }
             let scheme = match fate {
-                Fate::Taken(key) => {
-                    let scheme = self.scheme_of(key.rule);
-                    let granularity = if key.is_fallback { Granularity::Channel } else { scheme.granularity };
-                    scheme.format().map(|_| scheme.with_granularity(granularity))
-                }
+                Fate::Taken(key) => Some(self.resolved(*key)).filter(|s| s.format().is_some()),
                 _ => None,
             };
             let members = families.entry((family, parent)).or_default();

@@ -8,6 +8,7 @@
 
 mod cast;
 mod dequantize;
+mod draft;
 mod encode;
 mod fates;
 pub mod formats;

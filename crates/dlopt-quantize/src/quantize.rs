@@ -1,19 +1,17 @@
 //! Quantization: dense weights to codes and scales.
 
-use std::collections::BTreeMap;
-
 use dlopt_checkpoint::{
-    Block, Decision, Error, HISTORY_KEY, Header, LAYOUT_KEY, NameGlob, Note, Output, Partial, Pass, Plan, Result,
-    Selection, Step, StoredTensor, Unit, extend_history, layout_text, read_layout,
+    Block, Decision, Error, HISTORY_KEY, Header, NameGlob, Output, Partial, Pass, Plan, Result, Selection, Step, Unit,
+    extend_history, read_layout,
 };
 use serde_json::{Value, json};
 
+use crate::draft::Draft;
 use crate::encode::{Chosen, Job, Seen};
-use crate::fates::{Fate, Key, Tally, obstacle};
-use crate::fused::{is_linear_module, module};
-use crate::layouts::{compressed_tensors, dlopt};
+use crate::fates::{Fate, Key};
+use crate::layouts::compressed_tensors;
 use crate::methods::{Method, method_named};
-use crate::{Granularity, Rule, RuleTarget, Scheme, Storage};
+use crate::{Granularity, Rule, RuleTarget, Scheme};
 
 /// What is done to a weight whose columns the group size does not divide.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,11 +54,14 @@ impl Quantize {
         }
     }
 
-    fn job(&self, unit: &Unit) -> Job<'_> {
-        let Key { rule, is_fallback, from } = Key::unpack(unit.key);
-        let scheme = self.scheme_of(rule);
-        let granularity = if is_fallback { Granularity::Channel } else { scheme.granularity };
-        Job { scheme, granularity, method: self.method, from, allow_nonfinite: self.allow_nonfinite }
+    fn job(&self, key: Key) -> Job {
+        Job { scheme: self.resolved(key), method: self.method, from: key.from, allow_nonfinite: self.allow_nonfinite }
+    }
+
+    /// The scheme of a tensor, with the granularity it really gets.
+    pub(crate) fn resolved(&self, key: Key) -> Scheme {
+        let scheme = self.scheme_of(key.rule);
+        scheme.with_granularity(if key.is_fallback { Granularity::Channel } else { scheme.granularity })
     }
 
     pub(crate) fn scheme_of(&self, rule: Option<usize>) -> &Scheme {
@@ -99,99 +100,19 @@ impl Pass for Quantize {
         let config = input.config()?;
         let fates = self.fates(input)?;
         self.check_fused(input, &fates)?;
-        let mut plan = Plan { metadata: input.metadata.clone(), ..Plan::default() };
-        let mut tally = Tally::default();
-        let mut groups: Vec<(Scheme, Vec<String>)> = Vec::new();
-        let mut ignore = Vec::new();
-        let mut shapes = BTreeMap::new();
-        let mut layout = BTreeMap::new();
+        let mut draft = Draft::new(input, config.is_some());
         for (at, (tensor, (choice, fate))) in input.tensors.iter().zip(&fates).enumerate() {
-            let is_module = is_linear_module(choice, tensor);
-            let mut note = |action: String, reason: &str| {
-                let kind = choice.layer.kind.label().to_owned();
-                plan.notes.push(Note { tensor: tensor.name.clone(), kind, action, reason: reason.to_owned() });
-            };
-            let key = match fate {
-                Fate::Taken(key) => *key,
-                Fate::Skipped(reason) | Fate::Unfit(reason) => {
-                    if matches!(fate, Fate::Unfit(_)) {
-                        tally.wanted += tensor.elements();
-                        if obstacle(choice, tensor).is_none() {
-                            tally.unfit_columns.push(choice.layer.columns);
-                        }
-                    }
-                    if is_module {
-                        ignore.push(module(tensor).to_owned());
-                    }
-                    note("skipped".to_owned(), reason);
-                    plan.units.push(Unit::copy(at, tensor));
-                    continue;
-                }
-            };
-            tally.wanted += tensor.elements();
-            tally.taken += tensor.elements();
-            let scheme = self.scheme_of(key.rule);
-            let granularity = if key.is_fallback { Granularity::Channel } else { scheme.granularity };
-            let scheme = scheme.with_granularity(granularity);
-            let reason = match (key.rule, key.is_fallback) {
-                (_, true) => "the group size does not divide its columns",
-                (Some(_), _) => "by a rule",
-                (None, _) => "selected",
-            };
-            note(scheme.label(), reason);
-            let is_served = is_module && config.is_some() && scheme.format().is_some();
-            let job =
-                Job { scheme: &scheme, granularity, ..self.job(&Unit { key: key.pack(), ..Unit::copy(at, tensor) }) };
-            let matrix = [choice.layer.rows, choice.layer.columns];
-            if let Storage::Dense(to) = scheme.storage
-                && to == tensor.dtype
-            {
-                plan.units.push(Unit::copy(at, tensor));
-            } else {
-                let (unit, roles) = job.unit(at, tensor, matrix, is_served, key.pack());
-                plan.units.push(unit);
-                if let (Some(format), false) = (scheme.format(), is_served) {
-                    let parts = roles.into_iter().map(|(role, part)| (role.to_owned(), part)).collect();
-                    let (name, entry) = dlopt::entry(&tensor.name, tensor.dtype, &tensor.shape, &scheme, format, parts);
-                    layout.insert(name, entry);
+            match fate {
+                Fate::Taken(key) => draft.take(at, tensor, choice, *key, &self.job(*key)),
+                Fate::Skipped(reason) => draft.skip(at, tensor, choice, reason),
+                Fate::Unfit(reason) => {
+                    draft.tally.miss(tensor, choice);
+                    draft.skip(at, tensor, choice, reason);
                 }
             }
-            if is_served {
-                let is_padded = granularity == Granularity::Channel || granularity == Granularity::Tensor;
-                let is_padded = is_padded && scheme.format().is_some_and(|f| f.packs());
-                if is_padded && !(matrix[1] * scheme.bits as usize).is_multiple_of(32) {
-                    shapes.insert(tensor.name.clone(), matrix);
-                }
-                let module = module(tensor).to_owned();
-                match groups.iter_mut().find(|(s, _)| s.is_like(&scheme)) {
-                    Some((_, modules)) => modules.push(module),
-                    None => groups.push((scheme, vec![module])),
-                }
-            } else if is_module {
-                ignore.push(module(tensor).to_owned());
-            }
         }
-        tally.check(&self.scheme)?;
-        plan.gate = tally.gate();
-        plan.warnings.extend(plan.gate.clone());
-        if config.is_some() && !layout.is_empty() {
-            plan.warnings.push(format!(
-                "{} tensors are stored as only dlopt reads them: no runtime's layout holds quantized convolutions, \
-                 recurrent weights or embeddings",
-                layout.len()
-            ));
-        }
-        if let (Some(config), false) = (config, groups.is_empty()) {
-            // Stable, so that of two that are used alike the first in the file stays first.
-            groups.sort_by_key(|(_, modules)| std::cmp::Reverse(modules.len()));
-            ignore.extend(missing_head(&config, input));
-            let config = compressed_tensors::with_quantization(config, &groups, ignore);
-            plan.metadata.insert("config".to_owned(), compressed_tensors::config_text(&config));
-        }
-        if !shapes.is_empty() {
-            plan.metadata.insert(compressed_tensors::SHAPES_KEY.to_owned(), compressed_tensors::shapes_text(&shapes));
-        }
-        extend_layout(&mut plan, input, layout)?;
+        draft.tally.check(&self.scheme)?;
+        let mut plan = draft.finish(input, config)?;
         plan.metadata.insert(HISTORY_KEY.to_owned(), extend_history(input, self.verb(), self.options())?);
         crate::cast::update_dtype(&mut plan, input)?;
         plan.check_names()?;
@@ -211,7 +132,7 @@ impl Pass for Quantize {
         partial: &mut Partial,
     ) -> Result<()> {
         let Some(seen) = partial.downcast_mut::<Seen>() else { return Ok(()) };
-        self.job(unit).survey(unit, block, chosen(so_far), seen)
+        self.job(Key::unpack(unit.key)).survey(unit, block, chosen(so_far), seen)
     }
 
     fn merge(&self, into: &mut Partial, from: Partial) {
@@ -224,7 +145,7 @@ impl Pass for Quantize {
         let lost = || Error::input("a survey came back without what it saw");
         let seen = all.downcast::<Seen>().map_err(|_| lost())?;
         let (_, unit) = units.first().ok_or_else(lost)?;
-        Ok(self.job(unit).decide(chosen(so_far), *seen))
+        Ok(self.job(Key::unpack(unit.key)).decide(chosen(so_far), *seen))
     }
 
     fn apply(
@@ -235,31 +156,12 @@ impl Pass for Quantize {
         decision: Option<&Decision>,
         output: &mut Output<'_>,
     ) -> Result<()> {
-        self.job(unit).apply(unit, block, chosen(decision), output)
+        self.job(Key::unpack(unit.key)).apply(unit, block, chosen(decision), output)
     }
 }
 
 fn chosen(decision: Option<&Decision>) -> Option<&Chosen> {
     decision.and_then(|d| d.downcast_ref::<Chosen>())
-}
-
-/// The output head that the model makes from its embeddings: no tensor of the file, but a linear layer to runtimes.
-fn missing_head(config: &serde_json::Map<String, Value>, input: &Header) -> Option<String> {
-    let is_tied = config.get("tie_word_embeddings").and_then(Value::as_bool) == Some(true);
-    let architectures = config.get("architectures").and_then(Value::as_array);
-    let is_decoder = architectures.into_iter().flatten().filter_map(Value::as_str).any(|a| a.ends_with("ForCausalLM"));
-    let is_there = input.tensors.iter().any(|t| t.name == "lm_head.weight");
-    ((is_tied || is_decoder) && !is_there).then(|| "lm_head".to_owned())
-}
-
-/// Adds entries to what `dlopt.layout` already holds.
-fn extend_layout(plan: &mut Plan, input: &Header, entries: BTreeMap<String, StoredTensor>) -> Result<()> {
-    if !entries.is_empty() {
-        let mut layout = read_layout(input)?;
-        layout.extend(entries);
-        plan.metadata.insert(LAYOUT_KEY.to_owned(), layout_text(layout));
-    }
-    Ok(())
 }
 
 /// Refuses a checkpoint that is stored in parts already.

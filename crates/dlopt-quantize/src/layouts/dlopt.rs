@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use dlopt_checkpoint::{Dtype, Error, Header, Result, StoredTensor, dtype_named, is_weight_float, read_layout};
+use dlopt_checkpoint::{
+    Error, Header, Result, StoredTensor, TensorInfo, dtype_name, dtype_named, is_weight_float, read_layout,
+};
 
 use super::{Known, Parts, Stored, args_json, read_args, resolve};
 use crate::formats::{Format, format_named};
@@ -19,21 +21,18 @@ pub(super) const PLUGIN: Plugin = Plugin {
 
 /// The entry of a weight that a scheme stores.
 pub(crate) fn entry(
-    name: &str,
-    dtype: Dtype,
-    shape: &[usize],
+    tensor: &TensorInfo,
     scheme: &Scheme,
     format: &dyn Format,
     parts: BTreeMap<String, String>,
-) -> (String, StoredTensor) {
-    let stored = StoredTensor {
+) -> StoredTensor {
+    StoredTensor {
         format: format.plugin().name.to_owned(),
-        dtype: dlopt_checkpoint::dtype_name(dtype).to_owned(),
-        shape: shape.to_vec(),
+        dtype: dtype_name(tensor.dtype).to_owned(),
+        shape: tensor.shape.clone(),
         parts,
         options: args_json(scheme),
-    };
-    (name.to_owned(), stored)
+    }
 }
 
 /// Whether an entry is one of quantized weights; others belong to other passes.
