@@ -455,8 +455,24 @@ pub(crate) fn assert_same_folders(a: &Path, b: &Path) {
     let (a, b) = (files_below(a), files_below(b));
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
     for (name, bytes) in &a {
-        assert!(*bytes == b[name], "{name} differs");
+        assert!(*bytes == b[name], "{name} differs: {}", difference(name, bytes, &b[name]));
     }
+}
+
+/// What differs between two files, for people.
+pub(crate) fn difference(name: &str, a: &[u8], b: &[u8]) -> String {
+    if !name.ends_with(".safetensors") {
+        return format!("{}\n{}", String::from_utf8_lossy(a), String::from_utf8_lossy(b));
+    }
+    let (a, b) = (parse(a), parse(b));
+    if a.names != b.names {
+        return format!("{:?}\n{:?}", a.names, b.names);
+    }
+    if a.metadata != b.metadata {
+        return format!("{:?}\n{:?}", a.metadata, b.metadata);
+    }
+    let tensors = a.names.iter().filter(|n| a.tensors[*n] != b.tensors[*n]);
+    format!("tensors {:?}", tensors.collect::<Vec<_>>())
 }
 
 /// Two files must hold the same tensors, byte for byte; order and metadata may differ.
