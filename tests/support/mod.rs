@@ -367,7 +367,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Stored {
     let mut stored = Stored::default();
     for (name, entry) in header {
         if name == "__metadata__" {
-            let pairs = entry.as_object().unwrap().iter();
+            let pairs = entry.as_object().into_iter().flatten();
             stored.metadata = pairs.map(|(k, v)| (k.clone(), v.as_str().unwrap().to_owned())).collect();
             continue;
         }
