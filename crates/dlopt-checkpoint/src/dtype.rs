@@ -68,7 +68,7 @@ pub fn tensor_bytes(dtype: Dtype, shape: &[usize]) -> Result<u64> {
         }
     }
     bits *= dtype.bitsize() as u128;
-    if bits % 8 != 0 {
+    if !bits.is_multiple_of(8) {
         return Err(Error::input(format!(
             "shape {shape:?} of {} takes {bits} bits, not whole bytes",
             dtype_name(dtype)

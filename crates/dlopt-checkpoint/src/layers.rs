@@ -156,7 +156,7 @@ const EMBEDDING: [&str; 5] = ["embed", "wte", "wpe", "relative_attention_bias", 
 const NO_EMBEDDING: [&str; 4] = ["proj", "mapping", "dense", "out"];
 /// Module names of output heads at any depth.
 const HEADS: [&str; 7] = ["lm_head", "embed_out", "pooler", "qa_outputs", "score", "cls", "classifier"];
-/// Module names of output heads at the top of the model only.
+/// Module names of output heads when nothing else stands in the path (`head.weight`, `heads.head.weight`).
 const TOP_HEADS: [&str; 6] = ["fc", "_fc", "head", "heads", "output", "logits"];
 /// Architectures whose linear layers are stored `[in, out]`, and the modules concerned.
 const TRANSPOSED_MODELS: [&str; 3] = ["gpt2", "openai-gpt", "imagegpt"];
@@ -196,7 +196,9 @@ fn kind_of(tensor: &TensorInfo, model_type: &str) -> LayerKind {
     if parameter != "weight" {
         return LayerKind::Unknown;
     }
-    if components.iter().any(|c| HEADS.contains(c)) || TOP_HEADS.contains(&components[0]) {
+    let modules = &components[..components.len() - 1];
+    let is_top_head = !modules.is_empty() && modules.iter().all(|c| TOP_HEADS.contains(c));
+    if is_top_head || components.iter().any(|c| HEADS.contains(c)) {
         return LayerKind::Head;
     }
     match rank {
@@ -247,6 +249,8 @@ mod tests {
         assert_eq!(kind("model.embed_tokens.weight", &[9, 4]), LayerKind::Embedding);
         assert_eq!(kind("model.layers.0.mlp.gate_proj.weight", &[8, 4]), LayerKind::Linear);
         assert_eq!(kind("lm_head.weight", &[9, 4]), LayerKind::Head);
+        assert_eq!(kind("fc.weight", &[9, 4]), LayerKind::Head);
+        assert_eq!(kind("fc.up.weight", &[9, 4]), LayerKind::Linear);
     }
 
     #[test]

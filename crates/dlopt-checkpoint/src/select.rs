@@ -87,9 +87,9 @@ impl Selection {
                     Some("not included".to_owned())
                 } else if !is_weight_float(tensor.dtype) {
                     Some(LayerKind::Buffer.reason_to_skip().to_owned())
-                } else if !default_kinds.contains(&layer.kind)
-                    && !is_named
-                    && !(included.is_some() && is_matrix(layer.kind))
+                } else if !(is_named
+                    || default_kinds.contains(&layer.kind)
+                    || included.is_some() && is_matrix(layer.kind))
                 {
                     Some(layer.kind.reason_to_skip().to_owned())
                 } else if model.is_tied(name) && !self.change_tied {
