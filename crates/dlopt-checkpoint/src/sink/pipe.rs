@@ -22,6 +22,8 @@ struct State {
     next: u64,
     held: BTreeMap<u64, Vec<u8>>,
     held_bytes: usize,
+    /// Buffers of pieces that have left, for pieces to come: fresh ones would be zeroed by the kernel each time.
+    free: Vec<Vec<u8>>,
     /// Spooled pieces lie at their own offsets: begin → length.
     spooled: BTreeMap<u64, u64>,
     spool: Option<File>,
@@ -30,7 +32,15 @@ struct State {
 impl PipeSink {
     /// Writes to `out`, holding at most `held_most` bytes in memory.
     pub(crate) fn new(out: Box<dyn Write + Send>, held_most: usize, tmp_dir: PathBuf) -> Self {
-        let state = State { out, next: 0, held: BTreeMap::new(), held_bytes: 0, spooled: BTreeMap::new(), spool: None };
+        let state = State {
+            out,
+            next: 0,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            free: Vec::new(),
+            spooled: BTreeMap::new(),
+            spool: None,
+        };
         Self { state: Mutex::new(state), held_most, tmp_dir }
     }
 
@@ -73,7 +83,10 @@ impl State {
     fn hold(&mut self, offset: u64, bytes: &[u8], sink: &PipeSink) -> Result<()> {
         if self.held_bytes + bytes.len() <= sink.held_most {
             self.held_bytes += bytes.len();
-            self.held.insert(offset, bytes.to_vec());
+            let mut piece = self.free.pop().unwrap_or_default();
+            piece.clear();
+            piece.extend_from_slice(bytes);
+            self.held.insert(offset, piece);
             return Ok(());
         }
         let dir = &sink.tmp_dir;
@@ -92,6 +105,7 @@ impl State {
             if let Some(bytes) = self.held.remove(&self.next) {
                 self.held_bytes -= bytes.len();
                 self.emit(&bytes)?;
+                self.free.push(bytes);
             } else if let Some(length) = self.spooled.remove(&self.next) {
                 let mut buffer = vec![0; (1 << 20).min(length as usize)];
                 let end = self.next + length;
