@@ -110,7 +110,8 @@ def large(dlopt, work, rounds):
     remove(source)
     if not done:
         return
-    print("A sparse file, so reading costs little and the disk has to take what is written; one run each.\n")
+    print("A sparse file; one run each. What is to be seen is the memory: the seconds of the first row hold the first reading "
+          "of the holes into the page cache, and those of the others what the disk takes.\n")
     print("| what | wall s | peak MiB, each process | GB written |\n|---|---|---|---|")
     for case in done:
         run = case.runs[0]

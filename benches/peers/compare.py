@@ -82,7 +82,7 @@ def main():
                 alone = min(factors, key=lambda f: f[2])
                 verdicts += [verdict(name, "the whole process of the fastest peer", whole[0], whole[1], limits[0]),
                              verdict(name, "load, work and save of the fastest peer", alone[0], alone[2], limits[1])]
-        print("\n" + "\n".join(verdicts) + "\n")
+        print("".join(f"\n{line}" for line in verdicts) + "\n")
 
 
 def verdict(name, what, peer, factor, limit):
