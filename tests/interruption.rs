@@ -3,6 +3,8 @@
 //!
 //! Runs are held at a known point by a pipe: one that is fed only so far, or one that nobody reads.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -3,6 +3,8 @@
 //! Every case runs the binary in a folder of its own and compares the whole folder before and after, so that an output,
 //! a temporary file or a changed input is found. A table goes through all of its rows before it fails.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::collections::BTreeMap;
