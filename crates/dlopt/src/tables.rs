@@ -117,7 +117,8 @@ pub(crate) fn outcome(input: &str, outcome: &Outcome, is_short: bool, is_verbose
             text.push_str(&tensors(&pass.tensors));
         }
         for (reason, count) in skipped(&pass.notes) {
-            let _ = writeln!(text, "  left alone: {count} tensors, {reason}");
+            let tensors = if count == 1 { "tensor" } else { "tensors" };
+            let _ = writeln!(text, "  left alone: {count} {tensors}, {reason}");
         }
     }
     if !is_short {
