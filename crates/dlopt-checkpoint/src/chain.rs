@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::buffers::{Buffer, Bytes, Pool};
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 use crate::header::Header;
 use crate::order::{Ordered, order_plan};
 use crate::pass::{Block, Decision, Output, Pass, Plan, Read, RowReport, Scope, Span, Unit};
@@ -157,11 +157,21 @@ pub(crate) struct Context<'w> {
 
 /// A source and the passes over it.
 pub(crate) struct Chain<'a> {
+    /// How errors name the source; empty when the caller names it.
+    pub(crate) name: &'a str,
     pub(crate) source: &'a dyn Tensors,
     pub(crate) stages: Vec<Stage<'a>>,
 }
 
 impl<'a> Chain<'a> {
+    /// Puts the source in front of what a pass says.
+    pub(crate) fn named(&self, error: Error) -> Error {
+        if self.name.is_empty() || error.fault() != Fault::Input || error.message().starts_with(self.name) {
+            return error;
+        }
+        error.within(self.name)
+    }
+
     /// The header that stage `level` reads: that of the source, or what the pass before it writes.
     pub(crate) fn header(&self, level: usize) -> &Header {
         if level == 0 { self.source.header() } else { &self.stages[level - 1].ordered.header }
@@ -221,7 +231,7 @@ impl<'a> Chain<'a> {
             let total = self.header(s).tensors[read.tensor].bytes();
             let range = match read.span.range(rows, total) {
                 Some(range) => range,
-                None => self.ragged_range(context, s, u, read, rows)?,
+                None => self.ragged_range(context, s, u, read, rows).map_err(|e| self.named(e))?,
             };
             inputs.push(self.fetch(context, s, read.tensor, range)?);
         }
@@ -288,7 +298,7 @@ impl<'a> Chain<'a> {
             .collect();
         let block = Block { rows, inputs: inputs.iter().map(|b| &**b).collect() };
         let mut output = Output { parts: parts.iter_mut().map(|b| &mut **b).collect(), report: Vec::new() };
-        stage.pass.apply(u, unit, &block, stage.decision(unit), &mut output)?;
+        stage.pass.apply(u, unit, &block, stage.decision(unit), &mut output).map_err(|e| self.named(e))?;
         if let Some(reports) = context.reports
             && !output.report.is_empty()
         {

@@ -83,6 +83,13 @@ impl Companions {
         }
         for (name, content) in &files.files {
             check_relative(name)?;
+            let file = name.rsplit('/').next().unwrap_or(name);
+            if !is_companion(file) || name == "config.json" {
+                return Err(Error::input(format!(
+                    "metadata `{FILES_KEY}` holds `{name}`, which is no small file of a model"
+                ))
+                .hint("--no-files leaves the small files out"));
+            }
             if let Content::Base64(text) = content {
                 STANDARD
                     .decode(text)

@@ -20,7 +20,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// When a pass does not apply, or must look at weights before it can write.
     pub fn new(source: &'a dyn Tensors, passes: &[&'a dyn Pass]) -> Result<Self> {
-        let mut chain = Chain { source, stages: Vec::new() };
+        let mut chain = Chain { name: "", source, stages: Vec::new() };
         for pass in passes {
             let stage = Stage::new(*pass, chain.header(chain.stages.len()).clone())?;
             if stage.plan.units.iter().any(|u| u.scope != Scope::Block) {

@@ -11,6 +11,7 @@ use dlopt_checkpoint::{
 
 use crate::args::{OutputArgs, WorkArgs};
 use crate::exit;
+use crate::messages;
 use crate::progress::Bar;
 use crate::streams;
 use crate::tables;
@@ -26,6 +27,8 @@ pub(crate) fn open(input: Option<&Path>, tmp_dir: &Path) -> Result<Checkpoint> {
 /// Where the output goes, by its name and by what the input is.
 enum Out {
     Stdout,
+    /// A named pipe or a device, which is written to and never replaced.
+    Device(PathBuf),
     File(PathBuf),
     Folder(PathBuf),
 }
@@ -36,20 +39,29 @@ fn output_of(args: &OutputArgs, input_is_folder: bool) -> Out {
     if text.ends_with('/') || path.is_dir() {
         return Out::Folder(path.to_owned());
     }
+    if path.exists() && !path.is_file() {
+        return Out::Device(path.to_owned());
+    }
     let names_a_file = path.extension().is_some_and(|e| e == "safetensors");
     if input_is_folder && !names_a_file { Out::Folder(path.to_owned()) } else { Out::File(path.to_owned()) }
 }
 
 /// Where streams are spooled: beside the output, since `/tmp` may be memory.
-pub(crate) fn tmp_dir(work: &WorkArgs, output: Option<&Path>) -> PathBuf {
+///
+/// # Errors
+/// When `--tmp-dir` is no folder.
+pub(crate) fn tmp_dir(work: &WorkArgs, output: Option<&Path>) -> Result<PathBuf> {
     if let Some(dir) = &work.tmp_dir {
-        return dir.clone();
+        if !dir.is_dir() {
+            return Err(Error::input(format!("{}: --tmp-dir is no folder", dir.display())));
+        }
+        return Ok(dir.clone());
     }
-    match output.and_then(Path::parent) {
+    Ok(match output.and_then(Path::parent) {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         Some(_) => PathBuf::from("."),
         None => std::env::temp_dir(),
-    }
+    })
 }
 
 /// Runs passes over the input of a verb.
@@ -62,7 +74,7 @@ pub(crate) fn run(
     // A terminal must be refused before work, and before standard input is waited for.
     let stdout_needed = args.output.as_deref().is_none_or(|p| p == Path::new("-")) && !args.dry_run;
     let stdout = if stdout_needed { Some(streams::stdout_for_checkpoint()?) } else { None };
-    let tmp_dir = tmp_dir(&args.work, args.output.as_deref());
+    let tmp_dir = tmp_dir(&args.work, args.output.as_deref())?;
     let mut checkpoint = open(input, &tmp_dir)?;
     if let Some(dir) = &args.files_from {
         take_files_from(&mut checkpoint, dir)?;
@@ -74,6 +86,7 @@ pub(crate) fn run(
     if args.max_shard_size.is_some() && !matches!(out, Out::Folder(_)) && !args.dry_run {
         return Err(Error::usage("--max-shard-size cuts a folder, and the output is none").hint("-o FOLDER/"));
     }
+    check_report(args.report.report.as_deref(), &checkpoint, args.output.as_deref())?;
     let bar = Bar::new(args.report.quiet);
     let is_folder = matches!(out, Out::Folder(_)) || (args.dry_run && args.max_shard_size.is_some());
     let job = Job {
@@ -97,7 +110,7 @@ pub(crate) fn run(
         bar.clear();
         if args.explain {
             let text = tables::explain(&plan);
-            if args.dry_run { streams::print(&text)? } else { anstream::eprint!("{text}") }
+            if args.dry_run { streams::print(&text)? } else { messages::tell(&text) }
         }
         if args.dry_run {
             return dry_run(args, &plan);
@@ -109,6 +122,10 @@ pub(crate) fn run(
     let goes_to_stdout = matches!(out, Out::Stdout);
     let target = match out {
         Out::Stdout => Target::Stream(Box::new(stdout.expect("opened when needed"))),
+        Out::Device(path) => {
+            let device = std::fs::OpenOptions::new().write(true).open(&path).at(path.display())?;
+            Target::Stream(Box::new(device))
+        }
         Out::File(path) => Target::File(path),
         Out::Folder(path) => Target::Folder(path),
     };
@@ -147,7 +164,7 @@ fn tell(args: &OutputArgs, input: &str, outcome: &Outcome, goes_to_stdout: bool)
     write_report(args.report.report.as_deref(), outcome)?;
     if args.report.json {
         if goes_to_stdout {
-            anstream::eprint!("{}", streams::json(outcome));
+            messages::tell(&streams::json(outcome));
         } else {
             streams::print_json(outcome)?;
         }
@@ -166,14 +183,32 @@ fn tell(args: &OutputArgs, input: &str, outcome: &Outcome, goes_to_stdout: bool)
     }
     // Two verbs of a pipe share the terminal: one line each.
     let is_short = goes_to_stdout && streams::stdout_is_pipe() && !args.report.verbose;
-    anstream::eprint!("{}", tables::outcome(input, outcome, is_short, args.report.verbose));
+    messages::tell(&tables::outcome(input, outcome, is_short, args.report.verbose));
     Ok(())
 }
 
 fn warn(args: &OutputArgs, text: &str) {
     if !args.report.quiet {
-        crate::messages::warning(text);
+        messages::warning(text);
     }
+}
+
+/// Refuses a report that could not be written, or that would replace a checkpoint, before any work.
+fn check_report(report: Option<&Path>, checkpoint: &Checkpoint, output: Option<&Path>) -> Result<()> {
+    let Some(path) = report else { return Ok(()) };
+    let place = |p: &Path| -> Option<PathBuf> {
+        let parent = p.parent().filter(|d| *d != Path::new("")).unwrap_or(Path::new("."));
+        Some(parent.canonicalize().ok()?.join(p.file_name()?))
+    };
+    let Some(own) = place(path).filter(|p| !p.is_dir()) else {
+        return Err(Error::input(format!("{}: no report can be written there", path.display())));
+    };
+    let is_taken = |other: &Path| place(other).is_some_and(|other| own.starts_with(&other));
+    if checkpoint.files.iter().any(|f| is_taken(f)) || output.is_some_and(is_taken) {
+        return Err(Error::usage(format!("{}: is a checkpoint, which a report would replace", path.display()))
+            .hint("write the report to another name"));
+    }
+    Ok(())
 }
 
 /// Writes a report as JSON.

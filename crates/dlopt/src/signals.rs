@@ -10,18 +10,30 @@ use signal_hook::iterator::Signals;
 /// How long the work may take to stop by itself; it may be waiting for a pipe that never moves.
 const GRACE: Duration = Duration::from_millis(700);
 
+/// Whether the caller had a signal ignored (`nohup`), as Linux tells.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal - 1)) != 0
+}
+
 /// Watches for signals. The flag is set when one comes.
 pub(crate) fn watch() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     // Without signals (a platform that has none) the work just cannot be stopped gently.
-    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) {
+    let mut watched = vec![SIGINT, SIGTERM];
+    if !is_ignored(SIGHUP) {
+        watched.push(SIGHUP);
+    }
+    if let Ok(mut signals) = Signals::new(watched) {
         std::thread::spawn(move || {
             if signals.forever().next().is_some() {
                 flag.store(true, Ordering::Relaxed);
                 std::thread::sleep(GRACE);
                 dlopt_checkpoint::remove_temporary_paths();
-                anstream::eprintln!("error: stopped by a signal; nothing was left behind");
+                crate::messages::tell("error: stopped by a signal; nothing was left behind\n");
                 std::process::exit(1);
             }
         });

@@ -44,8 +44,8 @@ pub(crate) fn print(text: &str) -> Result<()> {
     use std::io::Write;
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::input(format!("standard output: {e}"))),
-        _ => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.at("standard output"),
     }
 }
 

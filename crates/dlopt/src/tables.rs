@@ -1,9 +1,11 @@
 //! What people read: plans, outcomes and explanations as text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 use dlopt_checkpoint::{JobPlan, Note, Outcome, PassReport, TensorReport};
+
+use crate::messages::one_line;
 
 /// Bytes with thousands separated.
 pub(crate) fn grouped(number: u64) -> String {
@@ -20,8 +22,9 @@ pub(crate) fn grouped(number: u64) -> String {
 
 /// A table with columns as wide as their widest cell; numbers, which begin with a digit or a sign, go to the right.
 pub(crate) fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let mut width: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
-    for row in rows {
+    for row in &rows {
         for (w, cell) in width.iter_mut().zip(row) {
             *w = (*w).max(cell.chars().count());
         }
@@ -48,7 +51,7 @@ pub(crate) fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
         text.push('\n');
     };
     line(head.to_vec());
-    for row in rows {
+    for row in &rows {
         line(row.iter().map(String::as_str).collect());
     }
     text
@@ -114,7 +117,11 @@ pub(crate) fn outcome(input: &str, outcome: &Outcome, is_short: bool, is_verbose
             continue;
         }
         if is_verbose {
-            text.push_str(&tensors(&pass.tensors));
+            if !pass.tensors.is_empty() {
+                text.push_str(&tensors(&pass.tensors));
+            }
+            text.push_str(&others(pass));
+            continue;
         }
         for (reason, count) in skipped(&pass.notes) {
             let tensors = if count == 1 { "tensor" } else { "tensors" };
@@ -173,6 +180,18 @@ fn tensors(reports: &[TensorReport]) -> String {
         &["  tensor", "weights", "bits", "zeros before", "zeros after", "SQNR dB", "rel. error", "max error"],
         &rows,
     )
+}
+
+/// What was done with the tensors that no figures were taken of.
+fn others(pass: &PassReport) -> String {
+    let told: HashSet<&str> = pass.tensors.iter().map(|t| t.tensor.as_str()).collect();
+    let rows: Vec<_> = pass
+        .notes
+        .iter()
+        .filter(|n| !told.contains(n.tensor.as_str()))
+        .map(|n| vec![format!("  {}", n.tensor), n.action.clone(), n.reason.clone()])
+        .collect();
+    if rows.is_empty() { String::new() } else { columns(&["  tensor", "action", "reason"], &rows) }
 }
 
 /// How many tensors were left alone for each reason.

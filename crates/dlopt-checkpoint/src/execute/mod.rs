@@ -98,7 +98,7 @@ impl<'a> Executor<'a> {
         let in_flight = resources.memory_bytes / 4;
         let share = in_flight / (resources.threads.max(1) as u64 * (2 + passes.len() as u64));
         let mut executor = Self {
-            chain: Chain { source: checkpoint, stages: Vec::new() },
+            chain: Chain { name: &checkpoint.name, source: checkpoint, stages: Vec::new() },
             checkpoint,
             resources,
             pool: Pool::default(),
@@ -111,7 +111,7 @@ impl<'a> Executor<'a> {
         };
         for pass in passes {
             let level = executor.chain.stages.len();
-            let stage = Stage::new(*pass, executor.chain.header(level).clone())?;
+            let stage = Stage::new(*pass, executor.chain.header(level).clone()).map_err(|e| executor.chain.named(e))?;
             executor.chain.stages.push(stage);
             if pass.sizes_need_a_look() && !executor.last().units_of(Scope::Model).is_empty() {
                 executor.prepare_stream()?;

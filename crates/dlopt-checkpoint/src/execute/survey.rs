@@ -157,6 +157,9 @@ impl Executor<'_> {
         let context = Context { cache, pool: &self.pool, reports: None };
         let inputs = self.chain.inputs(context, s, task.unit, &task.rows)?;
         let block = Block { rows: task.rows.clone(), inputs: inputs.iter().map(|b| &**b).collect() };
-        stage.pass.survey(&stage.plan.units[task.unit], task.unit, &block, so_far, partial)
+        stage
+            .pass
+            .survey(&stage.plan.units[task.unit], task.unit, &block, so_far, partial)
+            .map_err(|e| self.chain.named(e))
     }
 }

@@ -1,7 +1,7 @@
 //! An output folder: written as `OUT.dlopt-partial/` with a journal, renamed when it is whole.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,8 @@ pub(crate) struct FinishedShard {
 
 /// A folder that gets its name when it is whole.
 pub(crate) struct FolderSink {
+    /// Open and locked for as long as this run writes.
+    _lock: File,
     dir: PathBuf,
     target: PathBuf,
     temporary: Temporary,
@@ -75,7 +77,18 @@ impl FolderSink {
         let mut notes = Vec::new();
         let mut journal =
             Journal { schema: SCHEMA, fingerprint: request.fingerprint.clone(), finished: BTreeMap::new() };
-        if dir.exists() {
+        let is_left = dir.exists();
+        std::fs::create_dir_all(&dir).at(dir.display())?;
+        let lock = File::open(&dir).at(dir.display())?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::input(format!("{}: another dlopt is writing it", target.display())));
+            }
+            // Some network disks have no locks; the name alone must do there.
+            Err(TryLockError::Error(_)) => {}
+        }
+        if is_left {
             let old = read_journal(&dir);
             let done = old.as_ref().map_or(0, |j| j.finished.len());
             let all = request.placement.shards.len();
@@ -93,7 +106,7 @@ impl FolderSink {
                 }
             } else if request.force {
                 notes.push(format!("{}: left by a run that was killed; removed", dir.display()));
-                std::fs::remove_dir_all(&dir).at(dir.display())?;
+                clear(&dir)?;
             } else {
                 return Err(Error::input(format!(
                     "{}: left by a run that was killed, {done} of {all} shards done",
@@ -102,7 +115,6 @@ impl FolderSink {
                 .hint("--resume goes on, --force starts over"));
             }
         }
-        std::fs::create_dir_all(&dir).at(dir.display())?;
         let temporary = Temporary::new(dir.clone());
         let mut finished = Vec::new();
         let mut files = Vec::new();
@@ -130,7 +142,7 @@ impl FolderSink {
             notes.push(format!("{kept} of {} shards are done already", finished.len()));
         }
         let has_checksums = request.placement.shards.len() > 1;
-        let sink = Self { dir, target: target.to_owned(), temporary, files, journal, has_checksums };
+        let sink = Self { _lock: lock, dir, target: target.to_owned(), temporary, files, journal, has_checksums };
         sink.write_journal()?;
         Ok((sink, finished, notes))
     }
@@ -227,6 +239,16 @@ impl Sink for FolderSink {
             None => Ok(()),
         }
     }
+}
+
+/// Empties a folder that stays locked.
+fn clear(dir: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(dir).at(dir.display())? {
+        let path = entry.at(dir.display())?.path();
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.at(path.display())?;
+    }
+    Ok(())
 }
 
 fn read_journal(dir: &Path) -> Option<Journal> {

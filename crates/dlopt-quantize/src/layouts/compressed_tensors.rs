@@ -143,11 +143,25 @@ impl Group {
     }
 }
 
+/// Formats that a config may name.
+const READABLE: [&str; 10] = [
+    "dense",
+    "pack-quantized",
+    "int-quantized",
+    "float-quantized",
+    "naive-quantized",
+    "mixed-precision",
+    "nvfp4-pack-quantized",
+    "mxfp4-pack-quantized",
+    "mxfp6-pack-quantized",
+    "mxfp8-quantized",
+];
+
 /// The groups whose weights are quantized.
 fn read_groups(quantization: &Value, header: &Header) -> Result<Vec<Group>> {
-    if let Some(method) = quantization.get("quant_method").and_then(Value::as_str)
-        && method != "compressed-tensors"
-    {
+    let method = quantization.get("quant_method").filter(|m| !m.is_null());
+    if let Some(method) = method.filter(|m| m.as_str() != Some("compressed-tensors")) {
+        let method = method.as_str().map_or_else(|| method.to_string(), str::to_owned);
         return Err(Error::input(format!("the model is quantized by `{method}`, which this dlopt does not read"))
             .hint("it reads the layout of compressed-tensors and its own"));
     }
@@ -162,6 +176,9 @@ fn read_groups(quantization: &Value, header: &Header) -> Result<Vec<Group>> {
         let targets: Vec<_> = targets.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
         let format = group.get("format").or(quantization.get("format"));
         let format = format.and_then(Value::as_str).map(str::to_owned);
+        if let Some(unknown) = format.as_deref().filter(|f| !READABLE.contains(f)) {
+            return Err(Error::input(format!("`{name}` of `quantization_config`: format `{unknown}` is not known")));
+        }
         let is_by_name = targets.iter().all(|t| modules.contains(t.as_str()));
         read.push(Group { targets, args, format, is_by_name });
     }

@@ -35,6 +35,9 @@ pub(crate) fn entry(
     }
 }
 
+/// Formats that a layout may name and that other passes undo.
+const OF_OTHER_PASSES: [&str; 2] = ["sparse-bitmask", "sparse-24-bitmask"];
+
 /// Whether an entry is one of quantized weights; others belong to other passes.
 pub(crate) fn is_quantized(entry: &StoredTensor) -> bool {
     format_named(&entry.format).is_some()
@@ -49,8 +52,16 @@ pub(crate) fn part_names(header: &Header) -> Result<HashSet<String>> {
 pub(super) fn read(header: &Header) -> Result<Vec<Stored>> {
     let by_name = header.by_name();
     let mut weights = Vec::new();
-    for (name, entry) in read_layout(header)?.into_iter().filter(|(_, e)| is_quantized(e)) {
+    for (name, entry) in read_layout(header)?.into_iter().filter(|(_, e)| !OF_OTHER_PASSES.contains(&e.format.as_str()))
+    {
         let place = format!("tensor `{name}` in `dlopt.layout`");
+        if !is_quantized(&entry) {
+            return Err(Error::input(format!(
+                "{place} is stored as `{}`, which this dlopt does not read",
+                entry.format
+            ))
+            .hint("use the version of dlopt that wrote it, or a newer one"));
+        }
         let dtype = dtype_named(&entry.dtype)
             .filter(|d| is_weight_float(*d))
             .ok_or_else(|| Error::input(format!("{place} has dtype `{}`, which weights do not have", entry.dtype)))?;
@@ -60,10 +71,7 @@ pub(super) fn read(header: &Header) -> Result<Vec<Stored>> {
             at.map(Some).ok_or_else(|| Error::input(format!("{place} names `{part}`, which is not there")))
         };
         let needed = |role: &str| part(role)?.ok_or_else(|| Error::input(format!("{place} has no part `{role}`")));
-        let codes = match part("packed")? {
-            Some(at) => at,
-            None => needed("codes")?,
-        };
+        let codes = needed(if entry.format == "pack-quantized" { "packed" } else { "codes" })?;
         let parts = Parts { codes, scale: needed("scale")?, zero: part("zero_point")?, ..Parts::default() };
         let args = read_args(&entry.options, &place)?;
         let known = Known { name, args: Some(args), shape: Some(entry.shape.clone()), dtype: Some(dtype) };

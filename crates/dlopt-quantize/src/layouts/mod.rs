@@ -78,7 +78,12 @@ pub(crate) fn read_args(args: &Value, place: &str) -> Result<WeightArgs> {
         (None, None) => None,
         (Some(other), _) => return Err(wrong(&format!("strategy `{other}` is not known"))),
     };
-    let is_float = args.get("type").and_then(Value::as_str) == Some("float");
+    let is_float = match args.get("type") {
+        None | Some(Value::Null) => false,
+        Some(kind) if kind.as_str() == Some("int") => false,
+        Some(kind) if kind.as_str() == Some("float") => true,
+        Some(other) => return Err(wrong(&format!("type {other} is neither `int` nor `float`"))),
+    };
     Ok(WeightArgs { bits: bits as u32, is_float, granularity })
 }
 

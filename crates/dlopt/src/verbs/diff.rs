@@ -54,7 +54,7 @@ pub(super) fn run(args: &DiffArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     if args.tolerance.is_some_and(|t| t.is_nan() || t < 0.0) {
         return Err(Error::usage("--tolerance must be 0 or more"));
     }
-    let tmp_dir = job::tmp_dir(&args.work, None);
+    let tmp_dir = job::tmp_dir(&args.work, None)?;
     let a = job::open(Some(&args.a), &tmp_dir)?;
     let b = job::open(Some(&args.b), &tmp_dir)?;
     let bar = Bar::new(args.report.quiet);

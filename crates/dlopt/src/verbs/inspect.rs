@@ -58,7 +58,7 @@ pub(crate) struct InspectArgs {
 }
 
 pub(super) fn run(args: &InspectArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
-    let tmp_dir = job::tmp_dir(&args.work, None);
+    let tmp_dir = job::tmp_dir(&args.work, None)?;
     let checkpoint = job::open(args.model.as_deref(), &tmp_dir)?;
     let summary = summary(&checkpoint);
     let bar = Bar::new(args.quiet);

@@ -16,6 +16,7 @@ use crate::tables::columns;
 
 /// List schemes, methods, criteria, patterns and stores
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  dlopt list\n  dlopt list --json | jq '.[\"quantize --scheme\"][].name'")]
 pub(crate) struct ListArgs {
     /// Print as JSON
     #[arg(long)]

@@ -65,8 +65,11 @@ struct RecipePass {
 pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let name = args.recipe.display();
     let text = std::fs::read_to_string(&args.recipe).at(name.to_string())?;
-    let recipe: Recipe =
-        toml::from_str(&text).map_err(|e| Error::usage(format!("{name}: {}", e.to_string().trim_end())))?;
+    let recipe: Recipe = toml::from_str(&text).map_err(|e| {
+        let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        Error::usage(format!("{name}: line {line}: {}", e.message().replace('\n', ", ")))
+            .hint("dlopt run --help shows a recipe")
+    })?;
     if recipe.pass.is_empty() {
         return Err(Error::usage(format!("{name}: no [[pass]]")).hint("dlopt run --help shows a recipe"));
     }

@@ -45,7 +45,7 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(super) fn run(args: &VerifyArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
-    let tmp_dir = job::tmp_dir(&args.work, None);
+    let tmp_dir = job::tmp_dir(&args.work, None)?;
     let bar = Bar::new(args.report.quiet);
     let resources = Resources {
         threads: args.work.threads(),
