@@ -648,7 +648,6 @@ fn a_group_size_that_fits_nothing_is_refused_with_sizes_that_would() {
         support::ok_in(dir.path(), &format!("quantize in.safetensors --group {size} -o out.safetensors"));
     }
     // A rule that names a tensor means it.
-    write_file(&dir.join("mixed.safetensors"), &[tensors[0].clone(), layers().remove(0)], &[]);
     fs::remove_file(dir.join("in.safetensors")).unwrap();
     write_file(&dir.join("m.safetensors"), &[tensors[1].clone(), Tensor::random("c.weight", "F32", &[8, 256], 1)], &[]);
     failures.refused(

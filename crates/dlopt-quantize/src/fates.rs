@@ -139,7 +139,10 @@ fn unfit_hint(choice: &Choice) -> String {
 /// Group sizes that divide every one of `columns`, the customary first.
 fn common_groups(columns: impl Iterator<Item = usize> + Clone) -> Vec<usize> {
     let fits = |size: &usize| columns.clone().all(|c| c > 0 && c.is_multiple_of(*size));
-    [128, 64, 32, 256, 16, 512, 8].into_iter().filter(fits).collect()
+    let usual: Vec<usize> = [128, 64, 32, 256, 16, 512, 8].into_iter().filter(fits).collect();
+    // Where no usual size fits, the largest that does, if it is worth its scales.
+    let largest = (9..=512).rev().find(fits);
+    if usual.is_empty() { largest.into_iter().collect() } else { usual }
 }
 
 /// Weights that were to be quantized.

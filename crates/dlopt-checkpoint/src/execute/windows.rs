@@ -148,14 +148,26 @@ impl Executor<'_> {
         ranges
     }
 
+    /// Whether blocks need some source bytes that the block before them needed too: the stages below cut rows
+    /// elsewhere. A stream has passed those bytes by then.
+    fn blocks_overlap(&self, s: usize, blocks: &[Task]) -> bool {
+        let mut ends: BTreeMap<usize, u64> = BTreeMap::new();
+        blocks.iter().any(|task| {
+            let ranges = self.source_ranges(s, std::slice::from_ref(task));
+            ranges
+                .into_iter()
+                .any(|(tensor, range)| ends.insert(tensor, range.end).is_some_and(|end| range.start < end))
+        })
+    }
+
     /// Cuts units of stage `s` into windows. With `may_be_solo` whole units may be left to single workers.
     pub(super) fn windows(&self, s: usize, units: &[usize], may_be_solo: bool) -> Vec<Window> {
         let is_stream = self.checkpoint.stream().is_some() && !self.spool_whole;
         let solo_most = if is_stream || !may_be_solo { 0 } else { self.held_bytes / self.worker_limit as u64 };
         let mut windows = Windows { done: Vec::new(), open: Window::default(), filled: 0 };
         for &unit in units {
-            let is_whole = self.needs_a_look(s, unit);
             let blocks = self.blocks(s, unit);
+            let is_whole = self.needs_a_look(s, unit) || (is_stream && self.blocks_overlap(s, &blocks));
             if !is_whole && !is_stream {
                 for task in blocks {
                     let bytes = task.bytes;

@@ -73,6 +73,10 @@ pub(super) fn read(header: &Header) -> Result<Vec<Stored>> {
         let needed = |role: &str| part(role)?.ok_or_else(|| Error::input(format!("{place} has no part `{role}`")));
         let codes = needed(if entry.format == "pack-quantized" { "packed" } else { "codes" })?;
         let parts = Parts { codes, scale: needed("scale")?, zero: part("zero_point")?, ..Parts::default() };
+        let is_symmetric = entry.options.get("symmetric").and_then(serde_json::Value::as_bool).unwrap_or(true);
+        if is_symmetric == parts.zero.is_some() {
+            return Err(Error::input(format!("{place} is symmetric or not, and its zero points say the opposite")));
+        }
         let args = read_args(&entry.options, &place)?;
         let known = Known { name, args: Some(args), shape: Some(entry.shape.clone()), dtype: Some(dtype) };
         weights.push(resolve(header, &known, parts)?);

@@ -67,7 +67,8 @@ pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let text = std::fs::read_to_string(&args.recipe).at(name.to_string())?;
     let recipe: Recipe = toml::from_str(&text).map_err(|e| {
         let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        Error::usage(format!("{name}: line {line}: {}", e.message().replace('\n', ", ")))
+        let found = text.lines().nth(line - 1).unwrap_or_default().trim();
+        Error::usage(format!("{name}: line {line}, `{found}`: {}", e.message().replace('\n', ", ")))
             .hint("dlopt run --help shows a recipe")
     })?;
     if recipe.pass.is_empty() {
