@@ -218,6 +218,7 @@ fn recipe_pipe_and_files_give_the_same_bytes() {
     let dir = dir.path();
     make_models(dir);
     for chain in chains {
+        eprintln!("{chain:?}");
         fs::write(dir.join("recipe.toml"), recipe(chain)).unwrap();
         let expected = ok_in(dir, "run recipe.toml model").stdout;
         let check = |got: Vec<u8>, how: &str| assert!(got == expected, "{chain:?}: {how} gives other bytes");
