@@ -45,6 +45,8 @@ struct Trials {
     dir: PathBuf,
     failures: Vec<String>,
     cases: usize,
+    /// Cases that were read, all that is in them.
+    read: usize,
 }
 
 impl Trials {
@@ -52,11 +54,11 @@ impl Trials {
         limit_address_space();
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile");
         fs::create_dir_all(&dir).unwrap();
-        Self { name, dir, failures: Vec::new(), cases: 0 }
+        Self { name, dir, failures: Vec::new(), cases: 0, read: 0 }
     }
 
     /// Runs one case. The file stays where it is until the next one, so that an abort leaves it too.
-    fn run(&mut self, what: &str, bytes: &[u8], reader: impl Fn(&Path, &[u8])) {
+    fn run(&mut self, what: &str, bytes: &[u8], reader: impl Fn(&Path, &[u8]) -> bool) {
         self.cases += 1;
         let path = self.dir.join(format!("{}.safetensors", self.name));
         fs::write(&path, bytes).unwrap();
@@ -68,12 +70,24 @@ impl Trials {
                 let text = panic.downcast_ref::<String>().cloned();
                 text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned())).unwrap_or_default()
             }
-            Ok(()) if took > LIMIT => format!("took {took:?}"),
-            Ok(()) => return,
+            Ok(_) if took > LIMIT => format!("took {took:?}"),
+            Ok(is_read) => {
+                self.read += usize::from(is_read);
+                return;
+            }
         };
         let kept = self.dir.join(format!("{}-{}.bad", self.name, self.cases));
         fs::copy(&path, &kept).unwrap();
         self.failures.push(format!("{what}: {fault}\n    kept as {}", kept.display()));
+    }
+
+    /// All cases must have been met, and the changes must be neither too wild nor too tame to say much.
+    fn end_mixed(self) {
+        let (read, cases) = (self.read, self.cases);
+        let name = self.name;
+        self.end();
+        assert!(read * 20 > cases && read * 20 < cases * 19, "{name}: {read} of {cases} cases were read");
+        println!("{name}: {read} of {cases} cases were read");
     }
 
     /// All cases must have been met.
@@ -151,6 +165,21 @@ const EDGES: [i128; 30] = [
     -(1 << 63),
 ];
 
+/// Shapes of no elements whose other extents multiply to more than counts; and of too many elements.
+fn endless_shapes() -> Vec<Value> {
+    let huge = 1u64 << 62;
+    vec![
+        json!([0, huge, huge]),
+        json!([0, 1u64 << 40, 1u64 << 40]),
+        json!([0, (1u64 << 63) - 1, 3]),
+        json!([huge, 0, huge]),
+        json!([huge, huge, 0]),
+        json!([0, 0, huge, huge, huge]),
+        json!([huge, huge]),
+        json!([1, huge]),
+    ]
+}
+
 // Changes to bytes.
 
 fn change_bytes(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
@@ -192,6 +221,20 @@ fn change_bytes(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     }
 }
 
+/// One byte or number, and everything else stays in its place: what is found by offsets is found.
+fn change_one_number(bytes: &mut [u8], random: &mut Random) {
+    let at = below(random, bytes.len());
+    match below(random, 3) {
+        0 => bytes[at] ^= 1 << below(random, 8),
+        1 => bytes[at] = random.bits() as u8,
+        _ => {
+            let number = (*pick(random, &EDGES) as u64).to_le_bytes();
+            let size = [1, 2, 4, 8][below(random, 4)].min(bytes.len() - at);
+            bytes[at..at + size].copy_from_slice(&number[..size]);
+        }
+    }
+}
+
 /// Another number where there is one in the text.
 fn change_digits(bytes: &mut Vec<u8>, random: &mut Random) {
     let from = below(random, bytes.len());
@@ -222,8 +265,9 @@ fn change_json(value: &mut Value, random: &mut Random) {
         let edge = *pick(random, &EDGES);
         let number = i64::try_from(edge).map_or_else(|_| json!(edge as u64), |n| json!(n));
         let node = value.pointer_mut(&at).unwrap();
-        match below(random, 7) {
+        match below(random, 8) {
             0 | 1 => *node = number,
+            7 => *node = pick(random, &endless_shapes()).clone(),
             2 => *node = other,
             3 => {
                 *node = [json!(null), json!([]), json!({}), json!(""), json!(true), json!(1e300), json!("x")]
@@ -401,7 +445,9 @@ impl Model {
 
 // Readers.
 
-fn read_all(tensors: &dyn Tensors) {
+/// Whether everything could be read.
+fn read_all(tensors: &dyn Tensors) -> bool {
+    let mut is_read = true;
     let header = tensors.header().clone();
     for (i, info) in header.tensors.iter().enumerate() {
         // The size of a decoded tensor is no sum of a file: it must not overflow.
@@ -412,11 +458,13 @@ fn read_all(tensors: &dyn Tensors) {
             let mut into = vec![0; length as usize];
             tensors.read(i, offset, &mut into).map_err(|e| assert!(!e.message().is_empty())).is_ok()
         };
-        if read(0, bytes.min(MOST_READ)) && bytes > 3 {
-            read(bytes / 2 + 1, (bytes - bytes / 2 - 1).min(100));
-            read(bytes - 1, 1);
+        is_read &= read(0, bytes.min(MOST_READ));
+        if is_read && bytes > 3 {
+            is_read &= read(bytes / 2 + 1, (bytes - bytes / 2 - 1).min(100));
+            is_read &= read(bytes - 1, 1);
         }
     }
+    is_read
 }
 
 fn resources<'a>(tmp_dir: &Path, stop: &'a AtomicBool) -> Resources<'a> {
@@ -424,7 +472,7 @@ fn resources<'a>(tmp_dir: &Path, stop: &'a AtomicBool) -> Resources<'a> {
 }
 
 /// Writes what passes make of a checkpoint, to nowhere; the plan must keep what it says.
-fn write_through(checkpoint: &Checkpoint, passes: &[&dyn Pass], tmp_dir: &Path) {
+fn write_through(checkpoint: &Checkpoint, passes: &[&dyn Pass], tmp_dir: &Path) -> bool {
     let stop = AtomicBool::new(false);
     let job = Job {
         checkpoint,
@@ -436,9 +484,9 @@ fn write_through(checkpoint: &Checkpoint, passes: &[&dyn Pass], tmp_dir: &Path) 
         resume: false,
         resources: resources(tmp_dir, &stop),
     };
-    let Ok(plan) = job.plan() else { return };
+    let Ok(plan) = job.plan() else { return false };
     if plan.bytes_after > 64 << 20 {
-        return;
+        return false;
     }
     let (sender, receiver) = std::sync::mpsc::channel();
     let done = job.run(Target::Stream(Box::new(Collected(sender))));
@@ -448,6 +496,7 @@ fn write_through(checkpoint: &Checkpoint, passes: &[&dyn Pass], tmp_dir: &Path) 
         let reference = safetensors::SafeTensors::deserialize(&bytes);
         assert!(reference.is_ok(), "the reference does not read what was written: {:?}", reference.err());
     }
+    done.is_ok()
 }
 
 struct Collected(std::sync::mpsc::Sender<Vec<u8>>);
@@ -464,7 +513,8 @@ impl std::io::Write for Collected {
 }
 
 /// The header reader, from a file and from a pipe.
-fn read_header(path: &Path, bytes: &[u8]) {
+fn read_header(path: &Path, bytes: &[u8]) -> bool {
+    let mut is_read = false;
     let file = Checkpoint::open(path);
     let piped = Checkpoint::from_stream(Box::new(Cursor::new(bytes.to_vec())), "pipe".to_owned());
     if let Ok(checkpoint) = &file {
@@ -476,8 +526,8 @@ fn read_header(path: &Path, bytes: &[u8]) {
         }
         summary(checkpoint);
         metadata(checkpoint);
-        read_all(checkpoint);
-        write_through(checkpoint, &[&Carry], path.parent().unwrap());
+        is_read = read_all(checkpoint);
+        is_read &= write_through(checkpoint, &[&Carry], path.parent().unwrap());
     }
     if let Ok(checkpoint) = &piped {
         summary(checkpoint);
@@ -485,19 +535,19 @@ fn read_header(path: &Path, bytes: &[u8]) {
         if total < 1 << 30 {
             write_through(checkpoint, &[&Carry], path.parent().unwrap());
         } else {
-            let mut first = [0; 16];
-            let _ = checkpoint.read(0, 0, &mut first[..0]);
+            let _ = checkpoint.read(0, 0, &mut []);
         }
     }
+    is_read
 }
 
 /// Everything that decodes.
-fn decode(path: &Path, bytes: &[u8]) {
+fn decode(path: &Path, bytes: &[u8]) -> bool {
     let stop = AtomicBool::new(false);
     let tmp_dir = path.parent().unwrap();
     // Verify finds what others refuse.
     let _ = verify_path(path, VerifyOptions::default(), &resources(tmp_dir, &stop));
-    let Ok(checkpoint) = Checkpoint::open(path) else { return };
+    let Ok(checkpoint) = Checkpoint::open(path) else { return false };
     summary(&checkpoint);
     metadata(&checkpoint);
     for passes in [&[&Dequantize as &dyn Pass][..], &[&Densify], &[&Densify, &Dequantize], &[&Dequantize, &Densify]] {
@@ -505,21 +555,24 @@ fn decode(path: &Path, bytes: &[u8]) {
             read_all(&view);
         }
     }
-    write_through(&checkpoint, &[&Dequantize, &Densify], tmp_dir);
+    let is_read = write_through(&checkpoint, &[&Dequantize, &Densify], tmp_dir);
     let _ = stats(&checkpoint, &resources(tmp_dir, &stop));
     let _ = verify(&checkpoint, VerifyOptions { is_quick: true }, &resources(tmp_dir, &stop));
     let _ = diff(&checkpoint, &checkpoint, DiffOptions { tolerance: Some(0.1) }, &resources(tmp_dir, &stop));
     if let Ok(piped) = Checkpoint::from_stream(Box::new(Cursor::new(bytes.to_vec())), "pipe".to_owned()) {
-        write_through(&piped, &[&Dequantize, &Densify], tmp_dir);
+        let is_piped = write_through(&piped, &[&Dequantize, &Densify], tmp_dir);
+        assert_eq!(is_piped, is_read, "a pipe and a file give different answers");
     }
+    is_read
 }
 
 /// The readers of pickles and arrays.
-fn import(path: &Path, _bytes: &[u8]) {
+fn import(path: &Path, _bytes: &[u8]) -> bool {
+    let mut is_read = false;
     if let Ok(imported) = open_import(path) {
         for (i, info) in imported.header.tensors.iter().enumerate() {
             let mut into = vec![0; info.bytes().min(MOST_READ) as usize];
-            let _ = imported.read(i, 0, &mut into);
+            is_read = imported.read(i, 0, &mut into).is_ok();
         }
         let _ = imported.read(imported.header.tensors.len(), 0, &mut [0]);
     }
@@ -529,6 +582,7 @@ fn import(path: &Path, _bytes: &[u8]) {
             write_through(&checkpoint, &[&Carry], path.parent().unwrap());
         }
     }
+    is_read
 }
 
 // The files that are changed.
@@ -618,6 +672,23 @@ fn changed_containers_are_read_or_refused() {
             trials.run(&format!("{name}, seed {seed}"), &changed, read_header);
         }
     }
+    trials.end_mixed();
+}
+
+#[test]
+fn shapes_of_nothing_with_endless_extents_are_read_or_refused() {
+    let mut trials = Trials::new("endless");
+    for dtype in support::ALL_DTYPES {
+        for shape in endless_shapes() {
+            for name in ["a.weight", "conv.weight", "model.embed_tokens.weight", "lstm.weight_ih_l0", "x"] {
+                let header = json!({ name: { "dtype": dtype, "shape": shape, "data_offsets": [0, 0] } });
+                let bytes = with_header_text(header.to_string().as_bytes(), &[]);
+                trials.run(&format!("{name} {dtype} {shape}"), &bytes, |path, bytes| {
+                    read_header(path, bytes) & decode(path, bytes)
+                });
+            }
+        }
+    }
     trials.end();
 }
 
@@ -639,6 +710,7 @@ fn containers_cut_at_every_byte_are_refused() {
                     }
                     assert!(failed, "a stream cut short is taken");
                 }
+                false
             });
         }
     }
@@ -653,11 +725,15 @@ fn changed_pickles_and_arrays_are_read_or_refused() {
         for (i, (name, bytes)) in files.iter().enumerate() {
             let mut random = Random::new(seed << 16 | i as u64);
             let mut changed = bytes.clone();
-            change_bytes(&mut changed, &pick(&mut random, &files).1, &mut random);
+            if seed % 3 == 0 {
+                change_bytes(&mut changed, &pick(&mut random, &files).1, &mut random);
+            } else {
+                change_one_number(&mut changed, &mut random);
+            }
             trials.run(&format!("{name}, seed {seed}"), &changed, import);
         }
     }
-    trials.end();
+    trials.end_mixed();
 }
 
 #[test]
@@ -686,7 +762,7 @@ fn changed_compressed_checkpoints_are_decoded_or_refused() {
             trials.run(&format!("{name}, seed {seed}"), &changed.to_bytes(), decode);
         }
     }
-    trials.end();
+    trials.end_mixed();
 }
 
 #[test]
@@ -703,30 +779,32 @@ fn every_number_of_a_description_may_be_at_an_edge() {
             let is_about_weights = |at: &&String| {
                 let leaf = at.rsplit('/').next().unwrap_or_default();
                 value.pointer(at).is_some_and(Value::is_number)
-                    || ["symmetric", "strategy", "type", "group_size", "format", "dtype"].contains(&leaf)
+                    || ["symmetric", "strategy", "type", "group_size", "format", "dtype", "shape"].contains(&leaf)
             };
             for at in all.iter().filter(is_about_weights) {
                 let is_quantization = key != "config" || at.contains("quantization");
-                for edge in EDGES.iter().skip(if is_quantization { 0 } else { 26 }) {
+                let edges = EDGES.iter().skip(if is_quantization { 0 } else { 26 });
+                let edges = edges.map(|e| i64::try_from(*e).map_or_else(|_| json!(*e as u64), |n| json!(n)));
+                let edges: Vec<Value> = if at.ends_with("/shape") { endless_shapes() } else { edges.collect() };
+                for edge in edges {
                     let mut changed = model.clone();
                     let mut value = value.clone();
-                    *value.pointer_mut(at).unwrap() =
-                        i64::try_from(*edge).map_or_else(|_| json!(*edge as u64), |n| json!(n));
+                    *value.pointer_mut(at).unwrap() = edge.clone();
                     changed.metadata[k].1 = value.to_string();
                     trials.run(&format!("{name}: {key}{at} = {edge}"), &changed.to_bytes(), |path, _| {
-                        let Ok(checkpoint) = Checkpoint::open(path) else { return };
+                        let Ok(checkpoint) = Checkpoint::open(path) else { return false };
                         summary(&checkpoint);
+                        let mut is_read = true;
                         for passes in [&[&Dequantize as &dyn Pass][..], &[&Densify]] {
-                            if let Ok(view) = View::new(&checkpoint, passes) {
-                                read_all(&view);
-                            }
+                            is_read &= View::new(&checkpoint, passes).is_ok_and(|view| read_all(&view));
                         }
+                        is_read
                     });
                 }
             }
         }
     }
-    trials.end();
+    trials.end_mixed();
 }
 
 #[test]
@@ -791,9 +869,8 @@ fn what_failed_once_does_not_fail_again() {
     for name in names_in(&folder) {
         let bytes = fs::read(folder.join(&name)).unwrap();
         trials.run(&name, &bytes, |path, bytes| {
-            read_header(path, bytes);
-            decode(path, bytes);
-            import(path, bytes);
+            let is_read = [read_header(path, bytes), decode(path, bytes), import(path, bytes)];
+            is_read.contains(&true)
         });
     }
     trials.end();
