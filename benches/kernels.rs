@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode, Throughput};
 use dlopt_kernels::{
     Float, Grid, Level, bracket, count_below_16, count_below_32, decode_fp8, decode_int, encode_fp8, encode_int,
-    group_extremes, limit_level, narrow, pack, sample_keys, tally_magnitude_16, tally_magnitude_32_high,
-    tally_magnitude_32_low, tally_window, unpack, view_f32, widen,
+    group_extremes, keys_within_32, limit_level, narrow, pack, sample_keys_32, tally_magnitude_16,
+    tally_magnitude_32_high, tally_magnitude_32_low, unpack, view_f32, widen,
 };
 use rayon::prelude::*;
 
@@ -163,29 +163,26 @@ impl Tensor {
         black_box(key);
     }
 
-    /// The key of the median magnitude by a sample and one pass.
+    /// The key of the median magnitude by a sample and one pass; of 32-bit floats.
     fn window_select(&mut self) {
-        let kind = self.kind;
         let mut sample = Vec::new();
-        sample_keys(kind, &self.bytes, 127, &mut sample);
+        sample_keys_32(&self.bytes, 255, &mut sample);
         let window = bracket(&mut sample, 0.5);
-        let part = self.part_bytes();
-        let (below, counts) = self
+        let (below, mut keys) = self
             .bytes
-            .par_chunks(part)
+            .par_chunks(1 << 20)
             .fold(
-                || (0, vec![0u32; window.len()]),
-                |(below, mut counts), bytes| (below + tally_window(kind, bytes, window.start, &mut counts), counts),
+                || (0, Vec::new()),
+                |(below, mut keys), bytes| (below + keys_within_32(bytes, window.clone(), &mut keys), keys),
             )
             .reduce(
-                || (0, vec![0; window.len()]),
+                || (0, Vec::new()),
                 |(below_a, mut a), (below_b, b)| {
-                    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+                    a.extend(b);
                     (below_a + below_b, a)
                 },
             );
-        let counts: Vec<u64> = counts.into_iter().map(u64::from).collect();
-        black_box(window.start as usize + find(&counts, WEIGHTS as u64 / 2 - below).0);
+        black_box(keys.select_nth_unstable(WEIGHTS / 2 - below as usize).1);
     }
 
     fn tally(&self, bins: usize, f: impl Fn(&[u8], &mut [u32]) + Sync) -> Vec<u64> {
@@ -255,6 +252,9 @@ fn find(counts: &[u64], mut rank: u64) -> (usize, u64) {
     unreachable!("the rank is below the number of weights")
 }
 
+/// Runs on 32-bit floats only.
+const WINDOW: &str = "select, window";
+
 type Kernel = fn(&mut Tensor);
 
 const KERNELS: [(&str, Kernel); 7] = [
@@ -263,7 +263,7 @@ const KERNELS: [(&str, Kernel); 7] = [
     ("encode fp8", Tensor::encode_fp8),
     ("decode fp8", Tensor::decode_fp8),
     ("select, histograms", Tensor::histogram_select),
-    ("select, window", Tensor::window_select),
+    (WINDOW, Tensor::window_select),
     ("count below", Tensor::count_below),
 ];
 
@@ -295,6 +295,9 @@ fn main() {
             for level in &levels {
                 limit_level(Some(*level));
                 for (kernel, f) in KERNELS {
+                    if kernel == WINDOW && kind != Float::F32 {
+                        continue;
+                    }
                     measure(kernel, f, level.name());
                 }
             }

@@ -30,10 +30,6 @@ pub(crate) trait Stored<const N: usize> {
     fn key(bytes: [u8; N]) -> u32;
     /// The value, exactly.
     fn value(bytes: [u8; N]) -> f32;
-    /// The magnitude with this key, exactly.
-    fn magnitude(key: u32) -> f32;
-    /// The key of infinity.
-    const INFINITY: u32;
 }
 
 /// [`Float::F32`], as a type.
@@ -55,12 +51,6 @@ impl Stored<4> for Single {
     fn value(bytes: [u8; 4]) -> f32 {
         f32::from_le_bytes(bytes)
     }
-
-    fn magnitude(key: u32) -> f32 {
-        f32::from_bits(key)
-    }
-
-    const INFINITY: u32 = 0x7f80_0000;
 }
 
 impl Stored<2> for Half {
@@ -73,12 +63,6 @@ impl Stored<2> for Half {
     fn value(bytes: [u8; 2]) -> f32 {
         from_f16(u16::from_le_bytes(bytes))
     }
-
-    fn magnitude(key: u32) -> f32 {
-        from_f16(key as u16)
-    }
-
-    const INFINITY: u32 = 0x7c00;
 }
 
 impl Stored<2> for Brain {
@@ -91,12 +75,6 @@ impl Stored<2> for Brain {
     fn value(bytes: [u8; 2]) -> f32 {
         from_bf16(u16::from_le_bytes(bytes))
     }
-
-    fn magnitude(key: u32) -> f32 {
-        from_bf16(key as u16)
-    }
-
-    const INFINITY: u32 = 0x7f80;
 }
 
 /// Elements counted between two looks at a result: fits a count in 16 bits.

@@ -44,4 +44,4 @@ pub use magnitude::{
 pub use packing::{pack, packed_bytes, unpack};
 pub use pattern::{holds_n_of_m, keep_n_of_m};
 pub use prune::{PruneStats, zero_below_16, zero_below_32};
-pub use window::{bracket, sample_keys, tally_window};
+pub use window::{bracket, keys_within_32, sample_keys_32};

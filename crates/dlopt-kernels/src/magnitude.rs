@@ -3,7 +3,7 @@
 //! 16-bit floats need one pass of [`tally_magnitude_16`]: the histogram has one
 //! bin for each magnitude. 32-bit floats need two passes: [`tally_magnitude_32_high`]
 //! finds the bin the k-th falls in, [`tally_magnitude_32_low`] its place within.
-//! Where a sample can be had first, [`crate::tally_window`] takes one faster pass.
+//! Where a sample can be had first, [`crate::keys_within_32`] takes one faster pass.
 
 /// Elements counted in 16-bit lanes before they go into a total.
 const STRIDE: usize = 8192;

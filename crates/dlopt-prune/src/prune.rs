@@ -32,6 +32,9 @@ pub(crate) const KINDS: [LayerKind; 6] = [
     LayerKind::Expert,
 ];
 
+/// Among how many weights a search begins with a sample: fewer are counted as fast, of more the sample takes memory.
+const SAMPLED: Range<usize> = 1 << 18..1 << 30;
+
 /// Why a selected tensor is left as it is.
 const EMPTY: &str = "it has no elements";
 
@@ -114,6 +117,8 @@ pub struct Prune {
     selection: Selection,
     allow_nonfinite: bool,
     seed: u64,
+    /// Among how many weights a search begins with a sample.
+    pub(crate) sampled: Range<usize>,
     /// The shape of each tensor that is stored as a bitmask, by name: what `plan` saw last, for `NAME.shape`.
     shapes: RwLock<HashMap<String, Vec<usize>>>,
 }
@@ -162,6 +167,7 @@ impl Prune {
             selection: options.selection,
             allow_nonfinite: options.allow_nonfinite,
             seed: options.seed,
+            sampled: SAMPLED,
             shapes: RwLock::default(),
         })
     }
@@ -355,7 +361,7 @@ impl Pass for Prune {
     ) -> Result<()> {
         let view = View::of(unit);
         let first = block.rows.start;
-        if so_far.is_none() {
+        if search::is_first_look(&view, so_far) {
             self.check_finite(unit, view.kind, first * view.columns, block.inputs[0])?;
         }
         let keys = self.keys(unit, view.kind, view.place.width);

@@ -17,6 +17,9 @@ pub(crate) const ROW: usize = 4096;
 /// Most segments that tie counts are kept for in the histogram of 15-bit keys.
 const SEGMENTS: usize = 8;
 
+/// What the last two bits of a key say of single keys that are sampled, where else the width stands.
+const SAMPLED: usize = 3;
+
 /// What [`Unit::key`] says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -26,30 +29,33 @@ pub(crate) struct Place {
     pub(crate) segment_shift: u32,
     /// The keys of all units that are searched together.
     pub(crate) width: Width,
+    /// Whether the search begins with a sample; keys are magnitudes of 32-bit floats then.
+    pub(crate) is_sampled: bool,
 }
 
 impl Place {
     /// A unit whose first slot is this one of `slots`.
-    pub(crate) fn new(first_slot: usize, slots: usize, width: Width) -> Self {
+    pub(crate) fn new(first_slot: usize, slots: usize, width: Width, is_sampled: bool) -> Self {
         let mut segment_shift = 0;
         while slots.saturating_sub(1) >> segment_shift >= SEGMENTS {
             segment_shift += 1;
         }
-        Self { first_slot, segment_shift, width }
+        Self { first_slot, segment_shift, width, is_sampled }
     }
 
     /// As a unit's key.
     pub(crate) fn key(self) -> usize {
-        (self.first_slot << 8) | ((self.segment_shift as usize) << 2) | self.width as usize
+        let search = if self.is_sampled { SAMPLED } else { self.width as usize };
+        (self.first_slot << 8) | ((self.segment_shift as usize) << 2) | search
     }
 
     fn of(key: usize) -> Self {
         let width = match key & 3 {
             0 => Width::Half,
-            1 => Width::Single,
+            1 | SAMPLED => Width::Single,
             _ => Width::Double,
         };
-        Self { first_slot: key >> 8, segment_shift: (key >> 2) as u32 & 63, width }
+        Self { first_slot: key >> 8, segment_shift: (key >> 2) as u32 & 63, width, is_sampled: key & 3 == SAMPLED }
     }
 }
 
@@ -118,8 +124,10 @@ mod tests {
     #[test]
     fn a_place_survives_its_key() {
         for slots in [1, 8, 9, 1 << 20] {
-            for width in [Width::Half, Width::Single, Width::Double] {
-                let place = Place::new(slots / 2, slots, width);
+            for (width, is_sampled) in
+                [(Width::Half, false), (Width::Single, false), (Width::Single, true), (Width::Double, false)]
+            {
+                let place = Place::new(slots / 2, slots, width, is_sampled);
                 assert_eq!(Place::of(place.key()), place);
                 assert!((slots - 1) >> place.segment_shift < SEGMENTS);
             }

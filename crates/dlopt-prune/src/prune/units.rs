@@ -22,6 +22,7 @@ const SLOTS: usize = 1 << 16;
 /// What planning one tensor needs to know of the others.
 struct Frame {
     width: Width,
+    is_sampled: bool,
     /// Slots of all units that are searched together, and of those before.
     slots: usize,
     first_slot: usize,
@@ -47,6 +48,13 @@ impl Prune {
         })
     }
 
+    /// Whether the search among all weights of these tensors begins with a sample.
+    fn is_sampled<'a>(&self, tensors: impl Iterator<Item = &'a TensorInfo> + Clone) -> bool {
+        matches!(self.criterion.rank, Rank::Magnitude)
+            && tensors.clone().all(|t| float_of(t.dtype) == Some(Float::F32))
+            && self.sampled.contains(&tensors.map(TensorInfo::elements).sum())
+    }
+
     fn unstructured_unit(&self, index: usize, tensor: &TensorInfo, choice: &Choice, frame: &Frame) -> Unit {
         let size = tensor.dtype.bitsize() / 8;
         let (rows, columns, row_quantum) = self.rows(tensor, choice, frame.slot_elements);
@@ -66,7 +74,7 @@ impl Prune {
             rows,
             row_quantum,
             scope: if self.is_global() { Scope::Model } else { Scope::Unit },
-            key: Place::new(frame.first_slot, frame.slots, frame.width).key(),
+            key: Place::new(frame.first_slot, frame.slots, frame.width, frame.is_sampled).key(),
             is_copy: false,
         }
     }
@@ -135,6 +143,7 @@ impl Prune {
         };
         let common = Frame {
             width: self.width(tensors().filter_map(|(t, _)| float_of(t.dtype))),
+            is_sampled: self.is_sampled(tensors().map(|(t, _)| t)),
             slots: tensors().map(|(t, c)| slots_of(t, c, total)).sum(),
             first_slot: 0,
             slot_elements: slot_elements(total),
@@ -155,6 +164,7 @@ impl Prune {
                 let elements = tensor.elements();
                 Frame {
                     width: self.width(float_of(tensor.dtype).into_iter()),
+                    is_sampled: self.is_sampled(std::iter::once(tensor)),
                     slots: slots_of(tensor, choice, elements),
                     first_slot: 0,
                     slot_elements: slot_elements(elements),

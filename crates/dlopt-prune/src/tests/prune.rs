@@ -1,4 +1,5 @@
 use dlopt_checkpoint::{Dtype, Fault, NameGlob, Pass, Selection, read_history, read_layout};
+use dlopt_kernels::{Level, limit_level};
 use proptest::prelude::*;
 
 use super::executor::{Memory, decode, run};
@@ -151,6 +152,12 @@ fn nonfinite_weights_are_refused_or_kept() {
         assert_eq!(error.what_to_try(), Some("--allow-nonfinite goes on"));
         let kept = prune(PruneOptions { allow_nonfinite: true, ..options }, &input).values("a.weight");
         assert!(kept[0] == 0.0 && kept[1].is_nan() && kept[2] == f64::INFINITY && kept[3] == 0.0, "{kept:?}");
+    }
+    let mut sampled = Prune::new(unstructured(0.5)).unwrap();
+    sampled.sampled = 0..usize::MAX;
+    for x in [[1.0, 1.0, f64::NAN, 1.0], [1.0, 2.0, f64::NAN, 4.0]] {
+        let error = run(&sampled, &one(Dtype::F32, &[2, 2], &x), 1).unwrap_err();
+        assert_eq!(error.message(), "tensor `a.weight` holds NaN at index 2");
     }
     let late = one(Dtype::F64, &[2, 3000], &[vec![1.0; 5999], vec![-f64::INFINITY]].concat());
     let error = run(&Prune::new(unstructured(0.5)).unwrap(), &late, 1).unwrap_err();
@@ -378,6 +385,44 @@ proptest! {
             prop_assert_eq!(&back.header.tensors, &output.header.tensors);
             prop_assert_eq!(&back.data, &output.data);
             prop_assert!(!back.header.metadata.contains_key("dlopt.layout"));
+        }
+    }
+
+    #[test]
+    fn a_sample_changes_no_byte(
+        tensors in prop::collection::vec((1usize..9, 1usize..4000, 0usize..5, any::<u64>()), 1..4),
+        sparsity in prop_oneof![0.0..=1.0, Just(0.0), Just(1.0), Just(0.5)],
+        quanta in 1usize..4,
+    ) {
+        let mut input = Memory::default();
+        for (i, (rows, columns, mix, seed)) in tensors.iter().enumerate() {
+            let drawn = values(rows * columns, *seed);
+            let x: Vec<f64> = drawn.iter().enumerate().map(|(i, x)| match mix {
+                0 => *x,
+                1 => 0.25,
+                2 => 0.0,
+                // Few ties, and some that no order of numbers holds.
+                3 => x + i as f64 * 1e-5,
+                _ => if *x > 1.4 { f64::NAN } else { x / (x.abs() - 1.0).max(0.0) },
+            }).collect();
+            input = input.with_values(&format!("l{i}.weight"), Dtype::F32, &[*rows, *columns], &x);
+        }
+        for options in [unstructured(sparsity), global(unstructured(sparsity))] {
+            for options in [options.clone(), bitmask(options)] {
+                let prune_with = |sampled| {
+                    let options = PruneOptions { allow_nonfinite: true, ..options.clone() };
+                    let mut prune = Prune::new(options).unwrap();
+                    prune.sampled = sampled;
+                    run(&prune, &input, quanta).unwrap()
+                };
+                let (by_digits, reports) = prune_with(0..0);
+                for level in [Some(Level::Portable), Some(Level::Avx2), None] {
+                    limit_level(level);
+                    let (by_window, own) = prune_with(0..usize::MAX);
+                    prop_assert!(by_window == by_digits);
+                    prop_assert_eq!(format!("{own:?}"), format!("{reports:?}"));
+                }
+            }
         }
     }
 
