@@ -15,6 +15,9 @@ use crate::vector::Vector;
 /// The key of infinity.
 const INFINITY: u32 = f32::INFINITY.to_bits();
 
+/// Rows of lanes looked at before the keys within are collected.
+const ROWS: usize = 64;
+
 /// Keys of elements `0`, `step`, `2 step` and so on, appended to `keys`.
 pub fn sample_keys_32(bytes: &[u8], step: usize, keys: &mut Vec<u32>) {
     keys.extend(bytes.as_chunks().0.iter().step_by(step).map(|b| Single::key(*b)));
@@ -51,29 +54,40 @@ fn within_body<V: Vector>(bytes: &[u8], window: Range<u32>, keys: &mut Vec<u32>)
     let ends = (V::splat(f32::from_bits(window.start)), V::splat(f32::from_bits(window.end)));
     let (rows, rest) = bytes.as_chunks::<4>().0.as_chunks::<LANES>();
     let mut below = 0;
-    for row in rows {
-        below += add_row::<V>(row, ends, keys);
+    for rows in rows.chunks(ROWS) {
+        below += add_rows(rows, ends, keys);
     }
     // NaN compares with nothing: padding is neither below the window nor in it.
     let mut last = [f32::NAN.to_le_bytes(); LANES];
     last[..rest.len()].copy_from_slice(rest);
-    below + add_row::<V>(&last, ends, keys)
+    below + add_rows(&[last], ends, keys)
 }
 
+/// Few rows have a key within, and none can tell which: they are noted first, without
+/// a branch.
 #[inline(always)]
-fn add_row<V: Vector>(row: &[[u8; 4]; LANES], (low, end): (V, V), keys: &mut Vec<u32>) -> u64 {
-    let mut lanes: Lanes = [0.0; LANES];
-    for (x, b) in lanes.iter_mut().zip(row) {
-        *x = f32::from_le_bytes(*b);
+fn add_rows<V: Vector>(rows: &[[[u8; 4]; LANES]], (low, end): (V, V), keys: &mut Vec<u32>) -> u64 {
+    let mut below = 0;
+    let (mut hits, mut noted) = ([(0, 0u16); ROWS], 0);
+    for (i, row) in rows.iter().enumerate() {
+        let mut lanes: Lanes = [0.0; LANES];
+        for (x, b) in lanes.iter_mut().zip(row) {
+            *x = f32::from_le_bytes(*b);
+        }
+        let x = V::load(&lanes).abs();
+        let less = x.less(low);
+        let within = x.less(end) & !less;
+        below += u64::from(less.count_ones());
+        hits[noted % ROWS] = (i, within);
+        noted += usize::from(within != 0);
     }
-    let x = V::load(&lanes).abs();
-    let less = x.less(low);
-    let mut within = x.less(end) & !less;
-    while within != 0 {
-        keys.push(Single::key(row[within.trailing_zeros() as usize]));
-        within &= within - 1;
+    for &(i, mut within) in &hits[..noted] {
+        while within != 0 {
+            keys.push(Single::key(rows[i][within.trailing_zeros() as usize]));
+            within &= within - 1;
+        }
     }
-    u64::from(less.count_ones())
+    below
 }
 
 #[cfg(test)]
