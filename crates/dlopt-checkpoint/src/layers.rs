@@ -130,7 +130,8 @@ impl Model {
     /// What a tensor is, and its matrix.
     pub fn layer(&self, tensor: &TensorInfo) -> Layer {
         let rows = tensor.shape.first().copied().unwrap_or(1);
-        let columns = tensor.shape.iter().skip(1).product();
+        // A tensor of no rows may claim any columns.
+        let columns = tensor.shape.iter().skip(1).fold(1, |all: usize, &dim| all.saturating_mul(dim));
         Layer { kind: kind_of(tensor, &self.model_type), rows, columns }
     }
 

@@ -221,7 +221,7 @@ fn check_shape(unit: &Unit, shape: &[usize]) -> Result<usize> {
     let Span::Every { bytes: mask_bytes, .. } = unit.reads[1].span else { unreachable!("planned row by row") };
     let info = &unit.writes[0].info;
     tensor_bytes(info.dtype, shape).map_err(|e| broken(unit, e.message()))?;
-    let columns: usize = shape.iter().skip(1).product();
+    let columns = shape.iter().skip(1).fold(1, |all: usize, &dim| all.saturating_mul(dim));
     if shape.first().copied().unwrap_or(1) != unit.rows || columns.div_ceil(8) != mask_bytes {
         return Err(broken(
             unit,
@@ -292,7 +292,7 @@ fn of_layout(input: &Header, by_name: &HashMap<&str, usize>, name: &str, stored:
         *place = Some(*index.ok_or_else(|| bad(format!("its part `{part}` is not there")))?);
     }
     let rows = stored.shape.first().copied().unwrap_or(1);
-    let columns = stored.shape.iter().skip(1).product();
+    let columns = stored.shape.iter().skip(1).fold(1, |all: usize, &dim| all.saturating_mul(dim));
     let info = TensorInfo::new(name, dtype, stored.shape.clone());
     let found = Found { info, parts, rows, columns, is_guess: false };
     found.check(input)?;

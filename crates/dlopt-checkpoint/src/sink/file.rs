@@ -1,7 +1,7 @@
 //! One output file: written beside its final name, synced, renamed.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::{Sink, parent, start_writeback, sync_dir};
@@ -27,15 +27,23 @@ impl FileSink {
         })?;
         let at = parent(target).join(format!(".{}.dlopt-tmp", name.to_string_lossy()));
         let left = at.exists();
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&at).at(at.display())?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::input(format!("{}: another dlopt is writing it", target.display())));
+        let file = loop {
+            let file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&at).at(at.display())?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::input(format!("{}: another dlopt is writing it", target.display())));
+                }
+                // Some network disks have no locks; the name alone must do there.
+                Err(TryLockError::Error(_)) => {}
             }
-            // Some network disks have no locks; the name alone must do there.
-            Err(TryLockError::Error(_)) => {}
-        }
+            // Another run may have given this very file its final name between our opening and our locking it.
+            let own = file.metadata().at(at.display())?;
+            if at.metadata().is_ok_and(|named| (named.dev(), named.ino()) == (own.dev(), own.ino())) {
+                break file;
+            }
+        };
         let temporary = Temporary::new(at.clone());
         file.set_len(0).at(at.display())?;
         let note = left.then(|| format!("{}: left by a run that was killed; replaced", at.display()));
