@@ -86,7 +86,7 @@ impl Trials {
         let (read, cases) = (self.read, self.cases);
         let name = self.name;
         self.end();
-        assert!(read * 20 > cases && read * 20 < cases * 19, "{name}: {read} of {cases} cases were read");
+        assert!(read * 50 > cases && read * 20 < cases * 19, "{name}: {read} of {cases} cases were read");
         println!("{name}: {read} of {cases} cases were read");
     }
 
@@ -644,8 +644,10 @@ fn compressed() -> Vec<(String, Model)> {
 fn changed_containers_are_read_or_refused() {
     let mut trials = Trials::new("container");
     let files = containers();
-    for seed in 0..60 * rounds() {
-        for (i, (name, bytes)) in files.iter().enumerate() {
+    // What is broken already only gets more so: change what is right, with pieces of everything.
+    let right: Vec<_> = files.iter().filter(|(n, _)| n.starts_with("valid_") || n.starts_with("accepted_")).collect();
+    for seed in 0..120 * rounds() {
+        for (i, (name, bytes)) in right.iter().enumerate() {
             let mut random = Random::new(seed << 16 | i as u64);
             let other = &pick(&mut random, &files).1;
             let mut changed = bytes.clone();

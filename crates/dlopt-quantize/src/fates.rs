@@ -213,6 +213,7 @@ mod tests {
     #[test]
     fn group_sizes_that_fit_all_are_found() {
         assert_eq!(common_groups([96, 160].into_iter()), [32, 16, 8]);
-        assert!(common_groups([37].into_iter()).is_empty());
+        assert_eq!(common_groups([60, 90].into_iter()), [30]);
+        assert!(common_groups([37, 41].into_iter()).is_empty());
     }
 }
