@@ -330,10 +330,8 @@ impl<'a> Chain<'a> {
         if u.is_copy {
             return self.needs_bytes(level - 1, u.reads[0].tensor, range, found);
         }
-        let is_known = stage.is_decided(unit) || !matches!(u.writes[write].span, Span::Ragged { .. });
-        let rows = if is_known { stage.rows_of(unit, write, &range) } else { 0..u.rows };
         // What must be looked at first needs all of its rows, not only these.
-        let rows = if stage.is_decided(unit) { rows } else { 0..u.rows };
+        let rows = if stage.is_decided(unit) { stage.rows_of(unit, write, &range) } else { 0..u.rows };
         self.needs(level - 1, unit, &rows, found);
     }
 }

@@ -41,7 +41,6 @@ pub use order::{Ordered, align, order_plan};
 pub use pass::{
     Block, COPY_ROW_BYTES, Decision, Note, Output, Partial, Pass, Plan, Read, RowReport, Scope, Span, Step, Unit, Write,
 };
-pub use place::{Placement, Shard, Sharding};
 pub use report::{PassReport, TensorReport, relative_error, sqnr_db};
 pub use select::{Choice, NameGlob, Selection, must_match};
 pub use source::Checkpoint;

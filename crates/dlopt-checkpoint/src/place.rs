@@ -9,7 +9,7 @@ use crate::pass::Plan;
 
 /// How a folder's output is cut into shards; always between units.
 #[derive(Clone, Debug)]
-pub enum Sharding {
+pub(crate) enum Sharding {
     /// One file.
     One,
     /// The shard of each unit, as the input had it.
@@ -20,29 +20,29 @@ pub enum Sharding {
 
 /// One output file.
 #[derive(Clone, Debug)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// Its name in the folder.
-    pub file: String,
+    pub(crate) file: String,
     /// Its header.
-    pub header: Header,
+    pub(crate) header: Header,
     /// The length, the header text and its padding.
-    pub head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
     /// Size of the whole file.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The files of an output, and where each part of the plan lies in them.
 #[derive(Clone, Debug)]
-pub struct Placement {
+pub(crate) struct Placement {
     /// The files.
-    pub shards: Vec<Shard>,
+    pub(crate) shards: Vec<Shard>,
     /// For each unit and each of its writes: the shard and the byte in its file.
-    pub parts: Vec<Vec<(usize, u64)>>,
+    pub(crate) parts: Vec<Vec<(usize, u64)>>,
 }
 
 impl Placement {
     /// Bytes of all files together.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.shards.iter().map(|s| s.bytes).sum()
     }
 
@@ -50,7 +50,7 @@ impl Placement {
     ///
     /// # Errors
     /// When a header would be longer than readers accept.
-    pub fn new(plan: &Plan, sharding: &Sharding, metadata: &BTreeMap<String, String>) -> Result<Self> {
+    pub(crate) fn new(plan: &Plan, sharding: &Sharding, metadata: &BTreeMap<String, String>) -> Result<Self> {
         let of_unit = shard_of_units(plan, sharding);
         let count = of_unit.iter().max().map_or(1, |last| last + 1);
         let mut placement = Self { shards: Vec::with_capacity(count), parts: Vec::with_capacity(plan.units.len()) };
@@ -83,7 +83,7 @@ impl Placement {
     }
 
     /// `model.safetensors.index.json`, `None` when one file needs none.
-    pub fn index(&self) -> Option<String> {
+    pub(crate) fn index(&self) -> Option<String> {
         #[derive(serde::Serialize)]
         struct Index<'a> {
             metadata: IndexMetadata,

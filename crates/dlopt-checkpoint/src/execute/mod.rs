@@ -116,7 +116,8 @@ impl<'a> Executor<'a> {
             if pass.sizes_need_a_look() && !executor.last().units_of(Scope::Model).is_empty() {
                 executor.prepare_stream()?;
                 executor.survey_model(level)?;
-                executor.chain.stages[level].replan()?;
+                let replanned = executor.chain.stages[level].replan();
+                replanned.map_err(|e| executor.chain.named(e))?;
             }
         }
         executor.worker_limit = executor.workers();

@@ -57,7 +57,7 @@ impl Executor<'_> {
             let stage = &self.chain.stages[s];
             let named: Vec<_> = units.iter().map(|&u| (u, &stage.plan.units[u])).collect();
             let all = all.unwrap_or_else(|| stage.pass.begin(so_far.as_ref()));
-            match stage.pass.decide(&named, so_far.as_ref(), all)? {
+            match stage.pass.decide(&named, so_far.as_ref(), all).map_err(|e| self.chain.named(e))? {
                 Step::Again(decision) => so_far = Some(decision),
                 Step::Done(decision) => {
                     stage.decide_model(decision);
@@ -135,7 +135,9 @@ impl Executor<'_> {
             for ((unit, so_far), partial) in open.into_iter().zip(partials) {
                 let partial = partial.into_inner().unwrap_or_else(PoisonError::into_inner);
                 let partial = partial.unwrap_or_else(|| stage.pass.begin(so_far.as_ref()));
-                match stage.pass.decide(&[(unit, &stage.plan.units[unit])], so_far.as_ref(), partial)? {
+                let own = [(unit, &stage.plan.units[unit])];
+                let step = stage.pass.decide(&own, so_far.as_ref(), partial).map_err(|e| self.chain.named(e))?;
+                match step {
                     Step::Again(decision) => again.push((unit, Some(decision))),
                     Step::Done(decision) => stage.decide_unit(unit, decision),
                 }
