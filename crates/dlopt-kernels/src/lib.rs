@@ -26,6 +26,7 @@ mod float8;
 mod integer;
 mod lanes;
 mod magnitude;
+pub mod nn;
 mod packing;
 mod pattern;
 mod prune;

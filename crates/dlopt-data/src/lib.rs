@@ -1,0 +1,1 @@
+//! Datasets: raw data to dataset files, and batches out of them.

@@ -1,0 +1,300 @@
+//! The plan of a network: every layer with its shapes and parameters, and nothing left to decide.
+//!
+//! A description (`description.rs`) says what a user wrote; resolving it against the shape of a sample gives a list of
+//! [`Node`]s. Counts, summaries, weight names, the CPU network and the candle network all read this one list.
+
+/// The shape of one sample between two layers, without the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A picture, stored `[y, x, channel]`.
+    Image {
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+        /// Channels.
+        channels: usize,
+    },
+    /// A series, stored `[time, feature]`; samples may be shorter than `time`.
+    Series {
+        /// Most time steps.
+        time: usize,
+        /// Values a step.
+        features: usize,
+    },
+    /// Plain values.
+    Vector {
+        /// How many.
+        features: usize,
+    },
+    /// Token numbers, stored as floats `[time]`.
+    Tokens {
+        /// Most tokens.
+        time: usize,
+    },
+}
+
+impl Shape {
+    /// Values of one sample.
+    pub fn len(&self) -> usize {
+        match *self {
+            Self::Image { height, width, channels } => height * width * channels,
+            Self::Series { time, features } => time * features,
+            Self::Vector { features } => features,
+            Self::Tokens { time } => time,
+        }
+    }
+
+    /// Whether a sample holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The extent that norms and element-wise parameters run over: channels or features.
+    pub fn features(&self) -> usize {
+        match *self {
+            Self::Image { channels, .. } => channels,
+            Self::Series { features, .. } | Self::Vector { features } => features,
+            Self::Tokens { .. } => 1,
+        }
+    }
+}
+
+/// One layer, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Module name, dots between levels: `conv1`, `layer1.0`.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// A sample that goes in.
+    pub input: Shape,
+    /// A sample that comes out.
+    pub output: Shape,
+    /// Its parameters and running statistics, in the order the operation expects (see [`Role`]).
+    pub parameters: Vec<Parameter>,
+}
+
+/// What a layer computes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// Convolution of images (`[1, time]` pictures for series). Parameters: weight, then bias if any.
+    Convolution {
+        /// Rows and columns of the kernel.
+        kernel: [usize; 2],
+        /// Steps.
+        stride: [usize; 2],
+        /// Distance between taps.
+        dilation: [usize; 2],
+        /// Zeros at the top, bottom, left, right.
+        padding: [usize; 4],
+        /// Groups of channels that do not mix; `groups == inputs` is depthwise.
+        groups: usize,
+    },
+    /// Maximum or average of windows; the size of the picture for global pooling. No parameters.
+    Pool {
+        /// Which.
+        kind: PoolKind,
+        /// Rows and columns of a window.
+        kernel: [usize; 2],
+        /// Steps.
+        stride: [usize; 2],
+        /// Cells outside the picture at the top, bottom, left, right: never the maximum, not counted in averages.
+        padding: [usize; 4],
+    },
+    /// Batch normalisation over channels or features. Parameters: scale, shift, running mean, running variance.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f32,
+        /// Share of the batch in the new running statistics (PyTorch's momentum; Keras's is 1 minus it).
+        momentum: f32,
+    },
+    /// Layer normalisation over the last extent. Parameters: scale, shift.
+    LayerNorm {
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// `y = x W + b` on vectors, or at every step of a series. Parameters: weight, then bias if any.
+    Dense,
+    /// An image or series as one vector. No parameters.
+    Flatten {
+        /// The order of values that the *next dense layer's stored weight* expects.
+        order: FlattenOrder,
+    },
+    /// Zeroes values while training. No parameters.
+    Dropout {
+        /// Share of values dropped, 0..1.
+        rate: f32,
+    },
+    /// An element-wise function (softmax: over the last extent). No parameters.
+    Activation(Activation),
+    /// Rows of a table. Parameter: the table.
+    Embedding {
+        /// Rows.
+        vocabulary: usize,
+    },
+    /// One recurrent layer. Parameters for each direction: weight_ih, weight_hh, bias_ih, bias_hh.
+    Recurrent {
+        /// The cell.
+        kind: RecurrentKind,
+        /// Hidden units.
+        hidden: usize,
+        /// Which way it reads.
+        direction: Direction,
+        /// Whether all steps come out, or the state after the last valid one.
+        returns_sequence: bool,
+    },
+    /// `body(x) + shortcut(x)`; an empty shortcut is `x` itself. Parameters: none of its own.
+    Residual {
+        /// The long way.
+        body: Vec<Node>,
+        /// The short way.
+        shortcut: Vec<Node>,
+    },
+}
+
+/// What a window is reduced to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolKind {
+    /// Its largest value; the first of equals.
+    Max,
+    /// Its mean over the cells inside the picture.
+    Average,
+}
+
+/// The order in which a stored dense weight expects a flattened picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlattenOrder {
+    /// Channel, row, column: PyTorch's, and dlopt's own.
+    ChannelsFirst,
+    /// Row, column, channel: Keras's.
+    ChannelsLast,
+}
+
+/// Cells of recurrent layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecurrentKind {
+    /// `h = tanh(W x + U h + b)`.
+    Rnn,
+    /// Long short-term memory, gates i f g o.
+    Lstm,
+    /// Gated recurrent unit, gates r z n, the reset gate after the product (PyTorch, Keras's `reset_after`).
+    Gru,
+}
+
+/// Which way a recurrent layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the first step.
+    Forward,
+    /// Both; outputs side by side, forward first.
+    Both,
+}
+
+/// Element-wise functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of the field")]
+pub enum Activation {
+    Relu,
+    Relu6,
+    LeakyRelu,
+    Elu,
+    Gelu,
+    Silu,
+    HardSwish,
+    Sigmoid,
+    Tanh,
+    Softmax,
+}
+
+/// A tensor of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Name in a checkpoint: PyTorch's, `conv1.weight`.
+    pub name: String,
+    /// Shape in a checkpoint: PyTorch's, `[out, in, kh, kw]`.
+    pub shape: Vec<usize>,
+    /// What it is to its layer.
+    pub role: Role,
+    /// How it starts.
+    pub init: Init,
+    /// Whether gradients change it; running statistics are not trained.
+    pub is_trained: bool,
+}
+
+impl Parameter {
+    /// Values it holds.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a tensor is to its layer. Decides the layout in memory (see `layout.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Convolution `[out, in / groups, kh, kw]` (or `[out, in, k]`), in memory `[kh, kw, in / groups, out]`.
+    ConvolutionWeight,
+    /// Dense `[out, in]`, in memory `[in, out]`; after a flattened picture the inputs are in the order y, x, channel.
+    DenseWeight {
+        /// `[height, width, channels]` of the picture flattened before it, if the stored order is channel, y, x.
+        flattened: Option<[usize; 3]>,
+    },
+    /// Recurrent `[gates * hidden, in]`, in memory as the kernels want it, together with the three that follow it.
+    RecurrentInput,
+    /// Recurrent `[gates * hidden, hidden]`.
+    RecurrentHidden,
+    /// Bias that is added to the inputs' product.
+    RecurrentInputBias,
+    /// Bias that is added to the hidden state's product.
+    RecurrentHiddenBias,
+    /// A table `[vocabulary, size]`, in memory the same.
+    Table,
+    /// A bias, in memory the same.
+    Bias,
+    /// A norm's scale.
+    Scale,
+    /// A norm's shift.
+    Shift,
+    /// A batch norm's running mean.
+    RunningMean,
+    /// A batch norm's running variance.
+    RunningVariance,
+}
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All zeros.
+    Zeros,
+    /// All ones.
+    Ones,
+    /// Glorot and Bengio (2010), uniform: `+-sqrt(6 / (fan_in + fan_out))`. Keras's default.
+    GlorotUniform {
+        /// Inputs of an output.
+        fan_in: usize,
+        /// Outputs of an input.
+        fan_out: usize,
+    },
+    /// He et al. (2015), normal: deviation `sqrt(2 / fan_in)`.
+    HeNormal {
+        /// Inputs of an output.
+        fan_in: usize,
+    },
+    /// Uniform in `+-bound`.
+    Uniform {
+        /// The largest value.
+        bound: f32,
+    },
+    /// An orthogonal matrix for each square block of rows (recurrent weights; Saxe et al., 2014). Keras's default.
+    Orthogonal,
+    /// Zeros, with ones for the forget gate of an LSTM (Jozefowicz et al., 2015). Keras's default.
+    ForgetOnes {
+        /// Hidden units.
+        hidden: usize,
+    },
+}

@@ -1,0 +1,1 @@
+//! The training core: batches, losses, optimisers, the loop.
