@@ -48,11 +48,11 @@ pub(crate) trait V: Copy {
 /// Sixteen lanes, AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(crate) struct Z(__m512);
+pub(crate) struct Z(pub(super) __m512);
 /// Eight lanes, AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(crate) struct Y(__m256);
+pub(crate) struct Y(pub(super) __m256);
 
 #[cfg(target_arch = "x86_64")]
 impl V for Z {
@@ -268,11 +268,26 @@ pub(crate) unsafe fn exp_gate<T: V>(x: T) -> T {
     p.mul(T::exp2i(n))
 }
 
+/// `tanh(x)`, exactly 0 at 0.
+#[inline(always)]
+pub(crate) unsafe fn tanh<T: V>(x: T) -> T {
+    let one = T::splat(1.0);
+    let s = one.div(one.add(exp_gate(T::splat(-2.0).mul(x))));
+    s.add(s).sub(one)
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub(crate) unsafe fn sigmoid<T: V>(x: T) -> T {
+    let one = T::splat(1.0);
+    one.div(one.add(exp_gate(T::splat(0.0).sub(x))))
+}
+
 /// The portable twin: eight lanes of plain f32. `mul_add` rounds once, as the
 /// vector units do, so it gives the same bytes (slowly on x86 without FMA,
 /// fast where the target has a fused multiply-add, such as aarch64).
 #[derive(Clone, Copy)]
-pub(crate) struct A([f32; 8]);
+pub(crate) struct A(pub(super) [f32; 8]);
 impl A {
     #[inline(always)]
     fn map(self, o: Self, f: impl Fn(f32, f32) -> f32) -> Self {
