@@ -15,7 +15,9 @@ mod bits;
 mod columns;
 mod conv;
 mod dense;
+mod dropout;
 mod elementwise;
+mod embedding;
 mod loss;
 mod map;
 mod math;
@@ -32,9 +34,11 @@ mod update;
 
 pub use activation::{Function, activate, activate_gradient, activate_gradient_in_place, activate_in_place};
 pub use columns::column_sums;
+pub use dropout::{dropout, dropout_in_place};
 pub use elementwise::{
     add, add_into, add_relu, add_scaled, ema, multiply_mask, relu_gradient, scale, sum_of_squares,
 };
+pub use embedding::{embedding, embedding_gradient};
 pub use loss::{LossSum, label_weights, soft_cross_entropy, softmax_cross_entropy};
 pub use norm::{
     BatchNormCoefficients, batch_norm_apply, batch_norm_coefficients, batch_norm_fold, batch_norm_gradient_sums,
