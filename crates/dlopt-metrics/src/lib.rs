@@ -1,1 +1,37 @@
 //! What a model is worth: metrics with intervals, paired tests, and their pictures.
+//!
+//! * [`classification`], [`binary`] and [`regression`] turn what a model says and what is true into a report;
+//! * [`paired`] and [`paired_regression`] test two models on the same samples;
+//! * [`EpochRecord`] is one line of a training log;
+//! * [`learning_curves_svg`], [`confusion_matrix_svg`], [`reliability_svg`] and [`contact_sheet_png`] draw them.
+//!
+//! All take plain slices, outermost extent first. Reports are plain structs for `serde`, with a `text()` for people;
+//! functions that draw return the file's content, and write nothing. Every metric is an [`Estimate`]: the value, its
+//! 95 % interval, and how the interval was made. Sums are in `f64` and in a fixed order, and resamples draw from
+//! generators keyed by (seed, resample), so that equal input and seed give equal bytes at any thread count.
+
+mod auroc;
+mod binary;
+mod bootstrap;
+mod calibration;
+mod classification;
+mod estimate;
+mod history;
+mod intervals;
+mod mistakes;
+mod paired;
+mod pictures;
+mod regression;
+mod scores;
+mod softmax;
+mod text;
+
+pub use binary::{BinaryOutput, BinaryReport, binary};
+pub use calibration::{Calibration, CalibrationBin};
+pub use classification::{AverageScores, ClassReport, ClassificationReport, classification};
+pub use estimate::{Estimate, Interval, Method, Options};
+pub use history::EpochRecord;
+pub use mistakes::{Prediction, predictions, worst_mistakes};
+pub use paired::{McNemar, PairedDifference, PairedRegressionReport, PairedReport, paired, paired_regression};
+pub use pictures::{Picture, Pixels, confusion_matrix_svg, contact_sheet_png, learning_curves_svg, reliability_svg};
+pub use regression::{RegressionOutput, RegressionReport, regression};
