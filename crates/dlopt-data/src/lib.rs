@@ -1,1 +1,19 @@
-//! Datasets: raw data to dataset files, and batches out of them.
+//! Datasets of dlopt: raw data to dataset files, and batches out of them.
+//!
+//! A dataset is a safetensors file, or a folder of shards with an index, that holds `inputs` (`[samples, …]`), `labels`
+//! (class numbers) or `targets` (`[samples, outputs]`), for series of different lengths `lengths`, and in its metadata
+//! what the elements mean ([`DatasetInfo`]). Elements are stored raw (`u8` stays `u8`); scale, mean and deviation are
+//! applied when a batch is gathered.
+
+mod convert;
+mod dataset;
+mod info;
+mod loader;
+mod memory;
+mod order;
+
+pub use dataset::{Batch, Dataset, Parts};
+pub use info::{DATASET_KEY, DatasetInfo, Elements, Preprocessing, SourceFile, Standardise};
+pub use loader::{Loader, batches};
+pub use memory::available_memory_bytes;
+pub use order::epoch_order;
