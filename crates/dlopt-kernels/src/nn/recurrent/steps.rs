@@ -1,0 +1,134 @@
+//! The kernels of one step and of a block of steps, compiled for each instruction set.
+#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of `simd`")]
+
+use super::cells::{CellMath, Gru, Lstm, Rnn, Step, StepBack};
+use super::product::{BLOCK, Columns, GROUP, Pixels, Runs, Target, block_product, weight_gradient};
+use crate::nn::simd::{V, per_isa};
+
+#[inline(always)]
+unsafe fn forward<T: V, C: CellMath>(s: &Step, rows: usize) {
+    // Twelve sums fit sixteen registers, twenty-four thirty-two.
+    let tallest = if T::N == GROUP { 6 } else { 3 };
+    for unit in (0..s.hidden).step_by(C::UNITS) {
+        for lane in (0..GROUP).step_by(T::N) {
+            let tiles = rows.div_ceil(tallest);
+            let mut first = 0;
+            for tile in 0..tiles {
+                let m = (rows - first).div_ceil(tiles - tile);
+                match m {
+                    1 => C::forward::<T, 1>(s, unit, lane, first),
+                    2 => C::forward::<T, 2>(s, unit, lane, first),
+                    3 => C::forward::<T, 3>(s, unit, lane, first),
+                    _ if T::N < GROUP => {}
+                    4 => C::forward::<T, 4>(s, unit, lane, first),
+                    5 => C::forward::<T, 5>(s, unit, lane, first),
+                    _ => C::forward::<T, 6>(s, unit, lane, first),
+                }
+                first += m;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn backward<T: V, C: CellMath>(s: &StepBack, rows: usize) {
+    for unit in (0..s.hidden.next_multiple_of(GROUP)).step_by(T::N) {
+        C::backward::<T>(s, unit, rows);
+    }
+}
+
+per_isa! { forward_lstm(s: &Step, rows: usize) [T, NR = 4 / 2] forward::<T, Lstm>(s, rows) }
+per_isa! { forward_gru(s: &Step, rows: usize) [T, NR = 4 / 2] forward::<T, Gru>(s, rows) }
+per_isa! { forward_rnn(s: &Step, rows: usize) [T, NR = 4 / 2] forward::<T, Rnn>(s, rows) }
+per_isa! { backward_lstm(s: &StepBack, rows: usize) [T, NR = 4 / 2] backward::<T, Lstm>(s, rows) }
+per_isa! { backward_gru(s: &StepBack, rows: usize) [T, NR = 4 / 2] backward::<T, Gru>(s, rows) }
+per_isa! { backward_rnn(s: &StepBack, rows: usize) [T, NR = 4 / 2] backward::<T, Rnn>(s, rows) }
+
+/// Rows of a fixed length, written or added to.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) to: *mut f32,
+    pub(super) row: usize,
+    pub(super) adds: bool,
+}
+
+impl Target for Rows {
+    #[inline(always)]
+    unsafe fn start<T: V>(self, row: usize, column: usize) -> T {
+        if self.adds { T::load(self.to.add(row * self.row + column)) } else { T::splat(0.0) }
+    }
+    #[inline(always)]
+    unsafe fn done<T: V>(self, row: usize, column: usize, sum: T) {
+        sum.store(self.to.add(row * self.row + column));
+    }
+}
+
+/// Rows that begin anywhere and have `values` values.
+#[derive(Clone, Copy)]
+pub(super) struct Scattered {
+    pub(super) to: *mut f32,
+    pub(super) at: *const usize,
+    pub(super) column: usize,
+    pub(super) values: usize,
+}
+
+impl Target for Scattered {
+    #[inline(always)]
+    unsafe fn start<T: V>(self, _: usize, _: usize) -> T {
+        T::splat(0.0)
+    }
+    #[inline(always)]
+    unsafe fn done<T: V>(self, row: usize, column: usize, sum: T) {
+        let column = self.column + column;
+        let to = self.to.wrapping_add(*self.at.add(row) + column);
+        let lanes = self.values.saturating_sub(column).min(T::N);
+        if lanes == T::N { sum.store(to) } else { sum.store_part(to, lanes) }
+    }
+}
+
+/// The product of `rows` rows of gate gradients with all blocks of a packed, transposed weight for `values` outputs.
+#[inline(always)]
+unsafe fn products<T: V, const NR: usize, G: Target>(
+    x: *const f32,
+    runs: Runs,
+    w: *const f32,
+    values: usize,
+    rows: usize,
+    target: impl Fn(usize) -> G,
+) {
+    for first in (0..values).step_by(BLOCK) {
+        let width = (values - first).next_multiple_of(GROUP).min(BLOCK);
+        let (w, target) = (w.add(first * runs.values()), target(first));
+        if T::N < GROUP {
+            block_product::<T, 2>(x, runs, w, width, rows, target);
+            continue;
+        }
+        match width / GROUP {
+            1 => block_product::<T, 1>(x, runs, w, width, rows, target),
+            2 => block_product::<T, 2>(x, runs, w, width, rows, target),
+            3 => block_product::<T, 3>(x, runs, w, width, rows, target),
+            _ => block_product::<T, NR>(x, runs, w, width, rows, target),
+        }
+    }
+}
+
+per_isa! {
+    /// The state's gradient of the step before.
+    state_product(x: *const f32, runs: Runs, w: *const f32, hidden: usize, rows: usize, to: Rows)
+    [T, NR = 4 / 2]
+    products::<T, NR, Rows>(x, runs, w, hidden, rows, |first| Rows { to: to.to.add(first), ..to })
+}
+
+per_isa! {
+    /// The gradient of one step's inputs.
+    input_product(x: *const f32, runs: Runs, w: *const f32, inputs: usize, rows: usize, to: Scattered)
+    [T, NR = 4 / 2]
+    products::<T, NR, Scattered>(x, runs, w, inputs, rows, |first| Scattered { column: first, ..to })
+}
+
+per_isa! {
+    /// [`weight_gradient`] of one block of columns.
+    weight_product(x: Pixels, inputs: usize, g: Pixels, rows: &[usize], dw: *mut f32, stride: usize, columns: Columns)
+    [T, NR = 4 / 2]
+    weight_gradient::<T>(x, inputs, g, rows, dw, stride, columns)
+}
