@@ -3,8 +3,11 @@
 //! A description (`description.rs`) says what a user wrote; resolving it against the shape of a sample gives a list of
 //! [`Node`]s. Counts, summaries, weight names, the CPU network and the candle network all read this one list.
 
+use serde::{Deserialize, Serialize};
+
 /// The shape of one sample between two layers, without the batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// A picture, stored `[y, x, channel]`.
     Image {
@@ -35,6 +38,16 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// What it is, with its extents, for people.
+    pub fn describe(&self) -> String {
+        match *self {
+            Self::Image { height, width, channels } => format!("a picture of {height} x {width} x {channels}"),
+            Self::Series { time, features } => format!("a series of {time} steps of {features}"),
+            Self::Vector { features } => format!("{features} plain values"),
+            Self::Tokens { time } => format!("{time} tokens"),
+        }
+    }
+
     /// Values of one sample.
     pub fn len(&self) -> usize {
         match *self {
@@ -163,7 +176,8 @@ pub enum PoolKind {
 }
 
 /// The order in which a stored dense weight expects a flattened picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FlattenOrder {
     /// Channel, row, column: PyTorch's, and dlopt's own.
     ChannelsFirst,
@@ -182,6 +196,17 @@ pub enum RecurrentKind {
     Gru,
 }
 
+impl RecurrentKind {
+    /// Products a step needs for each unit: rows of its weights are `gates * hidden`.
+    pub fn gates(self) -> usize {
+        match self {
+            Self::Rnn => 1,
+            Self::Lstm => 4,
+            Self::Gru => 3,
+        }
+    }
+}
+
 /// Which way a recurrent layer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -192,7 +217,8 @@ pub enum Direction {
 }
 
 /// Element-wise functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names of the field")]
 pub enum Activation {
     Relu,
@@ -205,6 +231,24 @@ pub enum Activation {
     Sigmoid,
     Tanh,
     Softmax,
+}
+
+impl Activation {
+    /// Its name in a description.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::LeakyRelu => "leaky_relu",
+            Self::Elu => "elu",
+            Self::Gelu => "gelu",
+            Self::Silu => "silu",
+            Self::HardSwish => "hard_swish",
+            Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::Softmax => "softmax",
+        }
+    }
 }
 
 /// A tensor of a layer.
@@ -290,7 +334,7 @@ pub enum Init {
         /// The largest value.
         bound: f32,
     },
-    /// An orthogonal matrix for each square block of rows (recurrent weights; Saxe et al., 2014). Keras's default.
+    /// Orthonormal columns, `W^T W = I` (recurrent weights `[gates * hidden, hidden]`; Saxe et al., 2014). Keras's default.
     Orthogonal,
     /// Zeros, with ones for the forget gate of an LSTM (Jozefowicz et al., 2015). Keras's default.
     ForgetOnes {

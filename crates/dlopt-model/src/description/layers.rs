@@ -1,0 +1,371 @@
+//! The layers that a description can name, with their options and defaults.
+//!
+//! Defaults are Keras's, but for those of the norms, which are PyTorch's: `epsilon = 1e-5`, and 0.1 of each batch in the
+//! running statistics of a batch norm (Keras: 1e-3 and 0.01, too slow for a few epochs on small data). All of them are
+//! written into a checkpoint's config in full, so a later change of a default changes no saved network.
+
+use dlopt_checkpoint::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::values::{Extents, Padding, Units};
+use super::{Layer, read};
+use crate::plan::{Activation, FlattenOrder};
+
+/// Declares the types of layers once: their names in a description, their options.
+macro_rules! layers {
+    ($($(#[$meta:meta])* $name:literal => $variant:ident($options:ident),)*) => {
+        /// What a layer is, with its options.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "type")]
+        pub enum LayerType {
+            $($(#[$meta])* #[serde(rename = $name)] $variant($options),)*
+        }
+
+        /// The types a description can name.
+        pub const LAYER_TYPES: &[&str] = &[$($name),*];
+
+        impl LayerType {
+            /// Its name in a description.
+            pub fn label(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)* }
+            }
+
+            pub(super) fn read(name: &str, options: Map<String, Value>) -> Result<Self> {
+                match name {
+                    $($name => read::options(options).map(Self::$variant),)*
+                    _ => Err(read::unknown("type", name, LAYER_TYPES)),
+                }
+            }
+        }
+    };
+}
+
+layers! {
+    /// Convolution of pictures.
+    "conv2d" => Conv2d(Conv2d),
+    /// Convolution of each channel by itself.
+    "depthwise_conv2d" => DepthwiseConv2d(DepthwiseConv2d),
+    /// Convolution of series over time.
+    "conv1d" => Conv1d(Conv1d),
+    /// The largest value of each window of a picture.
+    "max_pool2d" => MaxPool2d(Pool2d),
+    /// The mean of each window of a picture, cells outside of it not counted.
+    "avg_pool2d" => AvgPool2d(Pool2d),
+    /// The largest value of each window of a series.
+    "max_pool1d" => MaxPool1d(Pool1d),
+    /// The mean of each window of a series, steps outside of it not counted.
+    "avg_pool1d" => AvgPool1d(Pool1d),
+    /// The mean of each channel or feature.
+    "global_avg_pool" => GlobalAvgPool(GlobalPool),
+    /// The largest value of each channel or feature.
+    "global_max_pool" => GlobalMaxPool(GlobalPool),
+    /// Normalises each channel or feature over the batch.
+    "batch_norm" => BatchNorm(BatchNorm),
+    /// Normalises the channels or features of each place.
+    "layer_norm" => LayerNorm(LayerNorm),
+    /// `y = x W + b`.
+    "dense" => Dense(Dense),
+    /// A picture or series as one vector.
+    "flatten" => Flatten(Flatten),
+    /// Zeroes values while training.
+    "dropout" => Dropout(Dropout),
+    /// An element-wise function.
+    "activation" => Activation(ActivationLayer),
+    /// Token numbers to vectors.
+    "embedding" => Embedding(Embedding),
+    /// Simple recurrent layers.
+    "rnn" => Rnn(RecurrentStack),
+    /// Long short-term memory.
+    "lstm" => Lstm(RecurrentStack),
+    /// Gated recurrent units, the reset gate after the product.
+    "gru" => Gru(RecurrentStack),
+    /// Layers whose result is added to what went in.
+    "residual" => Residual(Residual),
+}
+
+/// Options of `conv2d`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conv2d {
+    /// Channels that come out.
+    pub filters: Units,
+    /// Rows and columns of the kernel.
+    pub kernel: Extents,
+    /// Steps; 1.
+    #[serde(default)]
+    pub stride: Extents,
+    /// Zeros around the picture; none.
+    #[serde(default = "valid")]
+    pub padding: Padding,
+    /// Distance between taps; 1.
+    #[serde(default)]
+    pub dilation: Extents,
+    /// Groups of channels that do not mix; 1.
+    #[serde(default = "one")]
+    pub groups: usize,
+    /// Whether a bias is added; yes.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// A function that follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// Options of `depthwise_conv2d`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DepthwiseConv2d {
+    /// Rows and columns of the kernel.
+    pub kernel: Extents,
+    /// Channels that come out for each that goes in; 1.
+    #[serde(default = "one")]
+    pub multiplier: usize,
+    /// Steps; 1.
+    #[serde(default)]
+    pub stride: Extents,
+    /// Zeros around the picture; none.
+    #[serde(default = "valid")]
+    pub padding: Padding,
+    /// Distance between taps; 1.
+    #[serde(default)]
+    pub dilation: Extents,
+    /// Whether a bias is added; yes.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// A function that follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// Options of `conv1d`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conv1d {
+    /// Features that come out.
+    pub filters: Units,
+    /// Steps of the kernel.
+    pub kernel: usize,
+    /// Steps between windows; 1.
+    #[serde(default = "one")]
+    pub stride: usize,
+    /// Zeros before and after; none.
+    #[serde(default = "valid")]
+    pub padding: Padding,
+    /// Distance between taps; 1.
+    #[serde(default = "one")]
+    pub dilation: usize,
+    /// Groups of features that do not mix; 1.
+    #[serde(default = "one")]
+    pub groups: usize,
+    /// Whether a bias is added; yes.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// A function that follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// Options of `max_pool2d` and `avg_pool2d`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool2d {
+    /// Rows and columns of a window; 2.
+    #[serde(default = "two_by_two")]
+    pub kernel: Extents,
+    /// Steps; the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<Extents>,
+    /// Cells around the picture that count for nothing; none.
+    #[serde(default = "valid")]
+    pub padding: Padding,
+}
+
+/// Options of `max_pool1d` and `avg_pool1d`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pool1d {
+    /// Steps of a window; 2.
+    #[serde(default = "two")]
+    pub kernel: usize,
+    /// Steps between windows; the kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
+    /// Steps before and after that count for nothing; none.
+    #[serde(default = "valid")]
+    pub padding: Padding,
+}
+
+/// `global_avg_pool` and `global_max_pool` have no options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GlobalPool {}
+
+/// Options of `batch_norm`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchNorm {
+    /// Added to the variance; 1e-5.
+    #[serde(default = "small")]
+    pub epsilon: f64,
+    /// Share of each batch in the running statistics, 0..1; 0.1 (Keras writes 1 minus it).
+    #[serde(default = "tenth")]
+    pub momentum: f64,
+    /// A function that follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// Options of `layer_norm`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerNorm {
+    /// Added to the variance; 1e-5.
+    #[serde(default = "small")]
+    pub epsilon: f64,
+    /// A function that follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// Options of `dense`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dense {
+    /// Values that come out.
+    pub units: Units,
+    /// Whether a bias is added; yes.
+    #[serde(default = "yes")]
+    pub bias: bool,
+    /// A function that follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// Options of `flatten`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Flatten {
+    /// The order of values that the next dense layer's stored weight expects. Pictures: channels first, as PyTorch has
+    /// them; series: channels last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<FlattenOrder>,
+}
+
+/// Options of `dropout`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dropout {
+    /// Share of values dropped, at least 0 and less than 1.
+    pub rate: f64,
+}
+
+/// Options of `activation`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActivationLayer {
+    /// Which.
+    pub function: Activation,
+}
+
+/// Options of `embedding`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// Tokens it knows: numbers below this.
+    pub vocabulary: usize,
+    /// Values a token becomes.
+    pub size: usize,
+}
+
+/// Options of `rnn`, `lstm` and `gru`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecurrentStack {
+    /// Units, for each direction.
+    pub hidden: usize,
+    /// Layers, one on the other; 1.
+    #[serde(default = "one")]
+    pub layers: usize,
+    /// Whether another one reads from the end, its outputs beside; no.
+    #[serde(default)]
+    pub bidirectional: bool,
+    /// Whether all steps come out, or the state after the last; the last.
+    #[serde(default)]
+    pub return_sequences: bool,
+    /// Share of values dropped between two layers; 0.
+    #[serde(default)]
+    pub dropout: f64,
+}
+
+/// Options of `residual`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Residual {
+    /// The long way.
+    #[serde(skip_deserializing)]
+    pub body: Vec<Layer>,
+    /// The short way; what went in, as it is.
+    #[serde(skip_deserializing)]
+    pub shortcut: Vec<Layer>,
+    /// A function that follows the sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+impl Layer {
+    /// Reads a layer's table; `place` says where it stands.
+    pub(super) fn read(value: Value, place: &str) -> Result<Self> {
+        let Value::Object(mut table) = value else {
+            return Err(Error::input(format!("{place} is a table with `type`, found {}", read::kind(&value))));
+        };
+        let name = match table.remove("name") {
+            None => None,
+            Some(Value::String(name)) => Some(name),
+            Some(other) => {
+                return Err(Error::input(format!("{place}: `name` is a text, found {}", read::kind(&other))));
+            }
+        };
+        let label = match table.remove("type") {
+            Some(Value::String(label)) => label,
+            Some(other) => {
+                return Err(Error::input(format!("{place}: `type` is a text, found {}", read::kind(&other))));
+            }
+            None => {
+                return Err(
+                    Error::input(format!("{place} has no `type`")).hint(format!("one of {}", LAYER_TYPES.join(", ")))
+                );
+            }
+        };
+        let place = match &name {
+            Some(name) => format!("layer `{name}` ({label})"),
+            None => format!("{place} ({label})"),
+        };
+        let mut nested = |key: &str| match (label.as_str(), table.remove(key)) {
+            (_, None) => Ok(None),
+            ("residual", Some(layers)) => read::layers(layers, &format!("{place}, {key}, ")).map(Some),
+            (_, Some(_)) => Err(Error::input(format!("{place}: only `residual` has a `{key}`"))),
+        };
+        let (body, shortcut) = (nested("body")?, nested("shortcut")?);
+        let mut kind = LayerType::read(&label, table).map_err(|e| e.within(&place))?;
+        if let LayerType::Residual(residual) = &mut kind {
+            residual.body =
+                body.ok_or_else(|| Error::input(format!("{place}: option `body` is missing, the list of its layers")))?;
+            residual.shortcut = shortcut.unwrap_or_default();
+        }
+        Ok(Self { name, kind })
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one() -> usize {
+    1
+}
+
+fn two() -> usize {
+    2
+}
+
+fn two_by_two() -> Extents {
+    Extents([2, 2])
+}
+
+fn valid() -> Padding {
+    Padding::Valid
+}
+
+fn small() -> f64 {
+    1e-5
+}
+
+fn tenth() -> f64 {
+    0.1
+}

@@ -1,0 +1,381 @@
+//! Where every parameter lies in memory, and the way between there and a checkpoint.
+//!
+//! A network keeps all trained values in one flat vector, and all running statistics in another. A *slot* is the piece of
+//! one of them that an operation reads as one operand. In checkpoints tensors have PyTorch's names and layouts; the slots
+//! have the kernels':
+//!
+//! | parameter | checkpoint | slot |
+//! |---|---|---|
+//! | convolution | `[out, in / groups, kh, kw]`, series `[out, in / groups, k]` | `[kh, kw, in / groups, out]` |
+//! | dense | `[out, in]` | `[in, out]`; behind a flattened picture the inputs go row, column, channel, in the checkpoint channel, row, column |
+//! | recurrent, each direction | `weight_ih`, `weight_hh`; `bias_ih`, `bias_hh` | one slot for the two weights, one for the two biases |
+//! | everything else | | the same |
+//!
+//! The same conversion serves whatever has a value for each parameter: weights, gradients, an optimiser's moments, masks.
+//! Two biases that a recurrent cell adds up share their values: both are summed when read, and written as the first
+//! with zeros for the second, so a network computes the same but a foreign file's two biases do not come back apart.
+
+use std::ops::Range;
+
+use dlopt_checkpoint::{Error, Result};
+use dlopt_kernels::nn::{Cell, Recurrent, RecurrentShape};
+
+use crate::plan::{Direction, Node, Op, Parameter, RecurrentKind, Role};
+
+/// Where the parameters of a list of nodes lie.
+#[derive(Clone, Debug)]
+pub struct FlatLayout {
+    /// The slots of each node: a node itself, then, if it is a residual block, its body, then its shortcut.
+    pub nodes: Vec<NodeSlots>,
+    /// Trained values in all.
+    pub params_len: usize,
+    /// Running statistics in all.
+    pub buffers_len: usize,
+    tensors: Vec<FlatTensor>,
+    pieces: Vec<Piece>,
+}
+
+/// The slots of one node, in the order its operation expects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSlots {
+    /// In the vector of trained values: weight, bias; scale, shift; for each direction of a recurrent layer weight, bias.
+    pub trained: Vec<Range<usize>>,
+    /// In the vector of running statistics: mean, variance.
+    pub buffers: Vec<Range<usize>>,
+}
+
+/// A checkpoint's tensor and the slot it lies in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlatTensor {
+    /// Name in a checkpoint.
+    pub name: String,
+    /// Shape in a checkpoint.
+    pub shape: Vec<usize>,
+    /// What it is to its layer.
+    pub role: Role,
+    /// Whether its slot is one of trained values, or of running statistics.
+    pub is_trained: bool,
+    /// Its slot; tensors of a recurrent layer share theirs.
+    pub range: Range<usize>,
+    /// The node it belongs to, counted as in [`FlatLayout::nodes`].
+    pub node: usize,
+}
+
+/// A tensor as a checkpoint holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Its name.
+    pub name: String,
+    /// Its extents, outermost first.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub values: Vec<f32>,
+}
+
+/// Tensors that become slots together.
+#[derive(Clone, Debug)]
+struct Piece {
+    /// Indices into the list of tensors.
+    tensors: Range<usize>,
+    slots: Vec<Range<usize>>,
+    is_trained: bool,
+    form: Form,
+}
+
+/// How the slots of a piece hold its tensors.
+#[derive(Clone, Debug)]
+enum Form {
+    Same,
+    Convolution { outputs: usize, inputs: usize, taps: usize },
+    Dense { outputs: usize, inputs: usize, flattened: Option<[usize; 3]> },
+    Recurrent { shape: RecurrentShape, is_reversed: bool, returns_sequence: bool },
+}
+
+impl FlatLayout {
+    /// Lays out the parameters of a plan.
+    pub fn of(nodes: &[Node]) -> Self {
+        let mut layout =
+            Self { nodes: Vec::new(), params_len: 0, buffers_len: 0, tensors: Vec::new(), pieces: Vec::new() };
+        layout.add_all(nodes);
+        layout
+    }
+
+    /// The tensors of the checkpoint, in the order of their nodes.
+    pub fn tensors(&self) -> &[FlatTensor] {
+        &self.tensors
+    }
+
+    /// One value for each trained parameter, as a checkpoint holds them.
+    ///
+    /// # Panics
+    /// When `params` has another length than [`Self::params_len`].
+    pub fn params_to_checkpoint(&self, params: &[f32]) -> Vec<NamedTensor> {
+        assert_eq!(params.len(), self.params_len, "one value for each trained parameter");
+        self.export(params, true)
+    }
+
+    /// One value for each running statistic, as a checkpoint holds them.
+    ///
+    /// # Panics
+    /// When `buffers` has another length than [`Self::buffers_len`].
+    pub fn buffers_to_checkpoint(&self, buffers: &[f32]) -> Vec<NamedTensor> {
+        assert_eq!(buffers.len(), self.buffers_len, "one value for each running statistic");
+        self.export(buffers, false)
+    }
+
+    /// All tensors of a checkpoint, in the order of [`Self::tensors`].
+    ///
+    /// # Panics
+    /// When a vector has another length than the layout says.
+    pub fn to_checkpoint(&self, params: &[f32], buffers: &[f32]) -> Vec<NamedTensor> {
+        let mut trained = self.params_to_checkpoint(params).into_iter();
+        let mut running = self.buffers_to_checkpoint(buffers).into_iter();
+        let own = |tensor: &FlatTensor| if tensor.is_trained { trained.next() } else { running.next() };
+        self.tensors.iter().filter_map(own).collect()
+    }
+
+    /// One value for each trained parameter, from tensors as a checkpoint holds them; `read` gives the values of one.
+    ///
+    /// # Errors
+    /// Those of `read`, and when it gives another number of values than the tensor has.
+    pub fn params_from_checkpoint(&self, mut read: impl FnMut(&FlatTensor) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+        self.import(&mut read, true)
+    }
+
+    /// One value for each running statistic, from tensors as a checkpoint holds them.
+    ///
+    /// # Errors
+    /// As [`Self::params_from_checkpoint`].
+    pub fn buffers_from_checkpoint(&self, mut read: impl FnMut(&FlatTensor) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+        self.import(&mut read, false)
+    }
+
+    /// Trained values and running statistics from a checkpoint's tensors.
+    ///
+    /// # Errors
+    /// As [`Self::params_from_checkpoint`].
+    pub fn from_checkpoint(
+        &self,
+        mut read: impl FnMut(&FlatTensor) -> Result<Vec<f32>>,
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        Ok((self.import(&mut read, true)?, self.import(&mut read, false)?))
+    }
+
+    /// The slots whose tensors' names all please `is_chosen`, in order; for freezing and for groups of parameters.
+    ///
+    /// # Errors
+    /// When it chooses one of the tensors that share a slot and not another; both are named.
+    pub fn slots(&self, is_chosen: impl Fn(&FlatTensor) -> bool) -> Result<Vec<Range<usize>>> {
+        let mut chosen: Vec<Range<usize>> = Vec::new();
+        for piece in self.pieces.iter().filter(|piece| piece.is_trained) {
+            for slot in &piece.slots {
+                let sharing = || self.tensors[piece.tensors.clone()].iter().filter(|t| t.range == *slot);
+                let yes = sharing().find(|t| is_chosen(t));
+                match (yes, sharing().find(|t| !is_chosen(t))) {
+                    (Some(_), None) => chosen.push(slot.clone()),
+                    (Some(yes), Some(no)) => {
+                        return Err(Error::usage(format!(
+                            "`{}` is chosen and `{}` is not, but a recurrent layer keeps them as one",
+                            yes.name, no.name
+                        ))
+                        .hint("choose both: lstm.*"));
+                    }
+                    (None, _) => {}
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn add_all(&mut self, nodes: &[Node]) {
+        for node in nodes {
+            self.add(node);
+            if let Op::Residual { body, shortcut } = &node.op {
+                self.add_all(body);
+                self.add_all(shortcut);
+            }
+        }
+    }
+
+    fn add(&mut self, node: &Node) {
+        let at = self.nodes.len();
+        self.nodes.push(NodeSlots::default());
+        match node.op {
+            Op::Recurrent { kind, hidden, direction, returns_sequence } => {
+                let cell = match kind {
+                    RecurrentKind::Rnn => Cell::Rnn,
+                    RecurrentKind::Lstm => Cell::Lstm,
+                    RecurrentKind::Gru => Cell::Gru,
+                };
+                let inputs = node.input.features();
+                let shape = RecurrentShape { cell, time: node.input.len() / inputs.max(1), inputs, hidden };
+                let reversed: &[bool] = if direction == Direction::Both { &[false, true] } else { &[false] };
+                for (&is_reversed, four) in reversed.iter().zip(node.parameters.chunks_exact(4)) {
+                    let form = Form::Recurrent { shape, is_reversed, returns_sequence };
+                    self.piece(at, four, &[0, 0, 1, 1], form);
+                }
+            }
+            _ => {
+                for parameter in &node.parameters {
+                    self.piece(at, std::slice::from_ref(parameter), &[0], form(parameter));
+                }
+            }
+        }
+    }
+
+    /// Adds tensors and their slots; `places` says for each tensor which slot it is in.
+    fn piece(&mut self, node: usize, parameters: &[Parameter], places: &[usize], form: Form) {
+        let is_trained = parameters.iter().all(|p| p.is_trained);
+        let lens = match &form {
+            Form::Recurrent { .. } => form.recurrent().map(|r| vec![r.weight_len(), r.bias_len()]).unwrap_or_default(),
+            _ => vec![parameters.iter().map(Parameter::len).sum()],
+        };
+        let end = if is_trained { &mut self.params_len } else { &mut self.buffers_len };
+        let mut slots: Vec<Range<usize>> = Vec::with_capacity(lens.len());
+        for len in lens {
+            slots.push(*end..*end + len);
+            *end += len;
+        }
+        let first = self.tensors.len();
+        for (parameter, &place) in parameters.iter().zip(places) {
+            self.tensors.push(FlatTensor {
+                name: parameter.name.clone(),
+                shape: parameter.shape.clone(),
+                role: parameter.role,
+                is_trained,
+                range: slots[place].clone(),
+                node,
+            });
+        }
+        let own = &mut self.nodes[node];
+        if is_trained { &mut own.trained } else { &mut own.buffers }.extend(slots.iter().cloned());
+        self.pieces.push(Piece { tensors: first..self.tensors.len(), slots, is_trained, form });
+    }
+
+    fn export(&self, flat: &[f32], is_trained: bool) -> Vec<NamedTensor> {
+        let mut all = Vec::new();
+        for piece in self.pieces.iter().filter(|piece| piece.is_trained == is_trained) {
+            let tensors = &self.tensors[piece.tensors.clone()];
+            let slots: Vec<&[f32]> = piece.slots.iter().map(|slot| &flat[slot.clone()]).collect();
+            let values = piece.form.to_checkpoint(&slots);
+            all.extend(tensors.iter().zip(values).map(|(tensor, values)| NamedTensor {
+                name: tensor.name.clone(),
+                shape: tensor.shape.clone(),
+                values,
+            }));
+        }
+        all
+    }
+
+    fn import(&self, read: &mut dyn FnMut(&FlatTensor) -> Result<Vec<f32>>, is_trained: bool) -> Result<Vec<f32>> {
+        let mut flat = vec![0.0; if is_trained { self.params_len } else { self.buffers_len }];
+        for piece in self.pieces.iter().filter(|piece| piece.is_trained == is_trained) {
+            let mut stored = Vec::with_capacity(piece.tensors.len());
+            for tensor in &self.tensors[piece.tensors.clone()] {
+                let values = read(tensor)?;
+                let wanted: usize = tensor.shape.iter().product();
+                if values.len() != wanted {
+                    return Err(Error::input(format!(
+                        "tensor `{}` of shape {:?} has {wanted} values, found {}",
+                        tensor.name,
+                        tensor.shape,
+                        values.len()
+                    )));
+                }
+                stored.push(values);
+            }
+            // The slots of a piece stand side by side.
+            let (Some(first), Some(last)) = (piece.slots.first(), piece.slots.last()) else { continue };
+            piece.form.to_memory(&stored, &mut flat[first.start..last.end], first.len());
+        }
+        Ok(flat)
+    }
+}
+
+/// How a parameter that has a slot of its own lies in it.
+fn form(parameter: &Parameter) -> Form {
+    let shape = &parameter.shape;
+    match parameter.role {
+        Role::ConvolutionWeight => {
+            Form::Convolution { outputs: shape[0], inputs: shape[1], taps: shape[2..].iter().product() }
+        }
+        Role::DenseWeight { flattened } => Form::Dense { outputs: shape[0], inputs: shape[1], flattened },
+        _ => Form::Same,
+    }
+}
+
+impl Form {
+    fn recurrent(&self) -> Option<Recurrent> {
+        match *self {
+            Self::Recurrent { shape, is_reversed, returns_sequence } => {
+                Some(Recurrent::new(shape, is_reversed, returns_sequence))
+            }
+            _ => None,
+        }
+    }
+
+    /// Values of the four tensors of a recurrent direction.
+    fn checkpoint_lens(&self) -> [usize; 4] {
+        match *self {
+            Self::Recurrent { shape, .. } => {
+                let rows = shape.cell.gates() * shape.hidden;
+                [rows * shape.inputs, rows * shape.hidden, rows, rows]
+            }
+            _ => [0; 4],
+        }
+    }
+
+    /// The values of a piece's tensors from those of its slots.
+    fn to_checkpoint(&self, slots: &[&[f32]]) -> Vec<Vec<f32>> {
+        if let (Some(kernel), &[weight, bias]) = (self.recurrent(), slots) {
+            let mut stored = self.checkpoint_lens().map(|len| vec![0.0; len]);
+            let [w_ih, w_hh, b_ih, b_hh] = &mut stored;
+            kernel.to_pytorch(weight, bias, w_ih, w_hh, b_ih, b_hh);
+            return stored.into();
+        }
+        let slot = slots[0];
+        let mut stored = vec![0.0; slot.len()];
+        self.each(slot.len(), |checkpoint, memory| stored[checkpoint] = slot[memory]);
+        vec![stored]
+    }
+
+    /// Fills the slots of a piece, which stand side by side and of which the first has `first` values.
+    fn to_memory(&self, stored: &[Vec<f32>], slots: &mut [f32], first: usize) {
+        if let (Some(kernel), [w_ih, w_hh, b_ih, b_hh]) = (self.recurrent(), stored) {
+            let (weight, bias) = slots.split_at_mut(first);
+            return kernel.from_pytorch(w_ih, w_hh, b_ih, b_hh, weight, bias);
+        }
+        let stored = &stored[0];
+        self.each(stored.len(), |checkpoint, memory| slots[memory] = stored[checkpoint]);
+    }
+
+    /// Calls `pair` with the place of each value in the checkpoint and in memory.
+    fn each(&self, len: usize, mut pair: impl FnMut(usize, usize)) {
+        match *self {
+            Self::Same | Self::Recurrent { .. } => (0..len).for_each(|i| pair(i, i)),
+            Self::Convolution { outputs, inputs, taps } => {
+                for output in 0..outputs {
+                    for input in 0..inputs {
+                        for tap in 0..taps {
+                            pair((output * inputs + input) * taps + tap, (tap * inputs + input) * outputs + output);
+                        }
+                    }
+                }
+            }
+            Self::Dense { outputs, inputs, flattened } => {
+                for input in 0..inputs {
+                    let stored = match flattened {
+                        None => input,
+                        Some([height, width, channels]) => {
+                            let (place, channel) = (input / channels, input % channels);
+                            channel * height * width + place
+                        }
+                    };
+                    for output in 0..outputs {
+                        pair(output * inputs + stored, input * outputs + output);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,615 @@
+//! From a description and the shape of a sample to a plan: every size, name and parameter decided.
+
+use std::collections::HashSet;
+
+use dlopt_checkpoint::{Error, Result};
+
+use crate::description::{Description, Initialization, Layer, LayerType, Padding, RecurrentStack, Residual, Units};
+use crate::plan::{
+    Activation, Direction, FlattenOrder, Init, Node, Op, Parameter, PoolKind, RecurrentKind, Role, Shape,
+};
+
+/// Largest extent that an option may give.
+const MAX_EXTENT: usize = 1 << 24;
+/// Most values that one parameter, or one sample between two layers, may hold.
+const MAX_VALUES: u128 = 1 << 36;
+
+/// Resolves a description for samples of the shape `input` and `outputs` classes or targets.
+///
+/// # Errors
+/// When a layer does not take what reaches it, shrinks it below 1, or has options out of range (the layer and the sizes
+/// are named), or when what comes out is not `outputs` values.
+pub fn resolve(description: &Description, input: &Shape, outputs: usize) -> Result<Vec<Node>> {
+    let description = description.named()?;
+    if description.layers.is_empty() {
+        return Err(Error::input("the description has no layers")
+            .hint("add at least { type = \"dense\", units = \"classes\" }"));
+    }
+    if values(input).is_none_or(|values| values == 0) {
+        return Err(Error::input(format!("{} cannot be a sample", input.describe())));
+    }
+    let mut builder =
+        Builder { init: description.init, outputs, shape: input.clone(), flattened: None, nodes: Vec::new() };
+    for layer in &description.layers {
+        builder.add(layer)?;
+    }
+    builder.refuse_flattened("the end of the network")?;
+    match builder.shape {
+        Shape::Vector { features } if features == outputs => {}
+        ref other => {
+            return Err(Error::input(format!(
+                "the network ends in {}; the data want {outputs} values a sample",
+                other.describe()
+            ))
+            .hint("end it with { type = \"dense\", units = \"classes\" }; recurrent layers before it without return_sequences"));
+        }
+    }
+    refuse_equal_names(&builder.nodes)?;
+    Ok(builder.nodes)
+}
+
+/// Names of parameters must be unique in a checkpoint, and names of nodes in reports.
+fn refuse_equal_names(nodes: &[Node]) -> Result<()> {
+    fn collect<'a>(nodes: &'a [Node], seen: &mut HashSet<&'a str>) -> Result<()> {
+        for node in nodes {
+            let names = std::iter::once(node.name.as_str()).chain(node.parameters.iter().map(|p| p.name.as_str()));
+            for name in names {
+                if !seen.insert(name) {
+                    return Err(Error::input(format!("the name `{name}` would stand twice"))
+                        .hint("give one of the layers another name"));
+                }
+            }
+            if let Op::Residual { body, shortcut } = &node.op {
+                collect(body, seen)?;
+                collect(shortcut, seen)?;
+            }
+        }
+        Ok(())
+    }
+    collect(nodes, &mut HashSet::new())
+}
+
+/// Walks a list of layers; one for each residual branch.
+struct Builder {
+    init: Initialization,
+    outputs: usize,
+    /// What comes out of the last node.
+    shape: Shape,
+    /// The picture behind a vector whose stored order is channel, row, column.
+    flattened: Option<[usize; 3]>,
+    nodes: Vec<Node>,
+}
+
+impl Builder {
+    fn add(&mut self, layer: &Layer) -> Result<()> {
+        let name = layer.name.as_deref().expect("`Description::named` names every layer");
+        self.layer(name, &layer.kind).map_err(|e| e.within(format!("layer `{name}` ({})", layer.kind.label())))
+    }
+
+    fn layer(&mut self, name: &str, kind: &LayerType) -> Result<()> {
+        match kind {
+            LayerType::Conv2d(conv) => {
+                let window = Window {
+                    kernel: conv.kernel.0,
+                    stride: conv.stride.0,
+                    dilation: conv.dilation.0,
+                    padding: &conv.padding,
+                    axes: 2,
+                };
+                let filters = self.units(conv.filters, "filters")?;
+                self.convolution(name, &window, filters, conv.groups, conv.bias)?;
+                self.activation_of(name, conv.activation);
+            }
+            LayerType::DepthwiseConv2d(conv) => {
+                let window = Window {
+                    kernel: conv.kernel.0,
+                    stride: conv.stride.0,
+                    dilation: conv.dilation.0,
+                    padding: &conv.padding,
+                    axes: 2,
+                };
+                let channels = self.shape.features();
+                let filters = channels * extent("multiplier", conv.multiplier)?;
+                self.convolution(name, &window, filters, channels, conv.bias)?;
+                self.activation_of(name, conv.activation);
+            }
+            LayerType::Conv1d(conv) => {
+                let window = Window {
+                    kernel: [1, conv.kernel],
+                    stride: [1, conv.stride],
+                    dilation: [1, conv.dilation],
+                    padding: &conv.padding,
+                    axes: 1,
+                };
+                let filters = self.units(conv.filters, "filters")?;
+                self.convolution(name, &window, filters, conv.groups, conv.bias)?;
+                self.activation_of(name, conv.activation);
+            }
+            LayerType::MaxPool2d(pool) | LayerType::AvgPool2d(pool) => {
+                let stride = pool.stride.unwrap_or(pool.kernel).0;
+                let kind = if matches!(kind, LayerType::MaxPool2d(_)) { PoolKind::Max } else { PoolKind::Average };
+                let window =
+                    Window { kernel: pool.kernel.0, stride, dilation: [1, 1], padding: &pool.padding, axes: 2 };
+                self.pool(name, kind, &window)?;
+            }
+            LayerType::MaxPool1d(pool) | LayerType::AvgPool1d(pool) => {
+                let stride = [1, pool.stride.unwrap_or(pool.kernel)];
+                let kind = if matches!(kind, LayerType::MaxPool1d(_)) { PoolKind::Max } else { PoolKind::Average };
+                let window =
+                    Window { kernel: [1, pool.kernel], stride, dilation: [1, 1], padding: &pool.padding, axes: 1 };
+                self.pool(name, kind, &window)?;
+            }
+            LayerType::GlobalAvgPool(_) => self.global_pool(name, PoolKind::Average)?,
+            LayerType::GlobalMaxPool(_) => self.global_pool(name, PoolKind::Max)?,
+            LayerType::BatchNorm(norm) => {
+                let epsilon = positive("epsilon", norm.epsilon)?;
+                if !(0.0..=1.0).contains(&norm.momentum) {
+                    return Err(Error::input(format!("`momentum` is {}; it is a share, 0..1", norm.momentum))
+                        .hint("Keras's momentum m is 1 - m here"));
+                }
+                self.norm(name, Op::BatchNorm { epsilon, momentum: norm.momentum as f32 })?;
+                self.activation_of(name, norm.activation);
+            }
+            LayerType::LayerNorm(norm) => {
+                let epsilon = positive("epsilon", norm.epsilon)?;
+                self.norm(name, Op::LayerNorm { epsilon })?;
+                self.activation_of(name, norm.activation);
+            }
+            LayerType::Dense(dense) => {
+                let units = self.units(dense.units, "units")?;
+                self.dense(name, units, dense.bias)?;
+                self.activation_of(name, dense.activation);
+            }
+            LayerType::Flatten(flatten) => self.flatten(name, flatten.order)?,
+            LayerType::Dropout(dropout) => {
+                let rate = share("rate", dropout.rate)?;
+                self.push(name, Op::Dropout { rate }, self.shape.clone(), Vec::new());
+            }
+            LayerType::Activation(layer) => {
+                self.push(name, Op::Activation(layer.function), self.shape.clone(), Vec::new());
+            }
+            LayerType::Embedding(embedding) => self.embedding(name, embedding.vocabulary, embedding.size)?,
+            LayerType::Rnn(layer) => self.recurrent(name, RecurrentKind::Rnn, layer)?,
+            LayerType::Lstm(layer) => self.recurrent(name, RecurrentKind::Lstm, layer)?,
+            LayerType::Gru(layer) => self.recurrent(name, RecurrentKind::Gru, layer)?,
+            LayerType::Residual(residual) => self.residual(name, residual)?,
+        }
+        match values(&self.shape) {
+            Some(_) => Ok(()),
+            None => Err(Error::input(format!("{} is too large", self.shape.describe()))),
+        }
+    }
+
+    fn push(&mut self, name: &str, op: Op, output: Shape, parameters: Vec<Parameter>) {
+        let input = std::mem::replace(&mut self.shape, output.clone());
+        self.nodes.push(Node { name: name.to_owned(), op, input, output, parameters });
+    }
+
+    fn activation_of(&mut self, name: &str, activation: Option<Activation>) {
+        if let Some(function) = activation {
+            let shape = self.shape.clone();
+            self.push(&format!("{name}.{}", function.name()), Op::Activation(function), shape, Vec::new());
+        }
+    }
+
+    fn units(&self, units: Units, option: &str) -> Result<usize> {
+        match units {
+            Units::Count(count) => extent(option, count),
+            Units::Classes => Ok(self.outputs),
+        }
+    }
+
+    /// The picture a window slides over; a series is a picture of one row.
+    fn picture(&self, axes: usize) -> Result<[usize; 3]> {
+        match (axes, &self.shape) {
+            (2, &Shape::Image { height, width, channels }) => Ok([height, width, channels]),
+            (1, &Shape::Series { time, features }) => Ok([1, time, features]),
+            (2, other) => Err(Error::input(format!("takes pictures; {} reaches it", other.describe()))
+                .hint("for series use conv1d, max_pool1d and the like; for plain values the model `mlp`")),
+            (_, other) => Err(Error::input(format!("takes series; {} reaches it", other.describe()))
+                .hint("for pictures use conv2d, max_pool2d and the like; for tokens put an embedding first")),
+        }
+    }
+
+    fn convolution(
+        &mut self,
+        name: &str,
+        window: &Window<'_>,
+        filters: usize,
+        groups: usize,
+        has_bias: bool,
+    ) -> Result<()> {
+        let [height, width, channels] = self.picture(window.axes)?;
+        let groups = extent("groups", groups)?;
+        if channels % groups != 0 || filters % groups != 0 {
+            return Err(Error::input(format!(
+                "{groups} groups do not divide the {channels} channels that go in and the {filters} that come out"
+            )));
+        }
+        let (padding, [out_height, out_width]) = window.slide([height, width])?;
+        let [rows, columns] = window.kernel;
+        let inputs = channels / groups;
+        let taps = rows * columns;
+        let shape = match window.axes {
+            1 => vec![filters, inputs, columns],
+            _ => vec![filters, inputs, rows, columns],
+        };
+        let init = self.weight_init(inputs * taps, filters / groups * taps);
+        let mut parameters = vec![parameter(name, "weight", shape, Role::ConvolutionWeight, init)?];
+        if has_bias {
+            parameters.push(parameter(name, "bias", vec![filters], Role::Bias, Init::Zeros)?);
+        }
+        let op = Op::Convolution {
+            kernel: window.kernel,
+            stride: window.stride,
+            dilation: window.dilation,
+            padding,
+            groups,
+        };
+        self.push(name, op, picture_shape(window.axes, out_height, out_width, filters), parameters);
+        Ok(())
+    }
+
+    fn pool(&mut self, name: &str, kind: PoolKind, window: &Window<'_>) -> Result<()> {
+        let [height, width, channels] = self.picture(window.axes)?;
+        let (padding, [out_height, out_width]) = window.slide([height, width])?;
+        let [top, bottom, left, right] = padding;
+        if top.max(bottom) >= window.kernel[0] || left.max(right) >= window.kernel[1] {
+            return Err(Error::input(format!(
+                "padding {padding:?} is as wide as the window {:?}, so a window would hold nothing",
+                window.kernel
+            )));
+        }
+        let op = Op::Pool { kind, kernel: window.kernel, stride: window.stride, padding };
+        self.push(name, op, picture_shape(window.axes, out_height, out_width, channels), Vec::new());
+        Ok(())
+    }
+
+    fn global_pool(&mut self, name: &str, kind: PoolKind) -> Result<()> {
+        let [height, width, channels] = match self.shape {
+            Shape::Image { height, width, channels } => [height, width, channels],
+            Shape::Series { time, features } => [1, time, features],
+            ref other => {
+                return Err(Error::input(format!("takes pictures or series; {} reaches it", other.describe())));
+            }
+        };
+        let op = Op::Pool { kind, kernel: [height, width], stride: [height, width], padding: [0; 4] };
+        self.push(name, op, Shape::Vector { features: channels }, Vec::new());
+        Ok(())
+    }
+
+    fn norm(&mut self, name: &str, op: Op) -> Result<()> {
+        self.refuse_tokens()?;
+        self.refuse_flattened("a norm")?;
+        let shape = vec![self.shape.features()];
+        let mut parameters = vec![
+            parameter(name, "weight", shape.clone(), Role::Scale, Init::Ones)?,
+            parameter(name, "bias", shape.clone(), Role::Shift, Init::Zeros)?,
+        ];
+        if matches!(op, Op::BatchNorm { .. }) {
+            let statistics =
+                [("running_mean", Role::RunningMean, Init::Zeros), ("running_var", Role::RunningVariance, Init::Ones)];
+            for (own, role, init) in statistics {
+                let running = parameter(name, own, shape.clone(), role, init)?;
+                parameters.push(Parameter { is_trained: false, ..running });
+            }
+        }
+        self.push(name, op, self.shape.clone(), parameters);
+        Ok(())
+    }
+
+    fn dense(&mut self, name: &str, units: usize, has_bias: bool) -> Result<()> {
+        let (inputs, output) = match self.shape {
+            Shape::Vector { features } => (features, Shape::Vector { features: units }),
+            Shape::Series { time, features } => (features, Shape::Series { time, features: units }),
+            ref other => {
+                return Err(Error::input(format!("takes plain values or series; {} reaches it", other.describe())).hint(
+                    "put { type = \"flatten\" } or { type = \"global_avg_pool\" } before it, for tokens an embedding",
+                ));
+            }
+        };
+        let role = Role::DenseWeight { flattened: self.flattened.take() };
+        let mut parameters =
+            vec![parameter(name, "weight", vec![units, inputs], role, self.weight_init(inputs, units))?];
+        if has_bias {
+            parameters.push(parameter(name, "bias", vec![units], Role::Bias, Init::Zeros)?);
+        }
+        self.push(name, Op::Dense, output, parameters);
+        Ok(())
+    }
+
+    fn flatten(&mut self, name: &str, order: Option<FlattenOrder>) -> Result<()> {
+        self.refuse_tokens()?;
+        let (picture, default) = match self.shape {
+            Shape::Image { height, width, channels } => ([height, width, channels], FlattenOrder::ChannelsFirst),
+            Shape::Series { time, features } => ([1, time, features], FlattenOrder::ChannelsLast),
+            ref other => ([1, 1, other.len()], FlattenOrder::ChannelsLast),
+        };
+        let order = order.unwrap_or(default);
+        let [height, width, channels] = picture;
+        // With one channel or one place both orders are the same.
+        if order == FlattenOrder::ChannelsFirst && channels > 1 && height * width > 1 {
+            self.flattened = Some(picture);
+        }
+        let features = values(&self.shape).ok_or_else(|| Error::input("the sample is too large"))?;
+        self.push(name, Op::Flatten { order }, Shape::Vector { features }, Vec::new());
+        Ok(())
+    }
+
+    fn embedding(&mut self, name: &str, vocabulary: usize, size: usize) -> Result<()> {
+        let Shape::Tokens { time } = self.shape else {
+            return Err(Error::input(format!("takes tokens; {} reaches it", self.shape.describe())));
+        };
+        let (vocabulary, size) = (extent("vocabulary", vocabulary)?, extent("size", size)?);
+        let table = parameter(name, "weight", vec![vocabulary, size], Role::Table, Init::Uniform { bound: 0.05 })?;
+        self.push(name, Op::Embedding { vocabulary }, Shape::Series { time, features: size }, vec![table]);
+        Ok(())
+    }
+
+    fn recurrent(&mut self, name: &str, kind: RecurrentKind, layer: &RecurrentStack) -> Result<()> {
+        let hidden = extent("hidden", layer.hidden)?;
+        let layers = extent("layers", layer.layers)?;
+        let dropout = share("dropout", layer.dropout)?;
+        match self.shape {
+            Shape::Series { .. } => {}
+            // The rows of a picture are steps; nothing moves in memory.
+            Shape::Image { height, width, channels } => {
+                self.shape = Shape::Series { time: height, features: width * channels };
+            }
+            ref other => {
+                return Err(Error::input(format!("takes series; {} reaches it", other.describe()))
+                    .hint("for tokens put an embedding first; for plain values use the model `mlp`"));
+            }
+        }
+        let (direction, ends) = match layer.bidirectional {
+            true => (Direction::Both, 2),
+            false => (Direction::Forward, 1),
+        };
+        for level in 0..layers {
+            let Shape::Series { time, features } = self.shape else {
+                return Err(Error::input("only the last of stacked layers returns the last state"));
+            };
+            let own = if layers == 1 { name.to_owned() } else { format!("{name}.l{level}") };
+            let returns_sequence = layer.return_sequences || level + 1 < layers;
+            let mut parameters = Vec::with_capacity(4 * ends);
+            for suffix in ["", "_reverse"].iter().take(ends) {
+                parameters.extend(recurrent_parameters(name, &format!("l{level}{suffix}"), kind, features, hidden)?);
+            }
+            let output = match returns_sequence {
+                true => Shape::Series { time, features: ends * hidden },
+                false => Shape::Vector { features: ends * hidden },
+            };
+            self.push(&own, Op::Recurrent { kind, hidden, direction, returns_sequence }, output, parameters);
+            if dropout > 0.0 && level + 1 < layers {
+                self.push(
+                    &format!("{name}.dropout{level}"),
+                    Op::Dropout { rate: dropout },
+                    self.shape.clone(),
+                    Vec::new(),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn residual(&mut self, name: &str, residual: &Residual) -> Result<()> {
+        self.refuse_tokens()?;
+        self.refuse_flattened("a residual block")?;
+        if residual.body.is_empty() {
+            return Err(Error::input("`body` holds no layers"));
+        }
+        let branch = |layers: &[Layer]| {
+            let mut builder = Self {
+                init: self.init,
+                outputs: self.outputs,
+                shape: self.shape.clone(),
+                flattened: None,
+                nodes: Vec::new(),
+            };
+            for layer in layers {
+                builder.add(layer)?;
+            }
+            builder.refuse_flattened("the end of a residual block")?;
+            Ok::<_, Error>((builder.nodes, builder.shape))
+        };
+        let (body, output) = branch(&residual.body)?;
+        let (shortcut, other) = branch(&residual.shortcut)?;
+        if output != other {
+            return Err(Error::input(format!(
+                "its body gives {}, its shortcut {}: they cannot be added",
+                output.describe(),
+                other.describe()
+            ))
+            .hint("a shortcut with a conv2d of kernel 1 and the body's stride and filters makes them equal"));
+        }
+        self.push(name, Op::Residual { body, shortcut }, output, Vec::new());
+        self.activation_of(name, residual.activation);
+        Ok(())
+    }
+
+    fn weight_init(&self, fan_in: usize, fan_out: usize) -> Init {
+        match self.init {
+            Initialization::Glorot => Init::GlorotUniform { fan_in, fan_out },
+            Initialization::He => Init::HeNormal { fan_in },
+        }
+    }
+
+    fn refuse_tokens(&self) -> Result<()> {
+        match self.shape {
+            Shape::Tokens { .. } => Err(Error::input("tokens reach it").hint("put an embedding first")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Only a dense layer knows how to take values whose stored order is another than the one in memory.
+    fn refuse_flattened(&self, place: &str) -> Result<()> {
+        match self.flattened {
+            None => Ok(()),
+            Some([height, width, channels]) => Err(Error::input(format!(
+                "a picture of {height} x {width} x {channels} flattened with its channels first reaches {place}; only \
+                 a dense layer takes it, with dropout and activations between"
+            ))
+            .hint("flatten with order = \"channels_last\", or put the layer before the flatten")),
+        }
+    }
+}
+
+/// A window that slides over a picture.
+struct Window<'a> {
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    padding: &'a Padding,
+    /// 2 for pictures, 1 for series.
+    axes: usize,
+}
+
+impl Window<'_> {
+    /// Zeros at the top, bottom, left, right, and how many windows fit into `size` rows and columns.
+    fn slide(&self, size: [usize; 2]) -> Result<([usize; 4], [usize; 2])> {
+        for axis in 0..2 {
+            extent("kernel", self.kernel[axis])?;
+            extent("stride", self.stride[axis])?;
+            extent("dilation", self.dilation[axis])?;
+        }
+        let mut sides = [0; 4];
+        match self.padding {
+            Padding::Valid => {}
+            Padding::Same => {
+                for axis in 0..2 {
+                    let wanted = size[axis].div_ceil(self.stride[axis]);
+                    let covered = (wanted - 1) * self.stride[axis] + self.reach(axis);
+                    let zeros = covered.saturating_sub(size[axis]);
+                    sides[2 * axis] = zeros / 2;
+                    sides[2 * axis + 1] = zeros - zeros / 2;
+                }
+            }
+            Padding::All(cells) => {
+                let rows = if self.axes == 2 { *cells } else { 0 };
+                sides = [rows, rows, *cells, *cells];
+            }
+            Padding::Sides(list) => match (self.axes, list.as_slice()) {
+                (2, &[top, bottom, left, right]) => sides = [top, bottom, left, right],
+                (1, &[before, after]) => sides = [0, 0, before, after],
+                (axes, list) => {
+                    let wanted = if axes == 2 { "[top, bottom, left, right]" } else { "[before, after]" };
+                    return Err(Error::input(format!("`padding` lists {} numbers; it is {wanted}", list.len())));
+                }
+            },
+        }
+        if let Some(cells) = sides.iter().find(|cells| **cells > MAX_EXTENT) {
+            return Err(Error::input(format!("`padding` of {cells} is too large")));
+        }
+        let mut fits = [0; 2];
+        for axis in 0..2 {
+            let (kernel, stride) = (self.kernel[axis], self.stride[axis]);
+            let padded = size[axis] + sides[2 * axis] + sides[2 * axis + 1];
+            let reach = self.reach(axis);
+            if reach > padded {
+                let way = match (self.axes, axis) {
+                    (1, _) => "steps",
+                    (_, 0) => "rows",
+                    _ => "columns",
+                };
+                let spread = if reach > kernel { format!(", spread over {reach}") } else { String::new() };
+                let zeros =
+                    if padded > size[axis] { format!(" with padding, {} without", size[axis]) } else { String::new() };
+                return Err(Error::input(format!(
+                    "a window of {kernel} {way}{spread} does not fit the {padded} {way} that reach it{zeros}: nothing would come out"
+                ))
+                .hint("use padding = \"same\", a smaller kernel, or fewer layers that shrink; or larger inputs"));
+            }
+            fits[axis] = (padded - reach) / stride + 1;
+        }
+        Ok((sides, fits))
+    }
+
+    /// Cells from the first tap to the last.
+    fn reach(&self, axis: usize) -> usize {
+        self.dilation[axis].saturating_mul(self.kernel[axis].saturating_sub(1)).saturating_add(1)
+    }
+}
+
+fn picture_shape(axes: usize, height: usize, width: usize, channels: usize) -> Shape {
+    match axes {
+        1 => Shape::Series { time: width, features: channels },
+        _ => Shape::Image { height, width, channels },
+    }
+}
+
+/// The four parameters of one direction, as PyTorch names them.
+fn recurrent_parameters(
+    name: &str,
+    suffix: &str,
+    kind: RecurrentKind,
+    inputs: usize,
+    hidden: usize,
+) -> Result<[Parameter; 4]> {
+    let gates = kind.gates();
+    let rows = gates * hidden;
+    let bias = match kind {
+        RecurrentKind::Lstm => Init::ForgetOnes { hidden },
+        _ => Init::Zeros,
+    };
+    let of = |own: &str, shape, role, init| parameter(name, &format!("{own}_{suffix}"), shape, role, init);
+    Ok([
+        of(
+            "weight_ih",
+            vec![rows, inputs],
+            Role::RecurrentInput,
+            Init::GlorotUniform { fan_in: inputs, fan_out: rows },
+        )?,
+        of("weight_hh", vec![rows, hidden], Role::RecurrentHidden, Init::Orthogonal)?,
+        of("bias_ih", vec![rows], Role::RecurrentInputBias, bias)?,
+        of("bias_hh", vec![rows], Role::RecurrentHiddenBias, Init::Zeros)?,
+    ])
+}
+
+/// A trained parameter, if its size is one a machine can hold.
+fn parameter(module: &str, own: &str, shape: Vec<usize>, role: Role, init: Init) -> Result<Parameter> {
+    match count(&shape) {
+        Some(_) => Ok(Parameter { name: format!("{module}.{own}"), shape, role, init, is_trained: true }),
+        None => Err(Error::input(format!("`{own}` of shape {shape:?} is too large"))),
+    }
+}
+
+/// An option that is an extent.
+fn extent(option: &str, value: usize) -> Result<usize> {
+    match value {
+        0 => Err(Error::input(format!("`{option}` is 0; it is at least 1"))),
+        1..=MAX_EXTENT => Ok(value),
+        _ => Err(Error::input(format!("`{option}` is {value}; it is at most {MAX_EXTENT}"))),
+    }
+}
+
+/// An option that is a share below one.
+fn share(option: &str, value: f64) -> Result<f32> {
+    match (0.0..1.0).contains(&value) && (value as f32) < 1.0 {
+        true => Ok(value as f32),
+        false => Err(Error::input(format!("`{option}` is {value}; it is at least 0 and less than 1"))),
+    }
+}
+
+/// An option that is a small positive number.
+fn positive(option: &str, value: f64) -> Result<f32> {
+    let narrow = value as f32;
+    match narrow.is_finite() && narrow > 0.0 {
+        true => Ok(narrow),
+        false => Err(Error::input(format!("`{option}` is {value}; it is more than 0"))),
+    }
+}
+
+/// Values of a sample, if a machine can hold them.
+fn values(shape: &Shape) -> Option<usize> {
+    match *shape {
+        Shape::Image { height, width, channels } => count(&[height, width, channels]),
+        Shape::Series { time, features } => count(&[time, features]),
+        Shape::Vector { features } => count(&[features]),
+        Shape::Tokens { time } => count(&[time]),
+    }
+}
+
+fn count(extents: &[usize]) -> Option<usize> {
+    let all = extents.iter().try_fold(1_u128, |all, &extent| all.checked_mul(extent as u128))?;
+    (all <= MAX_VALUES).then(|| usize::try_from(all).ok())?
+}
