@@ -1,20 +1,131 @@
 """Builds the PyTorch network of a dlopt description: the same layers, the same names in its state dict.
 
-A description is `{"layers": [{"type": "conv2d", "filters": 32, ...}, ...]}`, as dlopt keeps it in a checkpoint's config
-and reads it from TOML; a sample is `{"kind": "image", "height": 28, "width": 28, "channels": 1}` (in PyTorch
-`[n, c, h, w]`), `{"kind": "series", "time": 28, "features": 28}` (`[n, t, f]`), `{"kind": "vector", "features": 13}` or
-`{"kind": "tokens", "time": 9}`. Series may have lengths: recurrent layers then see packed sequences.
+A description is a preset's TOML, or the same as JSON in a checkpoint's config: `{"layers": [{"type": "conv2d",
+"filters": 32, "kernel": 3}, ...]}`. A sample is `{"image": {"height": 28, "width": 28, "channels": 1}}` (in PyTorch
+`[n, c, h, w]`), `{"series": {"time": 28, "features": 28}}` (`[n, t, f]`), `{"vector": {"features": 13}}` or
+`{"tokens": {"time": 9}}`. Series may have lengths: recurrent layers then see packed sequences.
 
 Shared by the golden files of layers, the check that weights move, and the measurements against PyTorch.
 """
+import pathlib
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-ACTIVATIONS = {
-    "relu": nn.ReLU, "relu6": nn.ReLU6, "leaky_relu": lambda: nn.LeakyReLU(0.01), "elu": nn.ELU, "gelu": nn.GELU,
-    "silu": nn.SiLU, "hard_swish": nn.Hardswish, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh,
+try:
+    import tomllib
+except ModuleNotFoundError:
+    from pip._vendor import tomli as tomllib
+
+PRESETS = pathlib.Path(__file__).resolve().parents[2] / "crates" / "dlopt-model" / "src" / "presets"
+
+
+def preset(name):
+    """The layers that `dlopt train --model NAME` builds."""
+    return tomllib.loads((PRESETS / f"{name}.toml").read_text())["layers"]
+
+
+def build(layers, sample, classes=None):
+    """The network of these layers for such samples, initialised as PyTorch does."""
+    (kind, extents), = sample.items()
+    order = {"image": ("channels", "height", "width"), "series": ("time", "features"), "vector": ("features",), "tokens": ("time",)}
+    return sequence(layers, (kind, *(extents[extent] for extent in order[kind])), classes)[0]
+
+
+class Network(nn.Sequential):
+    """A sequence of named layers; `lengths` (a CPU tensor of integers) reaches the recurrent ones."""
+
+    def forward(self, x, lengths=None):
+        for layer in self:
+            x = layer(x, lengths) if isinstance(layer, Recurrent) else layer(x)
+        return x
+
+
+def sequence(layers, shape, classes):
+    """The layers one after the other, and the shape that comes out."""
+    network = Network()
+    for layer, name in zip(layers, names(layers)):
+        layer = {key: classes if value == "classes" else value for key, value in layer.items() if key != "name"}
+        function = layer.pop("activation", None) if layer["type"] != "activation" else None
+        kind = layer.pop("type")
+        if kind == "residual":
+            body, _ = sequence(layer["body"], shape, classes)
+            shortcut = Network()
+            if layer.get("shortcut"):
+                numbered = [{**inner, "name": str(place)} for place, inner in enumerate(layer["shortcut"])]
+                shortcut, _ = sequence(numbered, shape, classes)
+            module = Residual(body, shortcut)
+        else:
+            module = MAKERS[kind](shape, **layer)
+        shape = after(module, shape)
+        home, path = network, name.split(".")
+        for part in path[:-1]:
+            if part not in dict(home.named_children()):
+                home.add_module(part, Network())
+            home = home.get_submodule(part)
+        home.add_module(path[-1], module)
+        if function:
+            home.add_module(f"{path[-1]}_{function}", functional(function, shape, inplace=True))
+    return network, shape
+
+
+def names(layers):
+    """PyTorch's habits: conv1, bn1, fc1 are counted, of what stands alone the word is enough."""
+    words = [WORDS.get(layer["type"], (layer["type"], False)) if layer["type"] != "activation" else (layer["function"], True)
+             for layer in layers]
+    counts, out = {}, []
+    for layer, (word, is_counted) in zip(layers, words):
+        if "name" not in layer and (is_counted or sum(other == word for other, _ in words) > 1):
+            counts[word] = counts.get(word, 0) + 1
+            word = f"{word}{counts[word]}"
+        out.append(layer.get("name", word))
+    return out
+
+
+WORDS = {
+    **{kind: ("conv", True) for kind in ("conv2d", "depthwise_conv2d", "conv1d")},
+    **{kind: ("pool", True) for kind in ("max_pool2d", "avg_pool2d", "max_pool1d", "avg_pool1d", "global_avg_pool", "global_max_pool")},
+    "batch_norm": ("bn", True), "layer_norm": ("norm", True), "dense": ("fc", False), "dropout": ("dropout", True),
+    "residual": ("block", True),
 }
+
+
+def after(module, shape):
+    """The shape of one sample that comes out."""
+    kind, *extents = shape
+    module.eval()
+    with torch.no_grad():
+        out = module(torch.zeros(2, *extents))
+    module.train()
+    return ({1: "vector", 2: "series", 3: "image"}[out.dim() - 1], *out.shape[1:])
+
+
+class Residual(nn.Module):
+    """The layers of the body under their own names, those of the shortcut under `downsample`."""
+
+    def __init__(self, body, shortcut):
+        super().__init__()
+        self.order = [name for name, _ in body.named_children()]
+        for name, module in body.named_children():
+            self.add_module(name, module)
+        self.downsample = shortcut
+
+    def forward(self, x):
+        y = x
+        for name in self.order:
+            y = getattr(self, name)(y)
+        return y + self.downsample(x)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution with other padding on opposite sides."""
+
+    sides = None
+
+    def forward(self, x):
+        return super().forward(x if self.sides is None else F.pad(x, self.sides))
 
 
 class Conv1d(nn.Conv1d):
@@ -24,7 +135,7 @@ class Conv1d(nn.Conv1d):
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
-class Pool1d(nn.Module):
+class OfSeries(nn.Module):
     """A pool over the time of `[n, t, f]`."""
 
     def __init__(self, pool):
@@ -56,11 +167,15 @@ class GlobalPool(nn.Module):
         return x.amax(self.axes) if self.is_max else x.mean(self.axes)
 
 
-class FlattenSeries(nn.Module):
-    """`[n, t, f]` to `[n, f * t]`: the order of PyTorch's own `[n, f, t]`."""
+class Flatten(nn.Module):
+    """In the order in which `[n, c, h, w]` or `[n, t, f]` is written, or with the other axis last."""
+
+    def __init__(self, swaps):
+        super().__init__()
+        self.swaps = swaps
 
     def forward(self, x):
-        return x.transpose(1, 2).flatten(1)
+        return (x.permute(0, *self.swaps) if self.swaps else x).flatten(1)
 
 
 class Recurrent:
@@ -101,96 +216,62 @@ class Tokens(nn.Embedding):
         return super().forward(x.long())
 
 
-class Residual(nn.Module):
-    def __init__(self, body, shortcut):
-        super().__init__()
-        self.body, self.shortcut = body, shortcut
-
-    def forward(self, x):
-        return self.body(x) + self.shortcut(x)
-
-
-class Network(nn.Sequential):
-    """A sequence of named layers; `lengths` (a CPU tensor of integers) reaches the recurrent ones."""
-
-    def forward(self, x, lengths=None):
-        for layer in self:
-            x = layer(x, lengths) if isinstance(layer, Recurrent) else layer(x)
-        return x
-
-
 def pair(value):
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
-def build(layers, sample):
-    """The network of these layers for such samples; its parameters are PyTorch's own initialisation."""
-    shape = {"image": lambda s: ("image", s["channels"], s["height"], s["width"]),
-             "series": lambda s: ("series", s["time"], s["features"]),
-             "vector": lambda s: ("vector", s["features"]),
-             "tokens": lambda s: ("tokens", s["time"])}[sample["kind"]](sample)
-    return sequence(layers, shape, {})[0]
+def sides(padding, sizes, kernel, stride, dilation):
+    """Zeros before and after each axis."""
+    if padding in ("valid", 0):
+        return [(0, 0)] * len(sizes)
+    if isinstance(padding, int):
+        return [(padding, padding)] * len(sizes)
+    if padding == "same":
+        out = []
+        for size, taps, step, gap in zip(sizes, kernel, stride, dilation):
+            zeros = max((-(-size // step) - 1) * step + gap * (taps - 1) + 1 - size, 0)
+            out.append((zeros // 2, zeros - zeros // 2))
+        return out
+    return [tuple(padding[2 * axis:2 * axis + 2]) for axis in range(len(sizes))]
 
 
-def sequence(layers, shape, counts):
-    network = Network()
-    for layer in layers:
-        layer = dict(layer)
-        kind = layer.pop("type")
-        make, stem = LAYERS[kind]
-        name = layer.pop("name", None)
-        if name is None:
-            counts[stem] = counts.get(stem, 0) + 1
-            name = f"{stem}{counts[stem]}"
-        if kind == "residual":
-            body, _ = sequence(layer["body"], shape, {})
-            shortcut, _ = sequence(layer.get("shortcut", []), shape, {})
-            module = Residual(body, shortcut)
-        else:
-            module = make(shape, **layer)
-        shape = after(module, shape)
-        network.add_module(name, module)
-    return network, shape
+def symmetric(around):
+    if any(before != after for before, after in around):
+        raise ValueError(f"PyTorch's layer has the same padding on opposite sides; asked for {around}")
+    return tuple(before for before, _ in around)
 
 
-def after(module, shape):
-    """The shape of one sample that comes out."""
-    module = module.eval()
-    with torch.no_grad():
-        kind, *extents = shape
-        out = module(torch.zeros(2, *extents))
-    module.train()
-    extents = tuple(out.shape[1:])
-    return ({1: "vector", 2: "series", 3: "image"}[len(extents)], *extents)
+def conv2d(shape, filters, kernel, stride=1, padding="valid", dilation=1, groups=1, bias=True):
+    kernel, stride, dilation = pair(kernel), pair(stride), pair(dilation)
+    around = sides(padding, shape[2:], kernel, stride, dilation)
+    if all(before == after for before, after in around):
+        return nn.Conv2d(shape[1], filters, kernel, stride, symmetric(around), dilation, groups, bias)
+    module = Conv2d(shape[1], filters, kernel, stride, 0, dilation, groups, bias)
+    module.sides = (*around[1], *around[0])
+    return module
 
 
-def conv2d(shape, filters, kernel, stride=1, padding=0, dilation=1, groups=1, bias=True):
-    return nn.Conv2d(shape[1], filters, pair(kernel), pair(stride), pair(padding), pair(dilation), groups, bias)
-
-
-def depthwise_conv2d(shape, kernel, stride=1, padding=0, dilation=1, multiplier=1, bias=True):
+def depthwise_conv2d(shape, kernel, multiplier=1, stride=1, padding="valid", dilation=1, bias=True):
     return conv2d(shape, shape[1] * multiplier, kernel, stride, padding, dilation, shape[1], bias)
 
 
-def conv1d(shape, filters, kernel, stride=1, padding=0, dilation=1, groups=1, bias=True):
-    return Conv1d(shape[2], filters, kernel, stride, padding, dilation, groups, bias)
+def conv1d(shape, filters, kernel, stride=1, padding="valid", dilation=1, groups=1, bias=True):
+    around = symmetric(sides(padding, shape[1:2], [kernel], [stride], [dilation]))
+    return Conv1d(shape[2], filters, kernel, stride, around, dilation, groups, bias)
 
 
-def max_pool2d(shape, size=2, stride=None, padding=0):
-    return nn.MaxPool2d(pair(size), pair(size if stride is None else stride), pair(padding))
+def pool2d(make):
+    def of(shape, kernel=2, stride=None, padding="valid"):
+        kernel, stride = pair(kernel), pair(kernel if stride is None else stride)
+        return make(kernel, stride, symmetric(sides(padding, shape[2:], kernel, stride, (1, 1))))
+    return of
 
 
-def avg_pool2d(shape, size=2, stride=None, padding=0):
-    # Cells outside the picture are not counted.
-    return nn.AvgPool2d(pair(size), pair(size if stride is None else stride), pair(padding), count_include_pad=False)
-
-
-def max_pool1d(shape, size=2, stride=None, padding=0):
-    return Pool1d(nn.MaxPool1d(size, stride, padding))
-
-
-def avg_pool1d(shape, size=2, stride=None, padding=0):
-    return Pool1d(nn.AvgPool1d(size, stride, padding, count_include_pad=False))
+def pool1d(make):
+    def of(shape, kernel=2, stride=None, padding="valid"):
+        stride = kernel if stride is None else stride
+        return OfSeries(make(kernel, stride, symmetric(sides(padding, shape[1:2], [kernel], [stride], [1]))))
+    return of
 
 
 def global_pool(is_max):
@@ -203,21 +284,31 @@ def batch_norm(shape, epsilon=1e-5, momentum=0.1):
 
 
 def layer_norm(shape, epsilon=1e-5):
-    return (LayerNormOfChannels if shape[0] == "image" else nn.LayerNorm)(shape[1] if shape[0] == "image" else shape[-1], epsilon)
+    return LayerNormOfChannels(shape[1], epsilon) if shape[0] == "image" else nn.LayerNorm(shape[-1], epsilon)
 
 
 def dense(shape, units, bias=True):
     return nn.Linear(shape[-1], units, bias)
 
 
-def flatten(shape):
-    return FlattenSeries() if shape[0] == "series" else nn.Flatten()
+def flatten(shape, order=None):
+    # Channels first is how PyTorch writes pictures, channels last how it writes series for recurrent layers.
+    swaps = {("image", "channels_last"): (2, 3, 1), ("series", "channels_first"): (2, 1)}.get((shape[0], order))
+    return Flatten(swaps)
 
 
 def activation(shape, function):
+    return functional(function, shape)
+
+
+def functional(function, shape, inplace=False):
     if function == "softmax":
         return nn.Softmax(1 if shape[0] == "image" else -1)
-    return ACTIVATIONS[function]()
+    if function == "leaky_relu":
+        return nn.LeakyReLU(0.01, inplace)
+    if function in ("relu", "relu6", "elu", "silu", "hard_swish"):
+        return {"relu": nn.ReLU, "relu6": nn.ReLU6, "elu": nn.ELU, "silu": nn.SiLU, "hard_swish": nn.Hardswish}[function](inplace=inplace)
+    return {"gelu": nn.GELU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}[function]()
 
 
 def dropout(shape, rate):
@@ -229,20 +320,18 @@ def embedding(shape, vocabulary, size):
 
 
 def recurrent(cell):
-    def make(shape, hidden, layers=1, bidirectional=False, return_sequences=False):
-        module = cell(shape[2], hidden, layers, batch_first=True, bidirectional=bidirectional)
+    def make(shape, hidden, layers=1, bidirectional=False, return_sequences=False, dropout=0.0):
+        module = cell(shape[2], hidden, layers, batch_first=True, bidirectional=bidirectional, dropout=dropout)
         module.returns_sequence = return_sequences
         return module
     return make
 
 
-LAYERS = {
-    "conv2d": (conv2d, "conv"), "depthwise_conv2d": (depthwise_conv2d, "conv"), "conv1d": (conv1d, "conv"),
-    "max_pool2d": (max_pool2d, "pool"), "avg_pool2d": (avg_pool2d, "pool"),
-    "max_pool1d": (max_pool1d, "pool"), "avg_pool1d": (avg_pool1d, "pool"),
-    "global_max_pool": (global_pool(True), "pool"), "global_avg_pool": (global_pool(False), "pool"),
-    "batch_norm": (batch_norm, "bn"), "layer_norm": (layer_norm, "ln"), "dense": (dense, "fc"),
-    "flatten": (flatten, "flatten"), "activation": (activation, "act"), "dropout": (dropout, "dropout"),
-    "embedding": (embedding, "embedding"), "rnn": (recurrent(RNN), "rnn"), "lstm": (recurrent(LSTM), "lstm"),
-    "gru": (recurrent(GRU), "gru"), "residual": (None, "block"),
+MAKERS = {
+    "conv2d": conv2d, "depthwise_conv2d": depthwise_conv2d, "conv1d": conv1d,
+    "max_pool2d": pool2d(nn.MaxPool2d), "avg_pool2d": pool2d(lambda *window: nn.AvgPool2d(*window, count_include_pad=False)),
+    "max_pool1d": pool1d(nn.MaxPool1d), "avg_pool1d": pool1d(lambda *window: nn.AvgPool1d(*window, count_include_pad=False)),
+    "global_max_pool": global_pool(True), "global_avg_pool": global_pool(False),
+    "batch_norm": batch_norm, "layer_norm": layer_norm, "dense": dense, "flatten": flatten, "activation": activation,
+    "dropout": dropout, "embedding": embedding, "rnn": recurrent(RNN), "lstm": recurrent(LSTM), "gru": recurrent(GRU),
 }
