@@ -12,6 +12,8 @@
 
 mod activation;
 mod bits;
+#[cfg(test)]
+mod check;
 mod columns;
 mod conv;
 mod dense;

@@ -1,0 +1,184 @@
+//! The forward tile: neighbouring outputs by registers of channels, summed over all runs in registers.
+//!
+//! Convolutions, their input gradients and dense layers are all this kernel. Every output is one sum in the order of the
+//! runs, each step one fused multiply-add, so neither tile nor lanes decide its bytes.
+#![allow(unsafe_op_in_unsafe_fn, reason = "the whole module is one contract: see `correlate`")]
+
+use super::pack::PANEL;
+use crate::nn::simd::{V, per_isa};
+
+/// Outputs to compute, and where their operands lie; all steps in floats.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid<'a> {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// From one output's values in the map to the next one's, and from one row's to the next.
+    pub(crate) pixel: usize,
+    pub(crate) row: usize,
+    /// Where the runs begin, from an output's place in the map.
+    pub(crate) offsets: &'a [usize],
+    /// Contiguous values of a run.
+    pub(crate) len: usize,
+    pub(crate) out_pixel: usize,
+    pub(crate) out_row: usize,
+}
+
+/// Packed weights at the first run that is wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Weights {
+    pub(crate) packed: *const f32,
+    /// Floats from one panel to the next.
+    pub(crate) panel: usize,
+    pub(crate) bias: Option<*const f32>,
+    pub(crate) channels: usize,
+    pub(crate) relu: bool,
+}
+
+per_isa! {
+/// `out[row, column, channel] = bias[channel] + sum over runs of map * weight`, at least 0 if asked.
+///
+/// # Safety
+/// For every output of the grid, `map` must be valid for all runs and `out` for `weights.channels` values; `packed` must hold
+/// a panel of all runs for every [`PANEL`] channels, `bias` all channels.
+correlate(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) [T, NR = 4 / 2]
+blocks::<T, NR>(map, grid, weights, out) }
+
+#[inline(always)]
+unsafe fn blocks<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) {
+    let registers = weights.channels.div_ceil(T::N);
+    let count = registers.div_ceil(NR);
+    let mut first = 0;
+    for block in 0..count {
+        // Even blocks, but whole panels.
+        let n = if T::N == PANEL { (registers - first).div_ceil(count - block) } else { NR.min(registers - first) };
+        let channel = first * T::N;
+        let weights = Weights {
+            packed: weights.packed.add(channel / PANEL * weights.panel),
+            bias: weights.bias.map(|bias| bias.add(channel)),
+            channels: weights.channels - channel,
+            ..weights
+        };
+        let out = out.add(channel);
+        match n {
+            1 => tiles::<T, 1>(map, grid, weights, out),
+            2 => tiles::<T, 2>(map, grid, weights, out),
+            3 if NR > 2 => tiles::<T, 3>(map, grid, weights, out),
+            _ if NR > 2 => tiles::<T, 4>(map, grid, weights, out),
+            _ => {}
+        }
+        first += n;
+    }
+}
+
+/// All outputs of the grid for `NR` registers of channels, cut into even tiles: ten pixels become 5 + 5, not 6 + 4.
+/// A tile may go on in the next row.
+#[inline(always)]
+unsafe fn tiles<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) {
+    let pixels = grid.rows * grid.columns;
+    // More row pointers than these are spilled.
+    let tiles = pixels.div_ceil(if NR > 2 || T::N < PANEL && NR > 1 { 6 } else { 8 });
+    let mut done = 0;
+    let mut next = Pixel { map, out, map_row: map, out_row: out, column: 0 };
+    for tile in 0..tiles {
+        let count = (pixels - done).div_ceil(tiles - tile);
+        match count {
+            1 => run_tile::<T, 1, NR>(&mut next, &grid, &weights),
+            2 => run_tile::<T, 2, NR>(&mut next, &grid, &weights),
+            3 => run_tile::<T, 3, NR>(&mut next, &grid, &weights),
+            4 => run_tile::<T, 4, NR>(&mut next, &grid, &weights),
+            5 => run_tile::<T, 5, NR>(&mut next, &grid, &weights),
+            6 => run_tile::<T, 6, NR>(&mut next, &grid, &weights),
+            7 if NR < 3 => run_tile::<T, 7, NR>(&mut next, &grid, &weights),
+            _ if NR < 3 => run_tile::<T, 8, NR>(&mut next, &grid, &weights),
+            _ => {}
+        }
+        done += count;
+    }
+}
+
+/// The next output in reading order.
+struct Pixel {
+    map: *const f32,
+    out: *mut f32,
+    map_row: *const f32,
+    out_row: *mut f32,
+    column: usize,
+}
+
+impl Pixel {
+    /// Steps wrap: after the last pixel the places are never used.
+    #[inline(always)]
+    fn advance(&mut self, grid: &Grid) {
+        self.column += 1;
+        if self.column == grid.columns {
+            self.column = 0;
+            self.map_row = self.map_row.wrapping_add(grid.row);
+            self.out_row = self.out_row.wrapping_add(grid.out_row);
+            (self.map, self.out) = (self.map_row, self.out_row);
+        } else {
+            self.map = self.map.wrapping_add(grid.pixel);
+            self.out = self.out.wrapping_add(grid.out_pixel);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn run_tile<T: V, const MR: usize, const NR: usize>(next: &mut Pixel, grid: &Grid, weights: &Weights) {
+    let mut from = [next.map; MR];
+    let mut to = [next.out; MR];
+    for m in 0..MR {
+        (from[m], to[m]) = (next.map, next.out);
+        next.advance(grid);
+    }
+    let acc = tile::<T, MR, NR>(from, grid, weights);
+    let lanes = weights.channels.min(NR * T::N) - (NR - 1) * T::N;
+    for m in 0..MR {
+        for n in 0..NR {
+            let v = if weights.relu { acc[m][n].max(T::splat(0.0)) } else { acc[m][n] };
+            let p = to[m].add(n * T::N);
+            if n < NR - 1 || lanes == T::N { v.store(p) } else { v.store_part(p, lanes) }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn tile<T: V, const MR: usize, const NR: usize>(
+    from: [*const f32; MR],
+    grid: &Grid,
+    weights: &Weights,
+) -> [[T; NR]; MR] {
+    let mut acc = [[T::splat(0.0); NR]; MR];
+    if let Some(bias) = weights.bias {
+        for n in 0..NR {
+            let b = load_upto::<T>(bias.add(n * T::N), weights.channels - n * T::N);
+            for row in acc.iter_mut() {
+                row[n] = b;
+            }
+        }
+    }
+    let mut w = weights.packed;
+    for &offset in grid.offsets {
+        let p: [*const f32; MR] = std::array::from_fn(|m| from[m].add(offset));
+        for i in 0..grid.len {
+            let b: [T; NR] =
+                std::array::from_fn(|n| T::load(w.add(n * T::N / PANEL * weights.panel + n * T::N % PANEL)));
+            for m in 0..MR {
+                let a = T::splat(*p[m].add(i));
+                for n in 0..NR {
+                    acc[m][n] = acc[m][n].fma(a, b[n]);
+                }
+            }
+            w = w.add(PANEL);
+        }
+    }
+    acc
+}
+
+/// The first lanes where fewer than a register's are left.
+///
+/// # Safety
+/// `p` must be valid for `left` values or a register of them.
+#[inline(always)]
+pub(super) unsafe fn load_upto<T: V>(p: *const f32, left: usize) -> T {
+    if left >= T::N { T::load(p) } else { T::load_part(p, left) }
+}

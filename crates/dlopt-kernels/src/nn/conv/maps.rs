@@ -1,0 +1,207 @@
+//! What happens to maps around the sums: max pool with ReLU, its reverse, ReLU's mask, bias gradients, borders.
+#![allow(unsafe_op_in_unsafe_fn, reason = "raw kernels; each states its contract")]
+
+use super::correlate::load_upto;
+use super::plan::Frame;
+use crate::nn::simd::{V, per_isa};
+
+/// More lanes than any register has.
+const LANES: usize = 16;
+
+per_isa! {
+/// Max pool of two rows of `2 * windows` pixels, then ReLU. `won`: the place in the window (0 to 3, in reading order)
+/// that was greatest, the first of equals, or 4 where nothing was positive.
+///
+/// # Safety
+/// `map` must be valid for both rows, `map_row` floats apart, of pixels `map_pixel` floats apart; `out` and `won` for
+/// `windows` pixels `out_pixel` values apart; each pixel for `channels` values.
+pool_rows(map: *const f32, map_pixel: usize, map_row: usize, windows: usize, channels: usize, out: *mut f32,
+won: Option<*mut u8>, out_pixel: usize) [T, NR = 4 / 2]
+pool_rows_in::<T>(map, map_pixel, map_row, windows, channels, out, won, out_pixel) }
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+unsafe fn pool_rows_in<T: V>(
+    map: *const f32,
+    map_pixel: usize,
+    map_row: usize,
+    windows: usize,
+    channels: usize,
+    out: *mut f32,
+    won: Option<*mut u8>,
+    out_pixel: usize,
+) {
+    let mut spare = [0_u8; LANES];
+    for window in 0..windows {
+        for channel in (0..channels).step_by(T::N) {
+            let p = map.add(2 * window * map_pixel + channel);
+            let four = [p, p.add(map_pixel), p.add(map_row), p.add(map_row + map_pixel)];
+            let at = window * out_pixel + channel;
+            let left = channels - channel;
+            if left >= T::N {
+                let won = won.map_or(spare.as_mut_ptr(), |won| won.add(at));
+                T::pool4(four.map(|p| T::load(p)), out.add(at), won);
+            } else {
+                let mut best = [0.0; LANES];
+                T::pool4(four.map(|p| T::load_part(p, left)), best.as_mut_ptr(), spare.as_mut_ptr());
+                std::ptr::copy_nonoverlapping(best.as_ptr(), out.add(at), left);
+                if let Some(won) = won {
+                    std::ptr::copy_nonoverlapping(spare.as_ptr(), won.add(at), left);
+                }
+            }
+        }
+    }
+}
+
+per_isa! {
+/// The reverse of [`pool_rows`]: each gradient goes to the pixel that won, zero to the others; `db` gets the sum added.
+///
+/// # Safety
+/// `gradient` and `won` must be valid for `[height, width, channels]`, `map` for twice as many rows and columns, rows
+/// `map_row` floats apart, `db` for `channels`.
+unpool(gradient: *const f32, won: *const u8, height: usize, width: usize, channels: usize, map: *mut f32,
+map_row: usize, db: Option<*mut f32>) [T, NR = 4 / 2]
+unpool_in::<T>(gradient, won, height, width, channels, map, map_row, db) }
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+unsafe fn unpool_in<T: V>(
+    gradient: *const f32,
+    won: *const u8,
+    height: usize,
+    width: usize,
+    channels: usize,
+    map: *mut f32,
+    map_row: usize,
+    db: Option<*mut f32>,
+) {
+    for channel in (0..channels).step_by(T::N) {
+        let left = channels - channel;
+        let mut sum = T::splat(0.0);
+        for y in 0..height {
+            for x in 0..width {
+                let at = (y * width + x) * channels + channel;
+                let d = map.add(2 * y * map_row + 2 * x * channels + channel);
+                let four = [d, d.add(channels), d.add(map_row), d.add(map_row + channels)];
+                if left >= T::N {
+                    sum = sum.add(T::load(gradient.add(at)).unpool4(won.add(at), four));
+                } else {
+                    let mut places = [4_u8; LANES];
+                    std::ptr::copy_nonoverlapping(won.add(at), places.as_mut_ptr(), left);
+                    let mut spread = [[0.0_f32; LANES]; 4];
+                    let to = spread.each_mut().map(|lanes| lanes.as_mut_ptr());
+                    sum = sum.add(T::load_part(gradient.add(at), left).unpool4(places.as_ptr(), to));
+                    for (lanes, d) in spread.iter().zip(four) {
+                        std::ptr::copy_nonoverlapping(lanes.as_ptr(), d, left);
+                    }
+                }
+            }
+        }
+        if let Some(db) = db {
+            add_upto(db.add(channel), sum, left);
+        }
+    }
+}
+
+per_isa! {
+/// Copies a gradient `[height, width, channels]` to rows `map_row` floats apart, zero where `out` is not positive.
+///
+/// # Safety
+/// `gradient` and `out` must be valid for the whole map, `map` for its rows. `map` may be `gradient` itself.
+mask(gradient: *const f32, out: *const f32, height: usize, row: usize, map: *mut f32, map_row: usize) [T, NR = 4 / 2]
+mask_in::<T>(gradient, out, height, row, map, map_row) }
+
+#[inline(always)]
+unsafe fn mask_in<T: V>(
+    gradient: *const f32,
+    out: *const f32,
+    height: usize,
+    row: usize,
+    map: *mut f32,
+    map_row: usize,
+) {
+    for y in 0..height {
+        let (gradient, out, map) = (gradient.add(y * row), out.add(y * row), map.add(y * map_row));
+        let whole = row - row % T::N;
+        for i in (0..whole).step_by(T::N) {
+            T::load(gradient.add(i)).where_pos(T::load(out.add(i))).store(map.add(i));
+        }
+        if whole < row {
+            let left = row - whole;
+            let y = T::load_part(out.add(whole), left);
+            T::load_part(gradient.add(whole), left).where_pos(y).store_part(map.add(whole), left);
+        }
+    }
+}
+
+per_isa! {
+/// `db[channel] += sum over pixels of gradient[pixel, channel]`, as four sums of every fourth pixel.
+///
+/// # Safety
+/// `gradient` must be valid for `rows` rows, `row` floats apart, of `columns` pixels; `db` for `channels`.
+bias_gradient(gradient: *const f32, rows: usize, row: usize, columns: usize, channels: usize, db: *mut f32)
+[T, NR = 4 / 2] bias_gradient_in::<T>(gradient, rows, row, columns, channels, db) }
+
+#[inline(always)]
+unsafe fn bias_gradient_in<T: V>(
+    gradient: *const f32,
+    rows: usize,
+    row: usize,
+    columns: usize,
+    channels: usize,
+    db: *mut f32,
+) {
+    for channel in (0..channels).step_by(T::N) {
+        let left = channels - channel;
+        let mut sums = [T::splat(0.0); 4];
+        for y in 0..rows {
+            let line = gradient.add(y * row + channel);
+            for x in (0..columns).step_by(4) {
+                for i in 0..4.min(columns - x) {
+                    sums[i] = sums[i].add(load_upto::<T>(line.add((x + i) * channels), left));
+                }
+            }
+        }
+        add_upto(db.add(channel), sums[0].add(sums[1]).add(sums[2].add(sums[3])), left);
+    }
+}
+
+/// # Safety
+/// `to` must be valid for `left` values or a register of them.
+#[inline(always)]
+unsafe fn add_upto<T: V>(to: *mut f32, sum: T, left: usize) {
+    if left >= T::N {
+        T::load(to).add(sum).store(to);
+    } else {
+        T::load_part(to, left).add(sum).store_part(to, left);
+    }
+}
+
+/// Zeroes the border of a map, and nothing else.
+pub(super) fn clear_border(frame: &Frame, map: &mut [f32]) {
+    let row = frame.row();
+    let [above, below, left, right] = frame.border;
+    let height = above + frame.height + below;
+    map[..above * row].fill(0.0);
+    map[(height - below) * row..height * row].fill(0.0);
+    if left + right > 0 {
+        for line in map[above * row..(height - below) * row].chunks_exact_mut(row) {
+            line[..left * frame.channels].fill(0.0);
+            line[row - right * frame.channels..].fill(0.0);
+        }
+    }
+}
+
+/// Copies an image `[height, width, channels / repeat]` inside a bordered map, each channel `repeat` times in a row.
+pub(super) fn fill_inside(frame: &Frame, repeat: usize, image: &[f32], map: &mut [f32]) {
+    let line = frame.width * frame.channels;
+    for (from, to) in image.chunks_exact(line / repeat).zip(map[frame.inside()..].chunks_mut(frame.row())) {
+        if repeat == 1 {
+            to[..line].copy_from_slice(from);
+        } else {
+            for (value, copies) in from.iter().zip(to[..line].chunks_exact_mut(repeat)) {
+                copies.fill(*value);
+            }
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Convolutions for training, on images `[y, x, channel]` and weights `[ky, kx, inputs / groups, outputs]`.
+//!
+//! Inside one kernel row the `kw * inputs` inputs of an output are contiguous, so a convolution is `kh` long products an
+//! output: no patches are copied out, and no layout changes anywhere in a training step. Sums live in registers from the
+//! first product to the last.
+
+pub(crate) mod correlate;
+mod depthwise;
+mod maps;
+pub(crate) mod pack;
+mod plan;
+mod run;
+mod shape;
+#[cfg(test)]
+mod tests;
+pub(crate) mod weight;
+
+pub(crate) use maps::{bias_gradient, mask};
+pub use shape::ConvShape;
+pub(crate) use shape::extent;
+
+use self::correlate::Grid;
+use self::depthwise::depthwise_weight;
+use self::maps::{clear_border, fill_inside, unpool};
+use self::pack::{PANEL, pack_columns, pack_rows, packed_len};
+use self::plan::{Correlation, Frame};
+use self::run::{Operands, pooled_scratch, run, run_pooled};
+use self::weight::{Gradient, weight_gradient};
+use super::Team;
+use super::scratch::with_scratch;
+
+/// Floats of the two maps that a weight gradient walks at a time, so that they stay in the first cache.
+const BAND_FLOATS: usize = 6 << 10;
+
+/// The plan of one convolution, with bias, ReLU and max pool fused behind it if asked.
+///
+/// Kernels are chosen once, by the shape. Packed weights fit the plan that packed them and no other.
+#[derive(Clone, Debug)]
+pub struct Convolution {
+    shape: ConvShape,
+    relu: bool,
+    pool: bool,
+    input: Frame,
+    forward: Correlation,
+    gradient: Frame,
+    /// The input gradient, one correlation for each phase of the stride.
+    phases: Vec<Correlation>,
+}
+
+impl Convolution {
+    /// Plans a convolution; `relu` puts max(0, value) behind the bias.
+    ///
+    /// `pool` puts a 2x2 max pool of stride 2 behind ReLU, without which it cannot be; an odd last row or column is
+    /// dropped, and never computed.
+    ///
+    /// # Panics
+    /// When a size is 0, channels are no multiple of the groups, or `pool` is asked without `relu`.
+    pub fn new(shape: ConvShape, relu: bool, pool: bool) -> Self {
+        shape.check();
+        assert!(relu || !pool, "a fused pool follows a ReLU");
+        let even = |n: usize| if pool { n - n % 2 } else { n };
+        let (rows, columns) = (even(shape.out_height()), even(shape.out_width()));
+        let input = plan::input_frame(&shape);
+        let forward = plan::forward(&shape, &input, rows, columns);
+        let (gradient, phases) = plan::backward(&shape, rows, columns);
+        Self { shape, relu, pool, input, forward, gradient, phases }
+    }
+
+    /// The sizes it was planned for.
+    pub fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    /// Rows and columns of the output, after the pool if there is one.
+    pub fn output_size(&self) -> [usize; 2] {
+        let [rows, columns] = [self.forward.rows, self.forward.columns];
+        if self.pool { [rows / 2, columns / 2] } else { [rows, columns] }
+    }
+
+    /// Values of the output of one image, after the pool if there is one.
+    pub fn output_len(&self) -> usize {
+        self.output_size().iter().product::<usize>() * self.shape.outputs
+    }
+
+    /// Lays the weight out for [`Self::forward`]; once a step.
+    ///
+    /// # Panics
+    /// When `weight` does not hold `weight_len` values.
+    pub fn pack_forward(&self, team: &Team, weight: &[f32], packed: &mut Vec<f32>) {
+        assert_eq!(weight.len(), self.shape.weight_len(), "values of a convolution's weight");
+        let plan = &self.forward;
+        packed.resize(plan.packed_len(), 0.0);
+        if plan.is_depthwise {
+            return pack_taps(weight, plan, packed);
+        }
+        let len = packed_len(plan.depth(), plan.channels);
+        for (group, packed) in packed.chunks_exact_mut(len).enumerate() {
+            let rows = |k: usize| k * self.shape.outputs + group * plan.channels;
+            pack_rows(team, weight, &rows, plan.depth(), plan.channels, packed);
+        }
+    }
+
+    /// Lays the weight out for the input gradient of [`Self::backward`]; once a step, where that gradient is wanted.
+    ///
+    /// # Panics
+    /// When `weight` does not hold `weight_len` values.
+    pub fn pack_backward(&self, team: &Team, weight: &[f32], packed: &mut Vec<f32>) {
+        assert_eq!(weight.len(), self.shape.weight_len(), "values of a convolution's weight");
+        packed.resize(self.packed_backward_len(), 0.0);
+        let mut rest = &mut packed[..];
+        for plan in self.phases.iter().filter(|plan| plan.depth() > 0) {
+            let (packed, after) = rest.split_at_mut(plan.packed_len());
+            rest = after;
+            if plan.is_depthwise {
+                pack_taps(weight, plan, packed);
+                continue;
+            }
+            let outputs = plan.sees;
+            let len = packed_len(plan.depth(), plan.channels);
+            for (group, packed) in packed.chunks_exact_mut(len).enumerate() {
+                let place = |k: usize, channel: usize| {
+                    (plan.taps[k / outputs] * plan.channels + channel) * self.shape.outputs + group * outputs
+                };
+                pack_columns(team, weight, &place, plan.depth(), outputs, plan.channels, packed);
+            }
+        }
+    }
+
+    fn packed_backward_len(&self) -> usize {
+        self.phases.iter().map(Correlation::packed_len).sum()
+    }
+
+    /// Computes `out`, `[images, rows, columns, outputs]`, from `x`, `[images, height, width, inputs]`.
+    ///
+    /// `packed` comes from [`Self::pack_forward`]. With a pool, `won` is given for training: it remembers for each output
+    /// which of the four was greatest (0 to 3, the first of equals), or 4 where ReLU is off. ReLU and pool turn NaN into 0
+    /// or pass over it, so watch the loss for NaN.
+    ///
+    /// # Panics
+    /// When a slice does not have the length it should, or `won` is given without a pool.
+    pub fn forward(
+        &self,
+        images: usize,
+        x: &[f32],
+        packed: &[f32],
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+        mut won: Option<&mut [u8]>,
+    ) {
+        let (input_len, output_len) = (self.shape.input_len(), self.output_len());
+        assert_eq!(x.len(), images * input_len, "values of the images");
+        assert_eq!(packed.len(), self.forward.packed_len(), "values of the weight packed for the forward pass");
+        assert_eq!(out.len(), images * output_len, "values of the outputs");
+        assert!(bias.is_none_or(|bias| bias.len() == self.shape.outputs), "one bias for each output channel");
+        assert!(
+            won.as_ref().is_none_or(|won| self.pool && won.len() == out.len()),
+            "one winner for each pooled output"
+        );
+        let two = if self.pool { pooled_scratch(&self.forward) } else { 0 };
+        with_scratch(self.map_len(), |map| {
+            self.clear_map(map);
+            with_scratch(two, |two| {
+                for image in 0..images {
+                    let map = self.input_map(&x[image * input_len..][..input_len], map);
+                    let (packed, bias) = (packed.as_ptr(), bias.map(<[f32]>::as_ptr));
+                    let operands = Operands { map: map.as_ptr(), packed, bias, relu: self.relu };
+                    let range = image * output_len..(image + 1) * output_len;
+                    let out = out[range.clone()].as_mut_ptr();
+                    // SAFETY: the map is the one planned for, and all lengths were checked above.
+                    unsafe {
+                        if self.pool {
+                            let won = won.as_mut().map(|won| won[range].as_mut_ptr());
+                            run_pooled(&self.forward, operands, two.as_mut_ptr(), out, won);
+                        } else {
+                            run(&self.forward, operands, out);
+                        }
+                    }
+                }
+            });
+        });
+    }
+
+    /// Adds to the gradients of weight and bias, and writes that of the input.
+    ///
+    /// `out` and `won` are what [`Self::forward`] wrote, `gradient` has the shape of `out`. `out` is read only with ReLU
+    /// and without a pool, `won` only with a pool; they may be empty otherwise. `packed` comes from
+    /// [`Self::pack_backward`] and must be given with `dx`.
+    ///
+    /// # Panics
+    /// When a slice does not have the length it should.
+    #[allow(clippy::too_many_arguments, reason = "a layer's operands")]
+    pub fn backward(
+        &self,
+        images: usize,
+        x: &[f32],
+        out: &[f32],
+        won: &[u8],
+        gradient: &[f32],
+        packed: Option<&[f32]>,
+        dw: &mut [f32],
+        mut db: Option<&mut [f32]>,
+        mut dx: Option<&mut [f32]>,
+    ) {
+        let (input_len, output_len) = (self.shape.input_len(), self.output_len());
+        let masked = self.relu && !self.pool;
+        assert_eq!(x.len(), images * input_len, "values of the images");
+        assert_eq!(gradient.len(), images * output_len, "values of the outputs' gradient");
+        assert!(!masked || out.len() == gradient.len(), "one output for each gradient");
+        assert!(!self.pool || won.len() == gradient.len(), "one winner for each gradient");
+        assert_eq!(dw.len(), self.shape.weight_len(), "values of the weight's gradient");
+        assert!(db.as_ref().is_none_or(|db| db.len() == self.shape.outputs), "one bias for each output channel");
+        assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "values of the images' gradient");
+        let packed = dx.as_ref().map(|_| packed.expect("the weight packed for the input gradient is given with `dx`"));
+        let fits = packed.is_none_or(|packed| packed.len() == self.packed_backward_len());
+        assert!(fits, "values of the weight packed for the input gradient");
+        if output_len == 0 {
+            return dx.into_iter().for_each(|dx| dx.fill(0.0));
+        }
+        let copies = self.relu || (dx.is_some() && !self.gradient.is_bare());
+        let copy_len = if copies { self.gradient.len() } else { 0 };
+        with_scratch(self.map_len(), |map| {
+            self.clear_map(map);
+            with_scratch(copy_len, |copy| {
+                if copies {
+                    clear_border(&self.gradient, copy);
+                }
+                for image in 0..images {
+                    let range = image * output_len..(image + 1) * output_len;
+                    let part = gradient.get(range.clone()).unwrap_or_default();
+                    let out = if masked { &out[range.clone()] } else { &[] };
+                    let won = if self.pool { &won[range] } else { &[] };
+                    let map = self.input_map(&x[image * input_len..][..input_len], map);
+                    let to = if copies { Some(&mut *copy) } else { None };
+                    let (inside, row) = self.output_gradient(part, out, won, db.as_deref_mut(), to);
+                    self.weight_gradient(map, inside, row, dw);
+                    if let (Some(dx), Some(packed)) = (&mut dx, packed) {
+                        let map = if copies { &*copy } else { part };
+                        self.input_gradient(map, packed, &mut dx[image * input_len..][..input_len]);
+                    }
+                }
+            });
+        });
+    }
+
+    /// How often the map repeats each input channel.
+    fn multiplier(&self) -> usize {
+        self.input.channels / self.shape.inputs
+    }
+
+    /// Floats of the bordered map, 0 when the image itself will do.
+    fn map_len(&self) -> usize {
+        if self.input.is_bare() && self.multiplier() == 1 { 0 } else { self.input.len() }
+    }
+
+    fn clear_map(&self, map: &mut [f32]) {
+        if !map.is_empty() {
+            clear_border(&self.input, map);
+        }
+    }
+
+    fn input_map<'a>(&self, image: &'a [f32], map: &'a mut [f32]) -> &'a [f32] {
+        if map.is_empty() {
+            return image;
+        }
+        fill_inside(&self.input, self.multiplier(), image, map);
+        map
+    }
+
+    /// The gradient of the unpooled sums: where it begins and its floats from one row to the next.
+    fn output_gradient<'a>(
+        &self,
+        gradient: &'a [f32],
+        out: &[f32],
+        won: &[u8],
+        db: Option<&mut [f32]>,
+        copy: Option<&'a mut [f32]>,
+    ) -> (&'a [f32], usize) {
+        let Frame { height, width, channels, .. } = self.gradient;
+        let line = width * channels;
+        let mut db = db.map(<[f32]>::as_mut_ptr);
+        let (values, row) = match copy {
+            None => (gradient, line),
+            Some(copy) => {
+                let row = self.gradient.row();
+                let inside = &mut copy[self.gradient.inside()..];
+                let (to, gradient) = (inside.as_mut_ptr(), gradient.as_ptr());
+                // SAFETY: the frame holds the unpooled map; the other slices are one image each, of checked length.
+                unsafe {
+                    if self.pool {
+                        unpool(gradient, won.as_ptr(), height / 2, width / 2, channels, to, row, db.take());
+                    } else if self.relu {
+                        mask(gradient, out.as_ptr(), height, line, to, row);
+                    } else {
+                        let gradient = std::slice::from_raw_parts(gradient, height * line);
+                        fill_inside(&self.gradient, 1, gradient, copy);
+                    }
+                }
+                (&copy[self.gradient.inside()..], row)
+            }
+        };
+        if let Some(db) = db {
+            // SAFETY: the frame holds the map, and `db` a value for each channel.
+            unsafe { bias_gradient(values.as_ptr(), height, row, width, channels, db) };
+        }
+        (values, row)
+    }
+
+    fn weight_gradient(&self, map: &[f32], gradient: &[f32], gradient_row: usize, dw: &mut [f32]) {
+        let plan = &self.forward;
+        let outputs = self.shape.outputs;
+        let step = (BAND_FLOATS / (plan.row + gradient_row)).max(64_usize.div_ceil(plan.columns.max(1)));
+        let grid = |rows: &std::ops::Range<usize>, runs: std::ops::Range<usize>| Grid {
+            rows: rows.len(),
+            columns: plan.columns,
+            pixel: plan.pixel,
+            row: plan.row,
+            offsets: &plan.offsets[runs],
+            len: plan.len,
+            out_pixel: outputs,
+            out_row: gradient_row,
+        };
+        let mut first = 0;
+        while first < plan.offsets.len() {
+            // Runs that the same rows take; all together where the border costs less than to part them.
+            let live = &plan.live[first];
+            let same = plan.live[first..].iter().take_while(|rows| *rows == live).count();
+            let is_short = plan.is_depthwise || plan.len < 6;
+            let (end, live) = if is_short { (plan.offsets.len(), 0..plan.rows) } else { (first + same, live.clone()) };
+            for start in live.clone().step_by(step) {
+                let rows = start..live.end.min(start + step);
+                let grid = grid(&rows, first..end);
+                // SAFETY: map and gradient hold all the rows planned for, `dw` all taps of all groups.
+                unsafe {
+                    let map = map.as_ptr().add(start * plan.row);
+                    let values = gradient.as_ptr().add(start * gradient_row);
+                    let dw = dw.as_mut_ptr().add(first * plan.len * outputs);
+                    if plan.is_depthwise {
+                        depthwise_weight(map, grid, values, outputs, dw);
+                        continue;
+                    }
+                    for group in 0..plan.groups {
+                        let (at, channels) = (group * plan.channels, plan.channels);
+                        let gradient = Gradient { values: values.add(at), pixel: outputs, row: gradient_row, channels };
+                        weight_gradient(map.add(group * plan.sees), grid, gradient, dw.add(at), outputs);
+                    }
+                }
+            }
+            first = end;
+        }
+    }
+
+    fn input_gradient(&self, map: &[f32], packed: &[f32], dx: &mut [f32]) {
+        let multiplier = self.multiplier();
+        let wide = if multiplier > 1 { dx.len() * multiplier } else { 0 };
+        with_scratch(wide, |wide| {
+            let out = if multiplier > 1 { wide.as_mut_ptr() } else { dx.as_mut_ptr() };
+            let mut first = 0;
+            for plan in &self.phases {
+                let packed = packed[first..].as_ptr();
+                let operands = Operands { map: map.as_ptr(), packed, bias: None, relu: false };
+                // SAFETY: the map is the frame that the phases were planned for, `out` the input of one image.
+                unsafe { run(plan, operands, out) };
+                first += plan.packed_len();
+            }
+            for (value, parts) in dx.iter_mut().zip(wide.chunks_exact(multiplier)) {
+                *value = parts.iter().sum();
+            }
+        });
+    }
+}
+
+/// The taps of a depthwise correlation, `[tap, channel]`, rows filled up to whole panels.
+fn pack_taps(weight: &[f32], plan: &Correlation, packed: &mut [f32]) {
+    let channels = plan.channels;
+    for (lanes, &tap) in packed.chunks_exact_mut(channels.next_multiple_of(PANEL)).zip(&plan.taps) {
+        lanes[..channels].copy_from_slice(&weight[tap * channels..][..channels]);
+        lanes[channels..].fill(0.0);
+    }
+}

@@ -1,0 +1,120 @@
+//! Calls the kernels for a planned correlation: by bands of rows, groups and, before a pool, pairs of rows.
+#![allow(unsafe_op_in_unsafe_fn, reason = "the whole module is one contract: see `Operands`")]
+
+use std::ops::Range;
+
+use super::correlate::{Grid, Weights, correlate};
+use super::depthwise::depthwise;
+use super::maps::pool_rows;
+use super::pack::{PANEL, packed_len};
+use super::plan::Correlation;
+
+/// Channels that are pooled at a time, so that two rows of the unpooled map stay in the first cache.
+const POOL_BLOCK: usize = 64;
+
+/// What a correlation of one image reads.
+///
+/// # Safety
+/// For the functions here: `map` holds the bordered map for which the correlation was planned, `packed` its packed
+/// weights, `bias` all channels of all groups.
+#[derive(Clone, Copy)]
+pub(super) struct Operands {
+    pub(super) map: *const f32,
+    pub(super) packed: *const f32,
+    pub(super) bias: Option<*const f32>,
+    pub(super) relu: bool,
+}
+
+impl Operands {
+    /// Outputs `rows`, which take `runs`, of channels from `channel` of a group; `out` is where the first one goes.
+    unsafe fn compute(
+        self,
+        plan: &Correlation,
+        (rows, runs): (Range<usize>, Range<usize>),
+        group: usize,
+        channels: Range<usize>,
+        out: *mut f32,
+        (out_pixel, out_row): (usize, usize),
+    ) {
+        let grid = Grid {
+            rows: rows.len(),
+            columns: plan.columns,
+            pixel: plan.pixel,
+            row: plan.row,
+            offsets: &plan.offsets[runs.clone()],
+            len: plan.len,
+            out_pixel,
+            out_row,
+        };
+        let map = self.map.add(rows.start * plan.row + group * plan.sees);
+        let mut weights = Weights {
+            packed: self.packed,
+            panel: plan.depth() * PANEL,
+            bias: self.bias.map(|bias| bias.add(group * plan.channels + channels.start)),
+            channels: channels.len(),
+            relu: self.relu,
+        };
+        if plan.is_depthwise {
+            weights.panel = plan.channels.next_multiple_of(PANEL);
+            weights.packed = weights.packed.add(runs.start * weights.panel + channels.start);
+            depthwise(map.add(channels.start), grid, weights, out);
+        } else {
+            let first = group * packed_len(plan.depth(), plan.channels) + channels.start / PANEL * weights.panel;
+            weights.packed = weights.packed.add(first + runs.start * plan.len * PANEL);
+            correlate(map, grid, weights, out);
+        }
+    }
+}
+
+/// The whole correlation of one image.
+///
+/// # Safety
+/// As [`Operands`]; `out` is valid for all outputs of the plan.
+pub(super) unsafe fn run(plan: &Correlation, operands: Operands, out: *mut f32) {
+    for band in &plan.bands {
+        for group in 0..plan.groups {
+            let out = out.add(plan.first + band.rows.start * plan.out_row + group * plan.channels);
+            let part = (band.rows.clone(), band.runs.clone());
+            operands.compute(plan, part, group, 0..plan.channels, out, (plan.out_pixel, plan.out_row));
+        }
+    }
+}
+
+/// Scratch that [`run_pooled`] needs.
+pub(super) fn pooled_scratch(plan: &Correlation) -> usize {
+    2 * plan.columns * plan.channels.min(POOL_BLOCK)
+}
+
+/// The correlation of one image, then max pool and ReLU: only two rows of the unpooled map ever exist.
+///
+/// # Safety
+/// As [`Operands`]; `out` and `won` are valid for the pooled map, `two` for [`pooled_scratch`] values.
+pub(super) unsafe fn run_pooled(
+    plan: &Correlation,
+    operands: Operands,
+    two: *mut f32,
+    out: *mut f32,
+    won: Option<*mut u8>,
+) {
+    let operands = Operands { relu: false, ..operands };
+    let (height, width, all) = (plan.rows / 2, plan.columns / 2, plan.groups * plan.channels);
+    for group in 0..plan.groups {
+        for channel in (0..plan.channels).step_by(POOL_BLOCK) {
+            let channels = channel..plan.channels.min(channel + POOL_BLOCK);
+            let (pixel, row) = (channels.len(), plan.columns * channels.len());
+            for y in 0..height {
+                let pair = 2 * y..2 * y + 2;
+                for band in &plan.bands {
+                    let rows = band.rows.start.max(pair.start)..band.rows.end.min(pair.end);
+                    if rows.is_empty() {
+                        continue;
+                    }
+                    let to = two.add((rows.start - pair.start) * row);
+                    operands.compute(plan, (rows, band.runs.clone()), group, channels.clone(), to, (pixel, row));
+                }
+                let at = y * width * all + group * plan.channels + channel;
+                pool_rows(two, pixel, row, width, pixel, out.add(at), won.map(|won| won.add(at)), all);
+            }
+        }
+    }
+}
