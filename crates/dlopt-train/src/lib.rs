@@ -1,1 +1,25 @@
 //! The training core: batches, losses, optimisers, the loop.
+//!
+//! [`Trainer`] is the loop; [`Settings`] all that decides its result; [`Extension`] the one seam for what later passes
+//! need (masks, fake-quantized weights, a teacher's loss, augmentation).
+
+mod engine;
+mod evaluate;
+mod extension;
+mod loss;
+mod optimizer;
+mod schedule;
+mod settings;
+mod state;
+mod trainer;
+
+pub use engine::Engine;
+pub use evaluate::run_over;
+pub use extension::{Extension, ExtraLoss, Moment};
+pub use loss::{LOSSES, Loss};
+pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
+pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
+pub use settings::Settings;
+pub use trainer::{
+    EVALUATION_BATCH, Observer, Trained, Trainer, frozen_nodes, frozen_slots, groups, state_folder,
+};

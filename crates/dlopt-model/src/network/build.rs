@@ -1,0 +1,198 @@
+//! From the nodes of a plan to layers that are ready to run: neighbours that one pass can do become one layer.
+
+use dlopt_kernels::nn::{Cell, ConvShape, Convolution, PoolShape, Recurrent, RecurrentShape};
+
+use super::activation::ActivationLayer;
+use super::batch_norm::BatchNormLayer;
+use super::convolution::ConvolutionLayer;
+use super::dense::DenseLayer;
+use super::dropout::DropoutLayer;
+use super::embedding::EmbeddingLayer;
+use super::layer::Layer;
+use super::layer_norm::LayerNormLayer;
+use super::pool::PoolLayer;
+use super::recurrent::{RecurrentLayer, Way};
+use super::residual::ResidualLayer;
+use crate::layout::{FlatLayout, NodeSlots};
+use crate::plan::{Activation, Direction, Node, Op, PoolKind, RecurrentKind, Shape};
+
+/// The layers of a plan; `is_frozen` has an entry for every node in the layout's order.
+pub(crate) fn layers(nodes: &[Node], layout: &FlatLayout, is_frozen: &[bool]) -> Vec<Box<dyn Layer>> {
+    let mut walk = Walk { slots: &layout.nodes, is_frozen, next: 0, dropouts: 0 };
+    walk.chain(nodes)
+}
+
+/// Goes through nodes in the layout's order.
+struct Walk<'a> {
+    slots: &'a [NodeSlots],
+    is_frozen: &'a [bool],
+    next: usize,
+    dropouts: u64,
+}
+
+impl Walk<'_> {
+    fn chain(&mut self, nodes: &[Node]) -> Vec<Box<dyn Layer>> {
+        let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(nodes.len());
+        let mut rest = nodes;
+        while let Some((node, behind)) = rest.split_first() {
+            let relu = is_relu(behind.first());
+            let (layer, used): (Box<dyn Layer>, usize) = match &node.op {
+                Op::Convolution { .. } => {
+                    let pools = relu && is_small_max_pool(behind.get(1));
+                    (Box::new(self.convolution(node, relu, pools)), usize::from(relu) + usize::from(pools))
+                }
+                Op::Dense => (Box::new(self.dense(node, relu)), usize::from(relu)),
+                Op::BatchNorm { .. } => (Box::new(self.batch_norm(node, relu)), usize::from(relu)),
+                Op::Residual { body, shortcut } => {
+                    (Box::new(self.residual(body, shortcut, relu)), usize::from(relu))
+                }
+                // Rows, columns and channels lie as the next layer wants them: nothing to do.
+                Op::Flatten { .. } => {
+                    self.take();
+                    rest = behind;
+                    continue;
+                }
+                _ => (self.single(node), 0),
+            };
+            layers.push(layer);
+            for _ in 0..used {
+                self.take();
+            }
+            rest = &behind[used..];
+        }
+        layers
+    }
+
+    /// The slots of the next node, and whether it is frozen.
+    fn take(&mut self) -> (&NodeSlots, bool) {
+        let at = self.next;
+        self.next += 1;
+        (&self.slots[at], self.is_frozen.get(at).copied().unwrap_or(false))
+    }
+
+    fn convolution(&mut self, node: &Node, relu: bool, pools: bool) -> ConvolutionLayer {
+        let Op::Convolution { kernel, stride, dilation, padding, groups } = node.op else {
+            unreachable!("called for convolutions")
+        };
+        let (slots, is_frozen) = self.take();
+        let [height, width, inputs] = picture(&node.input);
+        let shape = ConvShape {
+            height,
+            width,
+            inputs,
+            outputs: node.output.features(),
+            kernel,
+            stride,
+            dilation,
+            padding,
+            groups,
+        };
+        let kernel = Convolution::new(shape, relu, pools);
+        ConvolutionLayer::new(kernel, pools, slots.trained[0].clone(), slots.trained.get(1).cloned(), !is_frozen)
+    }
+
+    fn dense(&mut self, node: &Node, relu: bool) -> DenseLayer {
+        let (slots, is_frozen) = self.take();
+        let extents = [node.input.features(), node.output.features()];
+        DenseLayer::new(extents, relu, slots.trained[0].clone(), slots.trained.get(1).cloned(), !is_frozen)
+    }
+
+    fn batch_norm(&mut self, node: &Node, relu: bool) -> BatchNormLayer {
+        let Op::BatchNorm { epsilon, momentum } = node.op else { unreachable!("called for batch norms") };
+        let (slots, is_frozen) = self.take();
+        let channels = node.input.features();
+        BatchNormLayer {
+            channels,
+            rows: node.input.len() / channels.max(1),
+            epsilon,
+            momentum,
+            relu,
+            scale: slots.trained[0].clone(),
+            shift: slots.trained[1].clone(),
+            running_mean: slots.buffers[0].clone(),
+            running_variance: slots.buffers[1].clone(),
+            is_frozen,
+            kept: None,
+        }
+    }
+
+    fn residual(&mut self, body: &[Node], shortcut: &[Node], relu: bool) -> ResidualLayer {
+        self.take();
+        let (body, tail) = match body.split_last() {
+            Some((last, before)) if matches!(last.op, Op::BatchNorm { .. }) => {
+                let body = self.chain(before);
+                (body, Some(self.batch_norm(last, relu)))
+            }
+            _ => (self.chain(body), None),
+        };
+        ResidualLayer { body, tail, shortcut: self.chain(shortcut), relu, kept: None }
+    }
+
+    fn single(&mut self, node: &Node) -> Box<dyn Layer> {
+        self.dropouts += 1;
+        let number = self.dropouts;
+        let (slots, is_frozen) = self.take();
+        let features = node.input.features();
+        match &node.op {
+            Op::Pool { kind, kernel, stride, padding } => {
+                let [height, width, channels] = picture(&node.input);
+                let (kernel, stride, padding) = (*kernel, *stride, *padding);
+                Box::new(PoolLayer::new(*kind, PoolShape { height, width, channels, kernel, stride, padding }))
+            }
+            Op::LayerNorm { epsilon } => Box::new(LayerNormLayer {
+                features,
+                epsilon: *epsilon,
+                scale: slots.trained[0].clone(),
+                shift: slots.trained[1].clone(),
+                is_trained: !is_frozen,
+                kept: None,
+            }),
+            Op::Dropout { rate } => Box::new(DropoutLayer { rate: *rate, number, seed: 0 }),
+            Op::Activation(activation) => Box::new(ActivationLayer::new(*activation, features)),
+            Op::Embedding { .. } => Box::new(EmbeddingLayer {
+                size: node.output.features(),
+                table: slots.trained[0].clone(),
+                is_trained: !is_frozen,
+                kept: None,
+            }),
+            Op::Recurrent { kind, hidden, direction, returns_sequence } => {
+                let time = node.input.len() / features.max(1);
+                let cell = match kind {
+                    RecurrentKind::Rnn => Cell::Rnn,
+                    RecurrentKind::Lstm => Cell::Lstm,
+                    RecurrentKind::Gru => Cell::Gru,
+                };
+                let shape = RecurrentShape { cell, time, inputs: features, hidden: *hidden };
+                let reversed: &[bool] = if *direction == Direction::Both { &[false, true] } else { &[false] };
+                let ways = reversed.iter().zip(slots.trained.chunks_exact(2)).map(|(&is_reversed, slots)| {
+                    let kernel = Recurrent::new(shape, is_reversed, *returns_sequence);
+                    Way::new(kernel, slots[0].clone(), slots[1].clone())
+                });
+                Box::new(RecurrentLayer::new(shape, ways.collect(), *returns_sequence, !is_frozen))
+            }
+            Op::Convolution { .. } | Op::Dense | Op::BatchNorm { .. } | Op::Residual { .. } | Op::Flatten { .. } => {
+                unreachable!("`chain` builds these")
+            }
+        }
+    }
+}
+
+fn is_relu(node: Option<&Node>) -> bool {
+    node.is_some_and(|n| n.op == Op::Activation(Activation::Relu))
+}
+
+/// The pool that a convolution does in passing.
+fn is_small_max_pool(node: Option<&Node>) -> bool {
+    let small = Op::Pool { kind: PoolKind::Max, kernel: [2, 2], stride: [2, 2], padding: [0; 4] };
+    node.is_some_and(|n| n.op == small)
+}
+
+/// Height, width and channels; a series is a picture one row high.
+fn picture(shape: &Shape) -> [usize; 3] {
+    match *shape {
+        Shape::Image { height, width, channels } => [height, width, channels],
+        Shape::Series { time, features } => [1, time, features],
+        Shape::Vector { features } => [1, 1, features],
+        Shape::Tokens { time } => [1, time, 1],
+    }
+}

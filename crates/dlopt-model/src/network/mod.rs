@@ -1,0 +1,150 @@
+//! A network on the CPU: one differentiable block from a batch to its outputs, with an explicit backward pass.
+//!
+//! Layers hold no weights. All trained values lie in one flat vector and all running statistics in another
+//! ([`FlatLayout`]), so an optimiser, a mask, a gradient clip or an all-reduce is one pass over a slice, and any layer
+//! can be run with other weights (averaged, fake-quantized) by handing in another slice.
+//!
+//! Inside a layer, work is cut into chunks of samples. Where sums over samples are stored (gradients of weights) the
+//! size of a chunk decides the bytes, so it depends on shapes alone; forward passes may be cut as the threads like.
+
+mod activation;
+mod batch_norm;
+mod build;
+mod convolution;
+mod dense;
+mod dropout;
+mod embedding;
+mod layer;
+mod layer_norm;
+mod pool;
+mod recurrent;
+mod residual;
+mod values;
+
+use std::sync::Arc;
+
+use dlopt_kernels::nn::Team;
+
+use crate::layout::FlatLayout;
+use crate::plan::{Node, Shape};
+use layer::{Backward, Forward, Layer, backward_through};
+use values::{Memory, Values};
+
+/// What a pass through the network is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Statistics of the batch, dropout keyed by the number, and everything kept for [`Network::backward`].
+    Training {
+        /// Decides what is dropped; another one every step.
+        key: u64,
+    },
+    /// Running statistics, nothing dropped, nothing kept.
+    Inference,
+}
+
+/// Layers that are ready to run.
+pub struct Network {
+    layers: Vec<Box<dyn Layer>>,
+    team: Arc<Team>,
+    memory: Memory,
+    input: Shape,
+    output: Shape,
+    /// Samples and lengths of the last training pass.
+    seen: Option<(usize, Option<Vec<u32>>)>,
+}
+
+impl Network {
+    /// Builds the layers of a plan.
+    ///
+    /// `is_frozen` says for every node in the layout's order whether none of its values will change: gradients of its
+    /// parameters are then not computed (they stay as they are in the vector handed to [`Network::backward`]), and a
+    /// frozen batch norm uses its running statistics.
+    pub fn new(nodes: &[Node], layout: &FlatLayout, is_frozen: &[bool], team: Arc<Team>) -> Self {
+        let layers = build::layers(nodes, layout, is_frozen);
+        let shape = |node: Option<&Node>, f: fn(&Node) -> Shape| node.map_or(Shape::Vector { features: 0 }, f);
+        Self {
+            layers,
+            team,
+            memory: Memory::default(),
+            input: shape(nodes.first(), |n| n.input.clone()),
+            output: shape(nodes.last(), |n| n.output.clone()),
+            seen: None,
+        }
+    }
+
+    /// The shape of a sample that goes in.
+    pub fn input(&self) -> &Shape {
+        &self.input
+    }
+
+    /// The shape of a sample that comes out.
+    pub fn output(&self) -> &Shape {
+        &self.output
+    }
+
+    /// Takes in weights: must be called after they changed and before the next pass. With `trains`, also what the
+    /// backward pass needs of them.
+    pub fn load(&mut self, weights: &[f32], trains: bool) {
+        for layer in &mut self.layers {
+            layer.load(&self.team, weights, trains);
+        }
+    }
+
+    /// Runs a batch: `inputs` `[samples, input…]`, `lengths` the valid steps of each sample of a series. Training
+    /// passes update the running statistics in `buffers`. Returns `[samples, output…]`.
+    ///
+    /// # Panics
+    /// When `inputs` does not hold whole samples, or the weights are not those of the layout.
+    pub fn forward(
+        &mut self,
+        weights: &[f32],
+        buffers: &mut [f32],
+        inputs: &[f32],
+        lengths: Option<&[u32]>,
+        mode: Mode,
+    ) -> Vec<f32> {
+        assert_eq!(inputs.len() % self.input.len().max(1), 0, "whole samples");
+        let samples = inputs.len() / self.input.len().max(1);
+        let mut first = self.memory.take(inputs.len());
+        first.copy_from_slice(inputs);
+        let mut run =
+            Forward { team: &self.team, memory: &mut self.memory, weights, buffers, samples, lengths, mode };
+        let mut x: Values = Arc::new(first);
+        for layer in &mut self.layers {
+            x = layer.forward(&mut run, x);
+        }
+        if let Mode::Training { .. } = mode {
+            self.seen = Some((samples, lengths.map(<[u32]>::to_vec)));
+        }
+        Arc::try_unwrap(x).unwrap_or_else(|shared| shared.to_vec())
+    }
+
+    /// Goes back through the last training pass: `gradient` of the outputs in, gradients of the weights *added to*
+    /// `gradients`, and the gradient of the inputs out if it is wanted.
+    ///
+    /// # Panics
+    /// When no training pass came before.
+    pub fn backward(
+        &mut self,
+        weights: &[f32],
+        gradient: Vec<f32>,
+        gradients: &mut [f32],
+        wants_input: bool,
+    ) -> Option<Vec<f32>> {
+        let (samples, lengths) = self.seen.take().expect("a training pass comes before its backward pass");
+        let mut run = Backward {
+            team: &self.team,
+            memory: &mut self.memory,
+            weights,
+            gradients,
+            samples,
+            lengths: lengths.as_deref(),
+        };
+        backward_through(&mut self.layers, &mut run, gradient, wants_input)
+    }
+
+    /// Gives a vector that [`Network::forward`] or [`Network::backward`] returned back for reuse.
+    pub fn recycle(&mut self, values: Vec<f32>) {
+        self.memory.give(values);
+    }
+}

@@ -1,0 +1,81 @@
+//! What a network says about a split.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dlopt_checkpoint::{Error, Result};
+use dlopt_data::{Dataset, Loader};
+use dlopt_kernels::nn;
+use dlopt_model::Mode;
+
+use crate::engine::Engine;
+use crate::loss::LossOptions;
+use crate::settings::Settings;
+use crate::trainer::EVALUATION_BATCH;
+
+/// Loss and accuracy on a split.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) loss: f64,
+    pub(crate) accuracy: Option<f64>,
+}
+
+/// Runs the network over samples in batches, in order, and calls `each` with every batch and its outputs.
+///
+/// # Errors
+/// When a batch cannot be read or does not fit, `each` fails, or `stop` was set.
+pub fn run_over(
+    engine: &mut Engine,
+    dataset: &Arc<Dataset>,
+    samples: Range<usize>,
+    batch: usize,
+    (weights, buffers): (&[f32], &mut [f32]),
+    stop: &AtomicBool,
+    mut each: impl FnMut(&dlopt_data::Batch, &[f32]) -> Result<()>,
+) -> Result<()> {
+    engine.load(weights, false);
+    let passes: Vec<Vec<usize>> =
+        samples.clone().step_by(batch.max(1)).map(|start| (start..(start + batch).min(samples.end)).collect()).collect();
+    let mut loader = Loader::new(Arc::clone(dataset), passes, 2);
+    while let Some(batch) = loader.next() {
+        let batch = batch?;
+        let outputs = engine.forward(weights, buffers, &batch, Mode::Inference)?;
+        each(&batch, &outputs)?;
+        engine.recycle(outputs);
+        loader.give_back(batch);
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::interrupted("stopped while evaluating"));
+        }
+    }
+    Ok(())
+}
+
+/// Mean loss, without smoothing and class weights, and accuracy.
+pub(crate) fn look(
+    engine: &mut Engine,
+    settings: &Settings,
+    dataset: &Arc<Dataset>,
+    samples: Range<usize>,
+    weights: &[f32],
+    buffers: &mut [f32],
+    stop: &AtomicBool,
+) -> Result<Outcome> {
+    let count = samples.len().max(1);
+    let (mut loss, mut correct) = (0.0, 0_u64);
+    let mut unused = Vec::new();
+    run_over(engine, dataset, samples, EVALUATION_BATCH, (weights, buffers), stop, |batch, outputs| {
+        unused.resize(outputs.len(), 0.0);
+        let options = LossOptions { class_weights: &[], label_smoothing: 0.0, scale: 1.0 };
+        loss += settings.loss.evaluate(&options, outputs, batch, &mut unused);
+        if settings.loss.is_classification() {
+            let rows = batch.indices.len();
+            let mut places = vec![0; rows];
+            nn::argmax_rows(rows, outputs.len() / rows.max(1), outputs, &mut places);
+            correct += places.iter().zip(&batch.labels).filter(|(place, label)| place == label).count() as u64;
+        }
+        Ok(())
+    })?;
+    let accuracy = settings.loss.is_classification().then(|| correct as f64 / count as f64);
+    Ok(Outcome { loss: loss / count as f64, accuracy })
+}

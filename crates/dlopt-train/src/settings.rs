@@ -1,0 +1,92 @@
+//! What a training is asked to do. All of it that changes a byte of the result is written into the checkpoint.
+
+use dlopt_checkpoint::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::loss::Loss;
+use crate::optimizer::Optimizer;
+use crate::schedule::Schedule;
+
+/// Everything that decides the bytes of a trained checkpoint, beside the data and the first weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Times every sample of the training split is used.
+    pub epochs: usize,
+    /// Samples of one pass; the last batch of an epoch may be smaller.
+    pub batch: usize,
+    /// Passes whose gradients one update adds up.
+    pub accumulate: usize,
+    /// How weights follow gradients.
+    pub optimizer: Optimizer,
+    /// Step size before the schedule.
+    pub learning_rate: f64,
+    /// Decay of weights: a penalty on their squares, or apart from the gradient for AdamW (Loshchilov and Hutter, 2017).
+    pub weight_decay: f64,
+    /// Whether biases and norms decay as well.
+    pub decays_all: bool,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// Updates over which the learning rate rises to its value.
+    pub warmup_steps: u64,
+    /// What is made small.
+    pub loss: Loss,
+    /// Share of the probability that is spread over all classes.
+    pub label_smoothing: f32,
+    /// Weight of each class in the loss; empty for equal ones.
+    pub class_weights: Vec<f32>,
+    /// Largest norm of all gradients together.
+    pub clip_norm: Option<f64>,
+    /// Largest magnitude of a single gradient.
+    pub clip_value: Option<f32>,
+    /// Decay of an average of the weights, which is what is evaluated and written.
+    pub average: Option<f32>,
+    /// Epochs without a lower validation loss before training stops.
+    pub patience: Option<usize>,
+    /// Whether the weights with the best validation loss are written, not the last ones.
+    pub keeps_best: bool,
+    /// Names of tensors that stay as they are; `*` crosses dots.
+    pub freeze: Vec<String>,
+    /// The split that is trained on.
+    pub training_split: String,
+    /// The split that is watched.
+    pub validation_split: Option<String>,
+    /// Decides first weights, order, dropout.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// Refuses values that no training can mean.
+    ///
+    /// # Errors
+    /// When a number is out of its range, or one setting needs another.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |is_wrong: bool, text: &str| if is_wrong { Err(Error::usage(text)) } else { Ok(()) };
+        refuse(self.batch == 0, "--batch must be 1 or more")?;
+        refuse(self.accumulate == 0, "--accumulate must be 1 or more")?;
+        refuse(
+            !(self.learning_rate.is_finite() && self.learning_rate >= 0.0),
+            "--learning-rate must be 0 or more",
+        )?;
+        refuse(!(self.weight_decay.is_finite() && self.weight_decay >= 0.0), "--weight-decay must be 0 or more")?;
+        refuse(!(0.0..1.0).contains(&self.label_smoothing), "--label-smoothing must be in 0..1")?;
+        refuse(self.clip_norm.is_some_and(|c| !(c.is_finite() && c > 0.0)), "--clip-norm must be more than 0")?;
+        refuse(self.clip_value.is_some_and(|c| !(c.is_finite() && c > 0.0)), "--clip-value must be more than 0")?;
+        refuse(self.average.is_some_and(|a| !(0.0..1.0).contains(&a)), "--average must be in 0..1")?;
+        let watches = self.patience.is_some() || self.keeps_best || matches!(self.schedule, Schedule::Plateau { .. });
+        if watches && self.validation_split.is_none() {
+            return Err(Error::usage("--patience, --keep-best and the schedule `plateau` watch a validation split")
+                .hint("--validation NAME takes a split of the dataset; `dlopt prepare --split validation=0.1` makes one"));
+        }
+        self.optimizer.check()
+    }
+
+    /// Samples of one update.
+    pub fn samples_per_step(&self) -> usize {
+        self.batch * self.accumulate
+    }
+
+    /// Updates of an epoch of `samples`.
+    pub fn steps_per_epoch(&self, samples: usize) -> u64 {
+        samples.div_ceil(self.samples_per_step()) as u64
+    }
+}

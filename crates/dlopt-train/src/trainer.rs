@@ -1,0 +1,541 @@
+//! The loop: epochs of batches, each forward, loss, backward, update; then a look at the validation split.
+//!
+//! What the loop knows lies in one [`State`], saved every few seconds and at the end of a run that was stopped. All that
+//! happens between two saves is a function of the state, the settings and the data, so a run that was killed ends in the
+//! bytes of one that was not.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dlopt_checkpoint::{Error, Result};
+use dlopt_data::{Batch, Dataset, Loader, epoch_order};
+use dlopt_kernels::nn;
+use dlopt_metrics::EpochRecord;
+use dlopt_model::{FlatLayout, Mode, Node};
+
+use crate::engine::Engine;
+use crate::evaluate::{Outcome, look};
+use crate::extension::{Extension, Moment};
+use crate::loss::LossOptions;
+use crate::optimizer::{Group, Step, update};
+use crate::schedule::Position;
+use crate::settings::Settings;
+use crate::state::{Facts, State};
+
+/// Seconds between two saves of the state.
+const SECONDS_BETWEEN_SAVES: u64 = 15;
+/// Batches that are gathered ahead of the step.
+const BATCHES_AHEAD: usize = 4;
+/// Samples of a batch of the validation split.
+pub const EVALUATION_BATCH: usize = 256;
+
+/// What somebody who watches a training is told.
+pub trait Observer {
+    /// An epoch (from 1) begins, or goes on, at `done` of `samples`.
+    fn epoch_begins(&mut self, _epoch: usize, _done: usize, _samples: usize) {}
+    /// An update was made; sums are over the epoch so far.
+    fn updated(&mut self, _samples: usize, _mean_loss: f64) {}
+    /// An epoch ended.
+    fn epoch_ended(&mut self, _record: &EpochRecord, _samples_per_second: f64) -> Result<()> {
+        Ok(())
+    }
+    /// After an epoch, with what the model would be if training ended here.
+    fn checkpoint(&mut self, _epoch: usize, _is_best: bool, _weights: &[f32], _buffers: &[f32]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A training that is ready to run.
+pub struct Trainer<'a> {
+    /// What was asked.
+    pub settings: &'a Settings,
+    /// The data.
+    pub dataset: Arc<Dataset>,
+    /// The layers.
+    pub nodes: &'a [Node],
+    /// Where their values lie.
+    pub layout: &'a FlatLayout,
+    /// What runs them.
+    pub engine: Engine,
+    /// Who takes part in every step.
+    pub extensions: Vec<Box<dyn Extension>>,
+    /// Where the state is kept while it runs.
+    pub state_path: PathBuf,
+    /// What a resumed run must agree on: settings, model, data, first weights.
+    pub run: serde_json::Value,
+    /// Set from outside to end the run; its state is saved first.
+    pub stop: &'a AtomicBool,
+}
+
+/// What a training came to.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The weights to keep: the average if there is one, the best if asked for.
+    pub weights: Vec<f32>,
+    /// Their running statistics.
+    pub buffers: Vec<f32>,
+    /// A record for each epoch.
+    pub history: Vec<EpochRecord>,
+    /// The epoch (from 1) that the weights are of.
+    pub epoch: usize,
+    /// Updates made.
+    pub steps: u64,
+    /// Whether early stopping ended it.
+    pub stopped_early: bool,
+}
+
+impl Trainer<'_> {
+    /// Trains from `weights` and `buffers`, or from the state that an earlier run left if `resume` is set.
+    ///
+    /// # Errors
+    /// When the data or the disk fail, the loss is no number, the state is of another run, or the run was stopped.
+    pub fn train(
+        mut self,
+        weights: Vec<f32>,
+        buffers: Vec<f32>,
+        resume: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Trained> {
+        let settings = self.settings;
+        settings.check()?;
+        let training = self.split(&settings.training_split)?;
+        let validation = settings.validation_split.as_deref().map(|name| self.split(name)).transpose()?;
+        let groups = groups(self.layout, settings)?;
+        let mut state = if resume { self.resumed()? } else { self.begun(weights, buffers) };
+        for extension in &mut self.extensions {
+            extension.begin(self.layout, &mut state.weights)?;
+        }
+        let mut saved = Instant::now();
+        while state.facts.epoch < settings.epochs && !state.facts.is_finished {
+            let began = Instant::now();
+            let learning_rate = self.epoch(&mut state, &training, &groups, &mut saved, observer)?;
+            let seconds = state.facts.sums.milliseconds as f64 / 1e3;
+            let outcome = match &validation {
+                Some(range) => Some(self.look_at(&mut state, range.clone())?),
+                None => None,
+            };
+            let record = self.end_epoch(&mut state, outcome, learning_rate, began, seconds);
+            observer.epoch_ended(&record, training.len() as f64 / seconds.max(1e-9))?;
+            let is_best = state.facts.best.is_some_and(|(_, epoch)| epoch == state.facts.epoch);
+            let used = state.average.as_ref().unwrap_or(&state.weights);
+            observer.checkpoint(state.facts.epoch, is_best, used, &state.buffers)?;
+        }
+        Ok(self.result(state))
+    }
+
+    fn split(&self, name: &str) -> Result<Range<usize>> {
+        let range = self.dataset.split(name)?;
+        if range.is_empty() {
+            return Err(Error::input(format!("{}: the split `{name}` has no samples", self.dataset.name())));
+        }
+        Ok(range)
+    }
+
+    fn begun(&self, weights: Vec<f32>, buffers: Vec<f32>) -> State {
+        State {
+            facts: Facts { run: self.run.clone(), ..Facts::default() },
+            moments: vec![vec![0.0; weights.len()]; self.settings.optimizer.moments()],
+            average: self.settings.average.map(|_| weights.clone()),
+            weights,
+            buffers,
+            ..State::default()
+        }
+    }
+
+    fn resumed(&mut self) -> Result<State> {
+        let state = State::load(&self.state_path)?;
+        if let Some(what) = difference(&state.facts.run, &self.run) {
+            return Err(Error::usage(format!(
+                "{}: the run that was stopped had another {what}",
+                self.state_path.display()
+            ))
+            .hint("resume with the same command, or remove the folder to begin again"));
+        }
+        let fits = state.weights.len() == self.layout.params_len
+            && state.buffers.len() == self.layout.buffers_len
+            && state.moments.len() == self.settings.optimizer.moments();
+        if !fits {
+            return Err(Error::input(format!("{}: the state does not fit the model", self.state_path.display())));
+        }
+        for (index, extension) in self.extensions.iter_mut().enumerate() {
+            let own: Vec<(String, Vec<f32>)> =
+                state.extensions.iter().filter(|e| e.0 == index).map(|e| (e.1.clone(), e.2.clone())).collect();
+            extension.restore(&own)?;
+        }
+        Ok(state)
+    }
+
+    /// Runs what is left of an epoch; returns its last learning rate.
+    fn epoch(
+        &mut self,
+        state: &mut State,
+        training: &Range<usize>,
+        groups: &[Group],
+        saved: &mut Instant,
+        observer: &mut dyn Observer,
+    ) -> Result<f64> {
+        let settings = self.settings;
+        let steps_per_epoch = settings.steps_per_epoch(training.len());
+        let order = epoch_order(training.clone(), settings.seed, state.facts.epoch as u64);
+        let first = state.facts.epoch_step as usize * settings.samples_per_step();
+        observer.epoch_begins(state.facts.epoch + 1, first, training.len());
+        let passes: Vec<Vec<usize>> = order[first.min(order.len())..]
+            .chunks(settings.samples_per_step())
+            .flat_map(|step| step.chunks(settings.batch).map(<[usize]>::to_vec))
+            .collect();
+        let mut loader = Loader::new(Arc::clone(&self.dataset), passes, BATCHES_AHEAD);
+        let mut gradients = vec![0.0; state.weights.len()];
+        let mut used = Vec::new();
+        let mut learning_rate = settings.learning_rate;
+        let mut clock = Instant::now();
+        while state.facts.epoch_step < steps_per_epoch {
+            let start = state.facts.epoch_step as usize * settings.samples_per_step();
+            let samples = &order[start..(start + settings.samples_per_step()).min(order.len())];
+            let at = self.moment(state, steps_per_epoch);
+            gradients.fill(0.0);
+            let used = self.weights_to_use(at, &state.weights, &mut used)?;
+            self.engine.load(used, true);
+            let total = self.weight_of(samples);
+            let mut step = StepSums::default();
+            for (pass, _) in samples.chunks(settings.batch).enumerate() {
+                let batch = loader.next().ok_or_else(|| Error::input("the data ended before the epoch"))??;
+                let mut batch = self.changed(at, batch)?;
+                self.pass(at, pass, used, &mut state.buffers, &mut batch, total, &mut gradients, &mut step)?;
+                loader.give_back(batch);
+            }
+            let position = Position {
+                step: state.facts.step,
+                steps: at.steps,
+                warmup: settings.warmup_steps,
+                epoch: state.facts.epoch,
+            };
+            learning_rate = settings.learning_rate * settings.schedule.factor(position, state.facts.plateau.factor);
+            self.update(at, state, groups, &mut gradients, learning_rate)?;
+            self.count(state, &step, total, samples.len(), learning_rate)?;
+            let passed = clock.elapsed();
+            if passed > Duration::from_millis(50) || state.facts.epoch_step == steps_per_epoch {
+                state.facts.sums.milliseconds += passed.as_millis() as u64;
+                clock = Instant::now();
+            }
+            let sums = &state.facts.sums;
+            observer.updated(samples.len(), f64::from(sums.loss) / f64::from(sums.weight));
+            let is_stopped = self.stop.load(Ordering::Relaxed);
+            if is_stopped || saved.elapsed().as_secs() >= SECONDS_BETWEEN_SAVES {
+                self.save(state)?;
+                *saved = Instant::now();
+            }
+            if is_stopped {
+                return Err(Error::interrupted(format!("stopped after update {}", state.facts.step))
+                    .hint("the same command with --resume goes on from there"));
+            }
+        }
+        Ok(learning_rate)
+    }
+
+    fn moment(&self, state: &State, steps_per_epoch: u64) -> Moment {
+        let step = state.facts.step;
+        Moment {
+            epoch: state.facts.epoch,
+            step,
+            steps: steps_per_epoch * self.settings.epochs as u64,
+            key: mixed(self.settings.seed, step),
+        }
+    }
+
+    /// The weights that the network runs with in this step.
+    fn weights_to_use<'w>(&mut self, at: Moment, weights: &'w [f32], used: &'w mut Vec<f32>) -> Result<&'w [f32]> {
+        if self.extensions.is_empty() {
+            return Ok(weights);
+        }
+        used.clear();
+        used.extend_from_slice(weights);
+        let mut differ = false;
+        for extension in &mut self.extensions {
+            differ |= extension.weights(at, weights, used)?;
+        }
+        Ok(if differ { used } else { weights })
+    }
+
+    fn changed(&mut self, at: Moment, mut batch: Batch) -> Result<Batch> {
+        for extension in &mut self.extensions {
+            extension.batch(at, &mut batch)?;
+        }
+        Ok(batch)
+    }
+
+    /// What the loss of samples is divided by: how many there are, or the weights of their classes.
+    fn weight_of(&self, samples: &[usize]) -> f64 {
+        let weights = &self.settings.class_weights;
+        let labels = self.dataset.labels();
+        if weights.is_empty() || labels.is_empty() {
+            return samples.len() as f64;
+        }
+        samples.iter().map(|&s| f64::from(weights[labels[s] as usize])).sum::<f64>().max(f64::MIN_POSITIVE)
+    }
+
+    /// Forward, loss, backward of one batch.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a step")]
+    fn pass(
+        &mut self,
+        at: Moment,
+        number: usize,
+        weights: &[f32],
+        buffers: &mut [f32],
+        batch: &mut Batch,
+        total: f64,
+        gradients: &mut [f32],
+        step: &mut StepSums,
+    ) -> Result<()> {
+        let key = mixed(at.key, number as u64);
+        let outputs = self.engine.forward(weights, buffers, batch, Mode::Training { key })?;
+        let scale = (1.0 / total) as f32;
+        let options = LossOptions {
+            class_weights: &self.settings.class_weights,
+            label_smoothing: self.settings.label_smoothing,
+            scale,
+        };
+        let mut gradient = vec![0.0; outputs.len()];
+        step.loss += self.settings.loss.evaluate(&options, &outputs, batch, &mut gradient);
+        for extension in &mut self.extensions {
+            if let Some(extra) = extension.loss(at, batch, &outputs)? {
+                step.loss += extra.sum;
+                nn::add_scaled(scale, &extra.gradient, &mut gradient);
+            }
+        }
+        if self.settings.loss.is_classification() {
+            step.correct += correct(&outputs, batch);
+        }
+        self.engine.backward(weights, gradient, gradients)?;
+        self.engine.recycle(outputs);
+        Ok(())
+    }
+
+    fn update(
+        &mut self,
+        at: Moment,
+        state: &mut State,
+        groups: &[Group],
+        gradients: &mut [f32],
+        learning_rate: f64,
+    ) -> Result<()> {
+        for extension in &mut self.extensions {
+            extension.gradients(at, &state.weights, gradients)?;
+        }
+        if let Some(most) = self.settings.clip_value {
+            gradients.iter_mut().for_each(|g| *g = g.clamp(-most, most));
+        }
+        let gradient_scale = match self.settings.clip_norm {
+            None => 1.0,
+            Some(most) => {
+                let squares: f64 = groups.iter().map(|g| nn::sum_of_squares(&gradients[g.range.clone()])).sum();
+                // PyTorch's `clip_grad_norm_`, its 1e-6 included.
+                (most / (squares.sqrt() + 1e-6)).min(1.0) as f32
+            }
+        };
+        let step = Step {
+            number: state.facts.step + 1,
+            learning_rate,
+            weight_decay: self.settings.weight_decay,
+            gradient_scale,
+        };
+        let (optimizer, team) = (&self.settings.optimizer, self.engine.team());
+        update(optimizer, team, groups, step, &mut state.weights, gradients, &mut state.moments);
+        for extension in &mut self.extensions {
+            extension.updated(at, &mut state.weights)?;
+        }
+        if let (Some(average), Some(decay)) = (&mut state.average, self.settings.average) {
+            nn::ema(average, &state.weights, decay);
+        }
+        Ok(())
+    }
+
+    /// Takes a step into the sums, and refuses to go on from a loss that is no number.
+    fn count(&self, state: &mut State, step: &StepSums, total: f64, samples: usize, rate: f64) -> Result<()> {
+        state.facts.step += 1;
+        state.facts.epoch_step += 1;
+        if !step.loss.is_finite() {
+            let epoch = state.facts.epoch + 1;
+            let last_good = if self.state_path.exists() {
+                format!("the last state before it is {}", self.state_path.display())
+            } else {
+                "nothing was saved before it".to_owned()
+            };
+            return Err(Error::input(format!(
+                "the loss is {} at update {} (epoch {epoch}, learning rate {rate:.3e}); {last_good}",
+                step.loss, state.facts.step
+            ))
+            .hint("a smaller --learning-rate, --warmup, or --clip-norm 1"));
+        }
+        let sums = &mut state.facts.sums;
+        sums.loss = (f64::from(sums.loss) + step.loss).into();
+        sums.weight = (f64::from(sums.weight) + total).into();
+        sums.correct += step.correct;
+        sums.samples += samples as u64;
+        Ok(())
+    }
+
+    fn look_at(&mut self, state: &mut State, range: Range<usize>) -> Result<Outcome> {
+        let weights = state.average.as_ref().unwrap_or(&state.weights);
+        look(&mut self.engine, self.settings, &self.dataset, range, weights, &mut state.buffers, self.stop)
+    }
+
+    /// Closes an epoch: record, plateau, best, early stopping.
+    fn end_epoch(
+        &self,
+        state: &mut State,
+        outcome: Option<Outcome>,
+        learning_rate: f64,
+        began: Instant,
+        seconds: f64,
+    ) -> EpochRecord {
+        let is_classification = self.settings.loss.is_classification();
+        let facts = &mut state.facts;
+        facts.epoch += 1;
+        facts.epoch_step = 0;
+        let sums = std::mem::take(&mut facts.sums);
+        let record = EpochRecord {
+            epoch: facts.epoch as u64,
+            step: facts.step,
+            train_loss: f64::from(sums.loss) / f64::from(sums.weight),
+            train_accuracy: is_classification.then(|| sums.correct as f64 / sums.samples.max(1) as f64),
+            validation_loss: outcome.map(|o| o.loss),
+            validation_accuracy: outcome.and_then(|o| o.accuracy),
+            learning_rate,
+            seconds: seconds.max(began.elapsed().as_secs_f64()),
+        };
+        if let Some(outcome) = outcome {
+            facts.plateau.observe(&self.settings.schedule, outcome.loss);
+            if facts.best.is_none_or(|(best, _)| outcome.loss < f64::from(best)) {
+                facts.best = Some((outcome.loss.into(), facts.epoch));
+                facts.waited = 0;
+                if self.settings.keeps_best || self.settings.patience.is_some() {
+                    let weights = state.average.as_ref().unwrap_or(&state.weights);
+                    state.best = Some((weights.clone(), state.buffers.clone()));
+                }
+            } else {
+                facts.waited += 1;
+                facts.is_finished = self.settings.patience.is_some_and(|patience| facts.waited >= patience.max(1));
+            }
+        }
+        facts.history.push(record.clone());
+        record
+    }
+
+    fn save(&self, state: &mut State) -> Result<()> {
+        state.extensions.clear();
+        for (index, extension) in self.extensions.iter().enumerate() {
+            state.extensions.extend(extension.save().into_iter().map(|(name, values)| (index, name, values)));
+        }
+        state.save(&self.state_path)
+    }
+
+    fn result(&self, state: State) -> Trained {
+        let State { facts, weights, buffers, average, best, .. } = state;
+        let last = (average.unwrap_or(weights), buffers);
+        let wants_best = self.settings.keeps_best || self.settings.patience.is_some();
+        let ((weights, buffers), epoch) = match (best, facts.best) {
+            (Some(best), Some((_, epoch))) if wants_best => (best, epoch),
+            _ => (last, facts.epoch),
+        };
+        let (history, steps, stopped_early) = (facts.history, facts.step, facts.is_finished);
+        Trained { weights, buffers, history, epoch, steps, stopped_early }
+    }
+}
+
+#[derive(Default)]
+struct StepSums {
+    loss: f64,
+    correct: u64,
+}
+
+/// How many samples have their largest output at their label (or at their largest target).
+fn correct(outputs: &[f32], batch: &Batch) -> u64 {
+    let rows = batch.indices.len();
+    let columns = outputs.len() / rows.max(1);
+    let mut places = vec![0; rows];
+    nn::argmax_rows(rows, columns, outputs, &mut places);
+    let mut wanted = vec![0; rows];
+    if batch.targets.is_empty() {
+        wanted.copy_from_slice(&batch.labels);
+    } else {
+        nn::argmax_rows(rows, columns, &batch.targets, &mut wanted);
+    }
+    places.iter().zip(&wanted).filter(|(place, label)| place == label).count() as u64
+}
+
+/// The ranges that are trained: everything that is not frozen, with decay where it is meant.
+pub fn groups(layout: &FlatLayout, settings: &Settings) -> Result<Vec<Group>> {
+    let frozen = frozen_slots(layout, &settings.freeze)?;
+    let mut groups: Vec<Group> = Vec::new();
+    for tensor in layout.tensors().iter().filter(|t| t.is_trained) {
+        let is_known = groups.last().is_some_and(|g| g.range.end > tensor.range.start);
+        if is_known || frozen.contains(&tensor.range) {
+            continue;
+        }
+        let decays = settings.decays_all || tensor.role.is_weight();
+        match groups.last_mut() {
+            Some(last) if last.decays == decays && last.range.end == tensor.range.start => {
+                last.range.end = tensor.range.end;
+            }
+            _ => groups.push(Group { range: tensor.range.clone(), decays }),
+        }
+    }
+    Ok(groups)
+}
+
+/// The slots that patterns name.
+pub fn frozen_slots(layout: &FlatLayout, patterns: &[String]) -> Result<Vec<Range<usize>>> {
+    let globs = patterns.iter().map(|p| dlopt_checkpoint::NameGlob::new(p)).collect::<Result<Vec<_>>>()?;
+    for (glob, pattern) in globs.iter().zip(patterns) {
+        if !layout.tensors().iter().any(|t| t.is_trained && glob.matches(&t.name)) {
+            let names: Vec<&str> = layout.tensors().iter().take(8).map(|t| t.name.as_str()).collect();
+            return Err(Error::usage(format!("--freeze {pattern}: no trained tensor has such a name"))
+                .hint(format!("the model has {}…", names.join(", "))));
+        }
+    }
+    layout.slots(|t| globs.iter().any(|g| g.matches(&t.name)))
+}
+
+/// For every node of the layout, whether all its trained slots are frozen.
+pub fn frozen_nodes(layout: &FlatLayout, frozen: &[Range<usize>]) -> Vec<bool> {
+    layout
+        .nodes
+        .iter()
+        .map(|node| !node.trained.is_empty() && node.trained.iter().all(|slot| frozen.contains(slot)))
+        .collect()
+}
+
+/// The name of the first thing that two runs were asked differently.
+fn difference(a: &serde_json::Value, b: &serde_json::Value) -> Option<String> {
+    match (a, b) {
+        (serde_json::Value::Object(a), serde_json::Value::Object(b)) => a
+            .keys()
+            .chain(b.keys())
+            .find(|key| a.get(*key) != b.get(*key))
+            .map(|key| match (a.get(key), b.get(key)) {
+                (Some(old), Some(new)) => difference(old, new)
+                    .filter(|inner| inner != "value")
+                    .map_or_else(|| format!("`{key}` ({old}, now {new})"), |inner| inner),
+                _ => format!("`{key}`"),
+            }),
+        (a, b) => (a != b).then(|| "value".to_owned()),
+    }
+}
+
+/// A well-mixed number from two (SplitMix64; Steele, Lea and Flood, 2014).
+fn mixed(seed: u64, number: u64) -> u64 {
+    let mut z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Where the state of a run that writes `out` is kept.
+pub fn state_folder(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".dlopt-partial");
+    PathBuf::from(name)
+}
