@@ -14,7 +14,7 @@ use dlopt_checkpoint::{Error, Result};
 use dlopt_data::{Batch, Dataset, Loader, epoch_order};
 use dlopt_kernels::nn;
 use dlopt_metrics::EpochRecord;
-use dlopt_model::{FlatLayout, Mode, Node};
+use dlopt_model::{FlatLayout, Mode, Node, Role};
 
 use crate::engine::Engine;
 use crate::evaluate::{Outcome, look};
@@ -475,7 +475,7 @@ pub fn groups(layout: &FlatLayout, settings: &Settings) -> Result<Vec<Group>> {
         if is_known || frozen.contains(&tensor.range) {
             continue;
         }
-        let decays = settings.decays_all || tensor.role.is_weight();
+        let decays = settings.decays_all || is_weight(tensor.role);
         match groups.last_mut() {
             Some(last) if last.decays == decays && last.range.end == tensor.range.start => {
                 last.range.end = tensor.range.end;
@@ -484,6 +484,12 @@ pub fn groups(layout: &FlatLayout, settings: &Settings) -> Result<Vec<Group>> {
         }
     }
     Ok(groups)
+}
+
+/// Whether a tensor is what weight decay is for: a weight, not a bias or a norm's scale.
+fn is_weight(role: Role) -> bool {
+    use Role::{ConvolutionWeight, DenseWeight, RecurrentHidden, RecurrentInput, Table};
+    matches!(role, ConvolutionWeight | DenseWeight { .. } | RecurrentInput | RecurrentHidden | Table)
 }
 
 /// The slots that patterns name.
