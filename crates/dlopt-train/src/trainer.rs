@@ -62,8 +62,8 @@ pub struct Trainer<'a> {
     pub engine: Engine,
     /// Who takes part in every step.
     pub extensions: Vec<Box<dyn Extension>>,
-    /// Where the state is kept while it runs.
-    pub state_path: PathBuf,
+    /// Where the state is kept while it runs; without one, a run that is stopped is lost.
+    pub state_path: Option<PathBuf>,
     /// What a resumed run must agree on: settings, model, data, first weights.
     pub run: serde_json::Value,
     /// Set from outside to end the run; its state is saved first.
@@ -146,19 +146,17 @@ impl Trainer<'_> {
     }
 
     fn resumed(&mut self) -> Result<State> {
-        let state = State::load(&self.state_path)?;
+        let path = self.state_path.as_deref().ok_or_else(|| Error::usage("--resume needs -o: a stream keeps no state"))?;
+        let state = State::load(path)?;
         if let Some(what) = difference(&state.facts.run, &self.run) {
-            return Err(Error::usage(format!(
-                "{}: the run that was stopped had another {what}",
-                self.state_path.display()
-            ))
+            return Err(Error::usage(format!("{}: the run that was stopped had another {what}", path.display()))
             .hint("resume with the same command, or remove the folder to begin again"));
         }
         let fits = state.weights.len() == self.layout.params_len
             && state.buffers.len() == self.layout.buffers_len
             && state.moments.len() == self.settings.optimizer.moments();
         if !fits {
-            return Err(Error::input(format!("{}: the state does not fit the model", self.state_path.display())));
+            return Err(Error::input(format!("{}: the state does not fit the model", path.display())));
         }
         for (index, extension) in self.extensions.iter_mut().enumerate() {
             let own: Vec<(String, Vec<f32>)> =
@@ -358,10 +356,9 @@ impl Trainer<'_> {
         state.facts.epoch_step += 1;
         if !step.loss.is_finite() {
             let epoch = state.facts.epoch + 1;
-            let last_good = if self.state_path.exists() {
-                format!("the last state before it is {}", self.state_path.display())
-            } else {
-                "nothing was saved before it".to_owned()
+            let last_good = match &self.state_path {
+                Some(path) if path.exists() => format!("the last state before it is {}", path.display()),
+                _ => "nothing was saved before it".to_owned(),
             };
             return Err(Error::input(format!(
                 "the loss is {} at update {} (epoch {epoch}, learning rate {rate:.3e}); {last_good}",
@@ -429,7 +426,7 @@ impl Trainer<'_> {
         for (index, extension) in self.extensions.iter().enumerate() {
             state.extensions.extend(extension.save().into_iter().map(|(name, values)| (index, name, values)));
         }
-        state.save(&self.state_path)
+        self.state_path.as_deref().map_or(Ok(()), |path| state.save(path))
     }
 
     fn result(&self, state: State) -> Trained {
