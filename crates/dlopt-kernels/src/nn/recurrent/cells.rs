@@ -52,8 +52,14 @@ pub(super) struct StepBack {
 pub(super) trait CellMath {
     /// Units in a block.
     const UNITS: usize;
-    /// `MR` rows of `T::N` units (four times as many for [`Rnn`]): products, gates and the new state.
-    unsafe fn forward<T: V, const MR: usize>(s: &Step, unit: usize, lane: usize, row: usize);
+    /// Gates that a packed block holds.
+    const GATES: usize;
+    /// Columns of a packed block from which the state's sum is kept apart from the inputs'.
+    const APART: usize;
+    /// The bias of column `column` of a block, as [`sum`] counts them.
+    unsafe fn bias<T: V>(s: &Step, unit: usize, column: usize) -> T;
+    /// The new state of one row from the sums of a block (`width` columns).
+    unsafe fn finish<T: V>(s: &Step, unit: usize, row: usize, sums: *const f32, width: usize);
     /// `T::N` units of all `rows`: gradients of the gates from those of the state.
     unsafe fn backward<T: V>(s: &StepBack, unit: usize, rows: usize);
 }
@@ -62,33 +68,64 @@ pub(super) struct Lstm;
 pub(super) struct Gru;
 pub(super) struct Rnn;
 
+/// `MR` rows of one block of `width` columns, `NR` registers at a time: the sums that [`CellMath::finish`] takes.
+#[inline(always)]
+pub(super) unsafe fn sum<T: V, C: CellMath, const MR: usize, const NR: usize>(
+    s: &Step,
+    unit: usize,
+    row: usize,
+    width: usize,
+    sums: *mut f32,
+) {
+    let mut inputs = [s.x; MR];
+    let mut state = [s.h; MR];
+    for m in 0..MR {
+        inputs[m] = s.x.add(*s.x_at.add(row + m));
+        state[m] = s.h.add((row + m) * s.h_row);
+    }
+    let w = s.weight.add((s.inputs + s.hidden) * unit * C::GATES);
+    for column in (0..width).step_by(NR * T::N) {
+        let mut acc = [[T::splat(0.0); NR]; MR];
+        for n in 0..NR {
+            let bias = C::bias::<T>(s, unit, column + n * T::N);
+            for acc in &mut acc {
+                acc[n] = bias;
+            }
+        }
+        let w = w.add(column);
+        accumulate::<T, MR, NR>(&mut acc, &inputs, s.inputs, w, width);
+        for n in 0..NR {
+            let column = column + n * T::N;
+            if column >= C::APART {
+                let bias = C::bias::<T>(s, unit, column + GROUP);
+                for m in 0..MR {
+                    acc[m][n].store(sums.add(m * BLOCK + column));
+                    acc[m][n] = bias;
+                }
+            }
+        }
+        accumulate::<T, MR, NR>(&mut acc, &state, s.h_len, w.add(s.inputs * width), width);
+        for n in 0..NR {
+            let column = column + n * T::N;
+            let to = if column >= C::APART { column + GROUP } else { column };
+            for m in 0..MR {
+                acc[m][n].store(sums.add(m * BLOCK + to));
+            }
+        }
+    }
+}
+
 /// How many of the lanes from `unit` on exist.
 #[inline(always)]
 fn lanes<T: V>(hidden: usize, unit: usize) -> usize {
     hidden.saturating_sub(unit).min(T::N)
 }
 
+/// The bias of a gate, sixteen columns each.
 #[inline(always)]
-unsafe fn bias<T: V>(s: &Step, gate: usize, unit: usize) -> T {
-    T::load_part(s.bias.wrapping_add(gate * s.hidden + unit), lanes::<T>(s.hidden, unit))
-}
-
-#[inline(always)]
-unsafe fn input_rows<const MR: usize>(s: &Step, row: usize) -> [*const f32; MR] {
-    let mut at = [s.x; MR];
-    for (m, at) in at.iter_mut().enumerate() {
-        *at = s.x.add(*s.x_at.add(row + m));
-    }
-    at
-}
-
-#[inline(always)]
-unsafe fn state_rows<const MR: usize>(s: &Step, row: usize) -> [*const f32; MR] {
-    let mut at = [s.h; MR];
-    for (m, at) in at.iter_mut().enumerate() {
-        *at = s.h.add((row + m) * s.h_row);
-    }
-    at
+unsafe fn gate_bias<T: V>(s: &Step, unit: usize, column: usize) -> T {
+    let unit = unit + column % GROUP;
+    T::load_part(s.bias.wrapping_add(column / GROUP * s.hidden + unit), lanes::<T>(s.hidden, unit))
 }
 
 #[inline(always)]
@@ -103,23 +140,25 @@ unsafe fn state_gradient<T: V>(s: &StepBack, row: usize, unit: usize) -> T {
 
 impl CellMath for Lstm {
     const UNITS: usize = GROUP;
+    const GATES: usize = 4;
+    const APART: usize = BLOCK;
 
     #[inline(always)]
-    unsafe fn forward<T: V, const MR: usize>(s: &Step, unit: usize, lane: usize, row: usize) {
-        let mut acc =
-            [[bias(s, 0, unit + lane), bias(s, 1, unit + lane), bias(s, 2, unit + lane), bias(s, 3, unit + lane)]; MR];
-        let w = s.weight.add((s.inputs + s.hidden) * unit * 4 + lane);
-        accumulate::<T, MR, 4>(&mut acc, &input_rows(s, row), s.inputs, w, BLOCK, GROUP);
-        let w = w.add(s.inputs * BLOCK);
-        accumulate::<T, MR, 4>(&mut acc, &state_rows(s, row), s.h_len, w, BLOCK, GROUP);
-        for m in 0..MR {
-            let cell = unit * s.panel + (row + m) * GROUP + lane;
-            let [i, f, g, o] = [sigmoid(acc[m][0]), sigmoid(acc[m][1]), tanh(acc[m][2]), sigmoid(acc[m][3])];
+    unsafe fn bias<T: V>(s: &Step, unit: usize, column: usize) -> T {
+        gate_bias(s, unit, column)
+    }
+
+    #[inline(always)]
+    unsafe fn finish<T: V>(s: &Step, unit: usize, row: usize, sums: *const f32, _: usize) {
+        for lane in (0..GROUP).step_by(T::N) {
+            let cell = unit * s.panel + row * GROUP + lane;
+            let at = |n: usize| T::load(sums.add(n * GROUP + lane));
+            let (i, f, g, o) = (sigmoid(at(0)), sigmoid(at(1)), tanh(at(2)), sigmoid(at(3)));
             let c = f.mul(T::load(s.c.add(cell))).fma(i, g);
             c.store(s.c_next.add(cell));
-            o.mul(tanh(c)).store(s.h_next.add((row + m) * s.h_row + unit + lane));
+            o.mul(tanh(c)).store(s.h_next.add(row * s.h_row + unit + lane));
             if !s.gates.is_null() {
-                let to = s.gates.add(unit / GROUP * s.panel * BLOCK + (row + m) * BLOCK + lane);
+                let to = s.gates.add((unit / GROUP * s.panel + row) * BLOCK + lane);
                 i.store(to);
                 f.store(to.add(GROUP));
                 g.store(to.add(2 * GROUP));
@@ -163,29 +202,25 @@ impl CellMath for Lstm {
 /// inputs' columns first, the state's last.
 impl CellMath for Gru {
     const UNITS: usize = GROUP;
+    const GATES: usize = 3;
+    const APART: usize = 2 * GROUP;
 
     #[inline(always)]
-    unsafe fn forward<T: V, const MR: usize>(s: &Step, unit: usize, lane: usize, row: usize) {
-        const WIDTH: usize = 3 * GROUP;
+    unsafe fn bias<T: V>(s: &Step, unit: usize, column: usize) -> T {
+        gate_bias(s, unit, column)
+    }
+
+    #[inline(always)]
+    unsafe fn finish<T: V>(s: &Step, unit: usize, row: usize, sums: *const f32, _: usize) {
         let one = T::splat(1.0);
-        let mut acc = [[bias(s, 0, unit + lane), bias(s, 1, unit + lane), bias(s, 2, unit + lane)]; MR];
-        let w = s.weight.add((s.inputs + s.hidden) * unit * 3 + lane);
-        accumulate::<T, MR, 3>(&mut acc, &input_rows(s, row), s.inputs, w, WIDTH, GROUP);
-        let mut from_inputs = [T::splat(0.0); MR];
-        for m in 0..MR {
-            from_inputs[m] = acc[m][2];
-            acc[m][2] = bias(s, 3, unit + lane);
-        }
-        let w = w.add(s.inputs * WIDTH);
-        accumulate::<T, MR, 3>(&mut acc, &state_rows(s, row), s.h_len, w, WIDTH, GROUP);
-        for m in 0..MR {
-            let (r, z, q) = (sigmoid(acc[m][0]), sigmoid(acc[m][1]), acc[m][2]);
-            let n = tanh(from_inputs[m].fma(r, q));
-            let at = (row + m) * s.h_row + unit + lane;
-            let h = one.sub(z).mul(n).fma(z, T::load(s.h.add(at)));
-            h.store(s.h_next.add(at));
+        for lane in (0..GROUP).step_by(T::N) {
+            let at = |n: usize| T::load(sums.add(n * GROUP + lane));
+            let (r, z, q) = (sigmoid(at(0)), sigmoid(at(1)), at(3));
+            let n = tanh(at(2).fma(r, q));
+            let state = row * s.h_row + unit + lane;
+            one.sub(z).mul(n).fma(z, T::load(s.h.add(state))).store(s.h_next.add(state));
             if !s.gates.is_null() {
-                let to = s.gates.add(unit / GROUP * s.panel * BLOCK + (row + m) * BLOCK + lane);
+                let to = s.gates.add((unit / GROUP * s.panel + row) * BLOCK + lane);
                 n.store(to);
                 r.store(to.add(GROUP));
                 z.store(to.add(2 * GROUP));
@@ -224,14 +259,19 @@ impl CellMath for Gru {
 
 impl CellMath for Rnn {
     const UNITS: usize = BLOCK;
+    const GATES: usize = 1;
+    const APART: usize = BLOCK;
 
     #[inline(always)]
-    unsafe fn forward<T: V, const MR: usize>(s: &Step, unit: usize, lane: usize, row: usize) {
-        match (s.hidden - unit).div_ceil(GROUP) {
-            1 => rnn_tile::<T, MR, 1>(s, unit, lane, row),
-            2 => rnn_tile::<T, MR, 2>(s, unit, lane, row),
-            3 => rnn_tile::<T, MR, 3>(s, unit, lane, row),
-            _ => rnn_tile::<T, MR, 4>(s, unit, lane, row),
+    unsafe fn bias<T: V>(s: &Step, unit: usize, column: usize) -> T {
+        let unit = unit + column;
+        T::load_part(s.bias.wrapping_add(unit), lanes::<T>(s.hidden, unit))
+    }
+
+    #[inline(always)]
+    unsafe fn finish<T: V>(s: &Step, unit: usize, row: usize, sums: *const f32, width: usize) {
+        for column in (0..width).step_by(T::N) {
+            tanh(T::load(sums.add(column))).store(s.h_next.add(row * s.h_row + unit + column));
         }
     }
 
@@ -247,25 +287,5 @@ impl CellMath for Rnn {
             sum = sum.add(gradient);
         }
         add_part(s.db.wrapping_add(unit), sum, lanes::<T>(s.hidden, unit));
-    }
-}
-
-#[inline(always)]
-unsafe fn rnn_tile<T: V, const MR: usize, const NR: usize>(s: &Step, unit: usize, lane: usize, row: usize) {
-    let mut acc = [[T::splat(0.0); NR]; MR];
-    for n in 0..NR {
-        let b = bias(s, 0, unit + n * GROUP + lane);
-        for acc in &mut acc {
-            acc[n] = b;
-        }
-    }
-    let w = s.weight.add((s.inputs + s.hidden) * unit + lane);
-    accumulate::<T, MR, NR>(&mut acc, &input_rows(s, row), s.inputs, w, NR * GROUP, GROUP);
-    let w = w.add(s.inputs * NR * GROUP);
-    accumulate::<T, MR, NR>(&mut acc, &state_rows(s, row), s.h_len, w, NR * GROUP, GROUP);
-    for m in 0..MR {
-        for n in 0..NR {
-            tanh(acc[m][n]).store(s.h_next.add((row + m) * s.h_row + unit + n * GROUP + lane));
-        }
     }
 }

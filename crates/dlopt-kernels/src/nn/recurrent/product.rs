@@ -11,7 +11,7 @@ pub(super) const GROUP: usize = 16;
 /// The columns of a full block.
 pub(super) const BLOCK: usize = 64;
 
-/// Adds to `acc[m][n]` the product of `len` values at `rows[m]` with the columns at `w + n * step`, rows `stride` apart.
+/// Adds to `acc[m][n]` the product of `len` values at `rows[m]` with neighbouring columns at `w`, rows `stride` apart.
 #[inline(always)]
 pub(super) unsafe fn accumulate<T: V, const MR: usize, const NR: usize>(
     acc: &mut [[T; NR]; MR],
@@ -19,26 +19,14 @@ pub(super) unsafe fn accumulate<T: V, const MR: usize, const NR: usize>(
     len: usize,
     w: *const f32,
     stride: usize,
-    step: usize,
 ) {
     let mut w = w;
     for k in 0..len {
-        if T::N == GROUP || MR > 3 {
-            let b: [T; NR] = std::array::from_fn(|n| T::load(w.add(n * step)));
-            for m in 0..MR {
-                let a = T::splat(*rows[m].add(k));
-                for n in 0..NR {
-                    acc[m][n] = acc[m][n].fma(a, b[n]);
-                }
-            }
-        } else {
-            // Sixteen registers: three rows' values and one of the columns at a time beside twelve sums.
-            let a: [T; MR] = std::array::from_fn(|m| T::splat(*rows[m].add(k)));
+        let b: [T; NR] = std::array::from_fn(|n| T::load(w.add(n * T::N)));
+        for m in 0..MR {
+            let a = T::splat(*rows[m].add(k));
             for n in 0..NR {
-                let b = T::load(w.add(n * step));
-                for m in 0..MR {
-                    acc[m][n] = acc[m][n].fma(a[m], b);
-                }
+                acc[m][n] = acc[m][n].fma(a, b[n]);
             }
         }
         w = w.add(stride);
@@ -124,7 +112,7 @@ unsafe fn product_tile<T: V, const MR: usize, const NR: usize>(
         for m in 0..MR {
             at[m] = x.add((first + m) * runs.row + run * runs.step);
         }
-        accumulate::<T, MR, NR>(&mut acc, &at, len, w, width, T::N);
+        accumulate::<T, MR, NR>(&mut acc, &at, len, w, width);
         w = w.add(len * width);
     }
     for m in 0..MR {
@@ -195,7 +183,7 @@ pub(super) unsafe fn weight_gradient<T: V>(
                 }
             }};
         }
-        if T::N == GROUP {
+        if const { T::N == GROUP } {
             match together {
                 1 => registers!(1),
                 2 => registers!(2),

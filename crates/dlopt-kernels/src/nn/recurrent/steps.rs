@@ -1,31 +1,67 @@
 //! The kernels of one step and of a block of steps, compiled for each instruction set.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of `simd`")]
 
-use super::cells::{CellMath, Gru, Lstm, Rnn, Step, StepBack};
+use std::mem::MaybeUninit;
+
+use super::cells::{self, CellMath, Gru, Lstm, Rnn, Step, StepBack};
 use super::product::{BLOCK, Columns, GROUP, Pixels, Runs, Target, block_product, weight_gradient};
 use crate::nn::simd::{V, per_isa};
 
+/// One block of all rows, `NR` registers of columns at a time, for a single row `ONE`.
+#[inline(always)]
+unsafe fn forward_block<T: V, C: CellMath, const NR: usize, const ONE: usize>(
+    s: &Step,
+    unit: usize,
+    width: usize,
+    rows: usize,
+) {
+    let mut sums = MaybeUninit::<[f32; 6 * BLOCK]>::uninit();
+    let sums = sums.as_mut_ptr().cast::<f32>();
+    let tiles = rows.div_ceil(6);
+    let mut first = 0;
+    for tile in 0..tiles {
+        let m = (rows - first).div_ceil(tiles - tile);
+        match m {
+            1 => cells::sum::<T, C, 1, ONE>(s, unit, first, width, sums),
+            2 => cells::sum::<T, C, 2, NR>(s, unit, first, width, sums),
+            3 => cells::sum::<T, C, 3, NR>(s, unit, first, width, sums),
+            4 => cells::sum::<T, C, 4, NR>(s, unit, first, width, sums),
+            5 => cells::sum::<T, C, 5, NR>(s, unit, first, width, sums),
+            _ => cells::sum::<T, C, 6, NR>(s, unit, first, width, sums),
+        }
+        for row in 0..m {
+            C::finish::<T>(s, unit, first + row, sums.add(row * BLOCK), width);
+        }
+        first += m;
+    }
+}
+
+/// Blocks of units outermost: a block's weights serve all rows.
 #[inline(always)]
 unsafe fn forward<T: V, C: CellMath>(s: &Step, rows: usize) {
-    // Twelve sums fit sixteen registers, twenty-four thirty-two.
-    let tallest = if T::N == GROUP { 6 } else { 3 };
     for unit in (0..s.hidden).step_by(C::UNITS) {
-        for lane in (0..GROUP).step_by(T::N) {
-            let tiles = rows.div_ceil(tallest);
-            let mut first = 0;
-            for tile in 0..tiles {
-                let m = (rows - first).div_ceil(tiles - tile);
-                match m {
-                    1 => C::forward::<T, 1>(s, unit, lane, first),
-                    2 => C::forward::<T, 2>(s, unit, lane, first),
-                    3 => C::forward::<T, 3>(s, unit, lane, first),
-                    _ if T::N < GROUP => {}
-                    4 => C::forward::<T, 4>(s, unit, lane, first),
-                    5 => C::forward::<T, 5>(s, unit, lane, first),
-                    _ => C::forward::<T, 6>(s, unit, lane, first),
-                }
-                first += m;
+        let width = C::GATES * (s.hidden - unit).next_multiple_of(GROUP).min(C::UNITS);
+        // Four registers of sixteen lanes by six rows fill 32 registers, two of eight 16. One row alone takes all columns
+        // of a block, to keep the multipliers busy.
+        if const { T::N == GROUP && C::GATES == 4 } {
+            forward_block::<T, C, 4, 4>(s, unit, width, rows);
+        } else if const { T::N == GROUP && C::GATES == 3 } {
+            forward_block::<T, C, 3, 3>(s, unit, width, rows);
+        } else if const { T::N == GROUP } {
+            match width / GROUP {
+                1 => forward_block::<T, C, 1, 1>(s, unit, width, rows),
+                2 => forward_block::<T, C, 2, 2>(s, unit, width, rows),
+                3 => forward_block::<T, C, 3, 3>(s, unit, width, rows),
+                _ => forward_block::<T, C, 4, 4>(s, unit, width, rows),
             }
+        } else if const { C::GATES == 4 } {
+            forward_block::<T, C, 2, 8>(s, unit, width, rows);
+        } else if const { C::GATES == 3 } {
+            forward_block::<T, C, 2, 6>(s, unit, width, rows);
+        } else if width == BLOCK {
+            forward_block::<T, C, 2, 8>(s, unit, width, rows);
+        } else {
+            forward_block::<T, C, 2, 2>(s, unit, width, rows);
         }
     }
 }
@@ -99,7 +135,7 @@ unsafe fn products<T: V, const NR: usize, G: Target>(
     for first in (0..values).step_by(BLOCK) {
         let width = (values - first).next_multiple_of(GROUP).min(BLOCK);
         let (w, target) = (w.add(first * runs.values()), target(first));
-        if T::N < GROUP {
+        if const { T::N < GROUP } {
             block_product::<T, 2>(x, runs, w, width, rows, target);
             continue;
         }
