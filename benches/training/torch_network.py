@@ -261,16 +261,16 @@ def conv1d(shape, filters, kernel, stride=1, padding="valid", dilation=1, groups
 
 
 def pool2d(make):
-    def of(shape, kernel=2, stride=None, padding="valid"):
-        kernel, stride = pair(kernel), pair(kernel if stride is None else stride)
-        return make(kernel, stride, symmetric(sides(padding, shape[2:], kernel, stride, (1, 1))))
+    def of(shape, size=2, stride=None, padding="valid"):
+        size, stride = pair(size), pair(size if stride is None else stride)
+        return make(size, stride, symmetric(sides(padding, shape[2:], size, stride, (1, 1))))
     return of
 
 
 def pool1d(make):
-    def of(shape, kernel=2, stride=None, padding="valid"):
-        stride = kernel if stride is None else stride
-        return OfSeries(make(kernel, stride, symmetric(sides(padding, shape[1:2], [kernel], [stride], [1]))))
+    def of(shape, size=2, stride=None, padding="valid"):
+        stride = size if stride is None else stride
+        return OfSeries(make(size, stride, symmetric(sides(padding, shape[1:2], [size], [stride], [1]))))
     return of
 
 

@@ -18,8 +18,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
 import fashion  # noqa: E402
-import networks  # noqa: E402
-from torch_network import build  # noqa: E402
+from torch_network import build, preset  # noqa: E402
 
 
 def main():
@@ -36,9 +35,10 @@ def main():
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     images, labels, test_images, test_labels = map(torch.from_numpy, fashion.load(options.data))
-    sample = networks.sample(options.network)
-    network = build(networks.layers(options.network, 10), sample)
-    if sample["kind"] == "image":
+    is_series = options.network in ("lstm", "gru")
+    sample = {"series": {"time": 28, "features": 28}} if is_series else {"image": {"height": 28, "width": 28, "channels": 1}}
+    network = build(preset(options.network), sample, 10)
+    if not is_series:
         images, test_images = images[:, None], test_images[:, None]
     if options.mode == "channels-last":
         network = network.to(memory_format=torch.channels_last)
