@@ -8,8 +8,12 @@ use std::ops::Range;
 use super::Team;
 use super::conv::correlate::{Grid, Weights, correlate};
 use super::conv::pack::{PANEL, pack_columns, pack_rows, packed_len};
+use super::conv::plan::Run;
 use super::conv::weight::{Gradient, weight_gradient};
 use super::conv::{bias_gradient, mask};
+
+/// The run of a whole row.
+const FIRST: Run = Run { at: 0, weight: 0 };
 
 /// A dense layer, `out = x * weight + bias`, with ReLU behind it if asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +90,12 @@ impl Dense {
         };
         // SAFETY: the grid is one run of `inputs` values a row; all lengths were checked above.
         unsafe {
-            correlate(x.as_ptr(), grid(rows, self.inputs, &[0], self.inputs, self.outputs), weights, out.as_mut_ptr())
+            correlate(
+                x.as_ptr(),
+                grid(rows, self.inputs, &[FIRST], self.inputs, self.outputs),
+                weights,
+                out.as_mut_ptr(),
+            )
         }
     }
 
@@ -116,8 +125,8 @@ impl Dense {
         assert_eq!(dw.len(), inputs.len() * self.outputs, "values of the weight's gradient");
         let (values, channels) = (gradient.as_ptr(), self.outputs);
         let gradient = Gradient { values, pixel: channels, row: 0, channels };
-        let offsets = [inputs.start];
-        let grid = grid(rows, self.inputs, &offsets, inputs.len(), self.outputs);
+        let run = [Run { at: inputs.start.cast_signed(), weight: 0 }];
+        let grid = grid(rows, self.inputs, &run, inputs.len(), self.outputs);
         // SAFETY: the grid is the range of each row; all lengths were checked above.
         unsafe { weight_gradient(x.as_ptr(), grid, gradient, dw.as_mut_ptr(), self.outputs) }
     }
@@ -152,13 +161,13 @@ impl Dense {
             channels: self.inputs,
             relu: false,
         };
-        let grid = grid(rows, self.outputs, &[0], self.outputs, self.inputs);
+        let grid = grid(rows, self.outputs, &[FIRST], self.outputs, self.inputs);
         // SAFETY: the grid is one run of `outputs` values a row; all lengths were checked above.
         unsafe { correlate(gradient.as_ptr(), grid, weights, dx.as_mut_ptr()) }
     }
 }
 
 /// Rows of `width` values as the pixels of one row of a map.
-fn grid(rows: usize, width: usize, offsets: &[usize], len: usize, out_pixel: usize) -> Grid<'_> {
-    Grid { rows: 1, columns: rows, pixel: width, row: 0, offsets, len, out_pixel, out_row: 0 }
+fn grid(rows: usize, width: usize, runs: &[Run], len: usize, out_pixel: usize) -> Grid<'_> {
+    Grid { rows: 1, columns: rows, pixel: width, row: 0, runs, len, out_pixel, out_row: 0 }
 }

@@ -5,6 +5,7 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "the whole module is one contract: see `correlate`")]
 
 use super::pack::PANEL;
+use super::plan::Run;
 use crate::nn::simd::{V, per_isa};
 
 /// Outputs to compute, and where their operands lie; all steps in floats.
@@ -15,15 +16,14 @@ pub(crate) struct Grid<'a> {
     /// From one output's values in the map to the next one's, and from one row's to the next.
     pub(crate) pixel: usize,
     pub(crate) row: usize,
-    /// Where the runs begin, from an output's place in the map.
-    pub(crate) offsets: &'a [usize],
+    pub(crate) runs: &'a [Run],
     /// Contiguous values of a run.
     pub(crate) len: usize,
     pub(crate) out_pixel: usize,
     pub(crate) out_row: usize,
 }
 
-/// Packed weights at the first run that is wanted.
+/// Packed weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights {
     pub(crate) packed: *const f32,
@@ -156,9 +156,10 @@ unsafe fn tile<T: V, const MR: usize, const NR: usize>(
             }
         }
     }
-    let mut w = weights.packed;
-    for &offset in grid.offsets {
-        let p: [*const f32; MR] = std::array::from_fn(|m| from[m].add(offset));
+    for run in grid.runs {
+        // An output's own place may lie beside the map.
+        let p: [*const f32; MR] = std::array::from_fn(|m| from[m].wrapping_offset(run.at));
+        let mut w = weights.packed.add(run.weight * PANEL);
         for i in 0..grid.len {
             let b: [T; NR] =
                 std::array::from_fn(|n| T::load(w.add(n * T::N / PANEL * weights.panel + n * T::N % PANEL)));

@@ -1,151 +1,222 @@
 //! Depthwise convolutions: every lane is a channel of its own, and a tap one multiply-add.
 //!
-//! Taps are few and weights small, so a tile of pixels shares each weight, and a tile of taps each gradient.
+//! Loads decide the speed, so where taps are neighbours, as in all common kernels, a tile of pixels loads each value of the
+//! map once for the three taps of a kernel row.
 #![allow(unsafe_op_in_unsafe_fn, reason = "raw kernels; each states its contract")]
 
 use super::correlate::{Grid, Weights, load_upto};
+use super::plan::Run;
 use crate::nn::simd::{V, per_isa};
 
 per_isa! {
-/// `out[row, column, channel] = bias[channel] + sum over taps of map[pixel + offset(tap) + channel] * weight[tap, channel]`.
+/// `out[row, column, channel] = bias[channel] + sum over runs of map[pixel + at(run) + channel] * weight[run, channel]`.
 ///
 /// # Safety
-/// For every output of the grid, `map` must be valid for `weights.channels` values at all offsets, `out` for as many;
-/// `packed` for taps whose rows are `weights.panel` floats apart, `bias` for all channels.
+/// For every output of the grid, `map` must be valid for `weights.channels` values at all runs, `out` for as many;
+/// `packed` for the runs' rows, `weights.panel` floats apart, filled up to whole panels, `bias` for all channels.
 depthwise(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) [T, NR = 4 / 2]
 depthwise_in::<T>(map, grid, weights, out) }
 
 #[inline(always)]
 unsafe fn depthwise_in<T: V>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) {
+    let grid = lying(grid);
+    let stride = stride_of_threes(&grid);
     // Rows outermost: the few rows of the map that a row of outputs needs stay in the first cache.
     for row in 0..grid.rows {
         for channel in (0..weights.channels).step_by(T::N) {
-            let left = weights.channels - channel;
-            let mut map = map.add(row * grid.row + channel);
-            let mut out = out.add(row * grid.out_row + channel);
-            let bias = weights.bias.map_or(T::splat(0.0), |bias| load_upto::<T>(bias.add(channel), left));
-            let w = weights.packed.add(channel);
-            let tiles = grid.columns.div_ceil(8);
-            let mut done = 0;
-            for tile in 0..tiles {
-                let count = (grid.columns - done).div_ceil(tiles - tile);
-                macro_rules! pixels {
-                    ($m:literal) => {
-                        if left >= T::N {
-                            pixels::<T, $m, false>(map, &grid, w, &weights, bias, left, out)
-                        } else {
-                            pixels::<T, $m, true>(map, &grid, w, &weights, bias, left, out)
-                        }
-                    };
-                }
-                match count {
-                    1 => pixels!(1),
-                    2 => pixels!(2),
-                    3 => pixels!(3),
-                    4 => pixels!(4),
-                    5 => pixels!(5),
-                    6 => pixels!(6),
-                    7 => pixels!(7),
-                    _ => pixels!(8),
-                }
-                done += count;
-                // The step behind the last pixel is never used.
-                map = map.wrapping_add(count * grid.pixel);
-                out = out.wrapping_add(count * grid.out_pixel);
+            let at = Place {
+                map: map.wrapping_add(row * grid.row + channel),
+                out: out.add(row * grid.out_row + channel),
+                weights: weights.packed.add(channel),
+                left: weights.channels - channel,
+            };
+            let bias = weights.bias.map_or(T::splat(0.0), |bias| load_upto::<T>(bias.add(channel), at.left));
+            match stride {
+                _ if at.left < T::N => line::<T, true, 0>(at, &grid, &weights, bias),
+                1 => line::<T, false, 1>(at, &grid, &weights, bias),
+                2 => line::<T, false, 2>(at, &grid, &weights, bias),
+                _ => line::<T, false, 0>(at, &grid, &weights, bias),
             }
         }
     }
 }
 
+/// Turns a grid that stands upright, such as the left edge of a map, on its side.
 #[inline(always)]
-unsafe fn pixels<T: V, const MR: usize, const PART: bool>(
+fn lying(grid: Grid) -> Grid {
+    if grid.columns >= grid.rows.min(4) {
+        return grid;
+    }
+    Grid {
+        rows: grid.columns,
+        columns: grid.rows,
+        pixel: grid.row,
+        row: grid.pixel,
+        out_pixel: grid.out_row,
+        out_row: grid.out_pixel,
+        ..grid
+    }
+}
+
+/// 1 or 2 where the runs are triples of neighbours and outputs as many neighbours apart, else 0.
+#[inline(always)]
+fn stride_of_threes(grid: &Grid) -> usize {
+    let pixel = grid.pixel.cast_signed();
+    let (triples, rest) = grid.runs.as_chunks::<3>();
+    let has_step = |step| triples.iter().all(|[a, b, c]| b.at - a.at == step && c.at - b.at == step);
+    match () {
+        () if triples.is_empty() || !rest.is_empty() => 0,
+        () if has_step(pixel) => 1,
+        () if pixel % 2 == 0 && has_step(pixel / 2) => 2,
+        () => 0,
+    }
+}
+
+/// A register of channels at the beginning of a row of outputs.
+#[derive(Clone, Copy)]
+struct Place {
     map: *const f32,
+    out: *mut f32,
+    weights: *const f32,
+    left: usize,
+}
+
+/// A row of outputs; `PART`: fewer channels than lanes; `S`: see [`stride_of_threes`].
+#[inline(always)]
+unsafe fn line<T: V, const PART: bool, const S: usize>(mut at: Place, grid: &Grid, weights: &Weights, bias: T) {
+    let tiles = grid.columns.div_ceil(8);
+    let mut done = 0;
+    for tile in 0..tiles {
+        let count = (grid.columns - done).div_ceil(tiles - tile);
+        match count {
+            1 => pixels::<T, 1, PART, S>(at, grid, weights, bias),
+            2 => pixels::<T, 2, PART, S>(at, grid, weights, bias),
+            3 => pixels::<T, 3, PART, S>(at, grid, weights, bias),
+            4 => pixels::<T, 4, PART, S>(at, grid, weights, bias),
+            5 => pixels::<T, 5, PART, S>(at, grid, weights, bias),
+            6 => pixels::<T, 6, PART, S>(at, grid, weights, bias),
+            7 => pixels::<T, 7, PART, S>(at, grid, weights, bias),
+            _ => pixels::<T, 8, PART, S>(at, grid, weights, bias),
+        }
+        done += count;
+        // The step behind the last pixel is never used.
+        at.map = at.map.wrapping_add(count * grid.pixel);
+        at.out = at.out.wrapping_add(count * grid.out_pixel);
+    }
+}
+
+#[inline(always)]
+unsafe fn pixels<T: V, const MR: usize, const PART: bool, const S: usize>(
+    at: Place,
     grid: &Grid,
-    w: *const f32,
     weights: &Weights,
     bias: T,
-    left: usize,
-    out: *mut f32,
 ) {
     let mut acc = [bias; MR];
-    for (tap, &offset) in grid.offsets.iter().enumerate() {
-        let k = T::load(w.add(tap * weights.panel));
-        let p = map.add(offset);
-        for m in 0..MR {
-            let p = p.add(m * grid.pixel);
-            let x = if PART { T::load_part(p, left) } else { T::load(p) };
-            acc[m] = acc[m].fma(x, k);
+    let weight = |run: &Run| T::load(at.weights.add(run.weight * weights.panel));
+    if S > 0 {
+        for triple in grid.runs.as_chunks::<3>().0 {
+            let w = [weight(&triple[0]), weight(&triple[1]), weight(&triple[2])];
+            let p = at.map.wrapping_offset(triple[0].at);
+            for j in 0..S * (MR - 1) + 3 {
+                let x = T::load(p.add(j * (grid.pixel / S)));
+                for (kx, w) in w.iter().enumerate() {
+                    if j >= kx && (j - kx) % S == 0 && (j - kx) / S < MR {
+                        acc[(j - kx) / S] = acc[(j - kx) / S].fma(x, *w);
+                    }
+                }
+            }
+        }
+    } else {
+        for run in grid.runs {
+            let w = weight(run);
+            let p = at.map.wrapping_offset(run.at);
+            for m in 0..MR {
+                let p = p.add(m * grid.pixel);
+                let x = if PART { T::load_part(p, at.left) } else { T::load(p) };
+                acc[m] = acc[m].fma(x, w);
+            }
         }
     }
     for m in 0..MR {
         let v = if weights.relu { acc[m].max(T::splat(0.0)) } else { acc[m] };
-        let p = out.add(m * grid.out_pixel);
-        if PART { v.store_part(p, left) } else { v.store(p) }
+        let p = at.out.add(m * grid.out_pixel);
+        if PART { v.store_part(p, at.left) } else { v.store(p) }
     }
 }
 
 per_isa! {
-/// `dw[tap, channel] += sum over pixels of map[pixel + offset(tap) + channel] * gradient[pixel, channel]`.
+/// `dw[run, channel] += sum over pixels of map[pixel + at(run) + channel] * gradient[pixel, channel]`.
 ///
 /// # Safety
-/// For every pixel of the grid, `map` must be valid for `channels` values at all offsets, and `gradient` (steps of
-/// the grid's `out_pixel` and `out_row`) for as many; `dw` for `[taps, channels]`.
+/// For every pixel of the grid, `map` must be valid for `channels` values at all runs, and `gradient` (steps of the
+/// grid's `out_pixel` and `out_row`) for as many; `dw` for the runs' rows of `channels` values.
 depthwise_weight(map: *const f32, grid: Grid, gradient: *const f32, channels: usize, dw: *mut f32) [T, NR = 4 / 2]
 depthwise_weight_in::<T>(map, grid, gradient, channels, dw) }
 
 #[inline(always)]
 unsafe fn depthwise_weight_in<T: V>(map: *const f32, grid: Grid, gradient: *const f32, channels: usize, dw: *mut f32) {
+    let by_threes = stride_of_threes(&grid) == 1 && grid.runs.len() == 9 && grid.columns >= 4;
     for channel in (0..channels).step_by(T::N) {
         let left = channels - channel;
-        let mut tap = 0;
-        while tap < grid.offsets.len() {
-            let count = (grid.offsets.len() - tap).min(9);
-            let dw = dw.add(tap * channels + channel);
-            let (map, gradient) = (map.add(channel), gradient.add(channel));
-            macro_rules! taps {
-                ($c:literal) => {
-                    if left >= T::N {
-                        taps::<T, $c, false>(map, &grid, tap, gradient, channels, left, dw)
-                    } else {
-                        taps::<T, $c, true>(map, &grid, tap, gradient, channels, left, dw)
-                    }
-                };
-            }
-            match count {
-                1 => taps!(1),
-                2 => taps!(2),
-                3 => taps!(3),
-                4 => taps!(4),
-                5 => taps!(5),
-                6 => taps!(6),
-                7 => taps!(7),
-                8 => taps!(8),
-                _ => taps!(9),
-            }
-            tap += count;
+        let (map, gradient, dw) = (map.wrapping_add(channel), gradient.add(channel), dw.add(channel));
+        if left < T::N {
+            each_taps::<T, true>(map, &grid, gradient, channels, left, dw);
+        } else if by_threes {
+            three_by_three::<T>(map, &grid, gradient, channels, dw);
+        } else {
+            each_taps::<T, false>(map, &grid, gradient, channels, left, dw);
         }
     }
 }
 
 #[inline(always)]
+unsafe fn each_taps<T: V, const PART: bool>(
+    map: *const f32,
+    grid: &Grid,
+    gradient: *const f32,
+    channels: usize,
+    left: usize,
+    dw: *mut f32,
+) {
+    let mut runs = grid.runs;
+    while !runs.is_empty() {
+        let (now, later) = runs.split_at(runs.len().min(9));
+        match now.len() {
+            1 => taps::<T, 1, PART>(map, grid, now, gradient, channels, left, dw),
+            2 => taps::<T, 2, PART>(map, grid, now, gradient, channels, left, dw),
+            3 => taps::<T, 3, PART>(map, grid, now, gradient, channels, left, dw),
+            4 => taps::<T, 4, PART>(map, grid, now, gradient, channels, left, dw),
+            5 => taps::<T, 5, PART>(map, grid, now, gradient, channels, left, dw),
+            6 => taps::<T, 6, PART>(map, grid, now, gradient, channels, left, dw),
+            7 => taps::<T, 7, PART>(map, grid, now, gradient, channels, left, dw),
+            8 => taps::<T, 8, PART>(map, grid, now, gradient, channels, left, dw),
+            _ => taps::<T, 9, PART>(map, grid, now, gradient, channels, left, dw),
+        }
+        runs = later;
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
 unsafe fn taps<T: V, const C: usize, const PART: bool>(
     map: *const f32,
     grid: &Grid,
-    tap: usize,
+    runs: &[Run],
     gradient: *const f32,
     channels: usize,
     left: usize,
     dw: *mut f32,
 ) {
     let mut acc = [T::splat(0.0); C];
-    let offsets: [usize; C] = std::array::from_fn(|c| grid.offsets[tap + c]);
+    let at: [isize; C] = std::array::from_fn(|c| runs[c].at);
     for row in 0..grid.rows {
-        let mut p = map.add(row * grid.row);
+        let mut p = map.wrapping_add(row * grid.row);
         let mut g = gradient.add(row * grid.out_row);
         for _ in 0..grid.columns {
             let d = if PART { T::load_part(g, left) } else { T::load(g) };
             for c in 0..C {
-                let q = p.add(offsets[c]);
+                let q = p.wrapping_offset(at[c]);
                 let x = if PART { T::load_part(q, left) } else { T::load(q) };
                 acc[c] = acc[c].fma(x, d);
             }
@@ -155,11 +226,55 @@ unsafe fn taps<T: V, const C: usize, const PART: bool>(
         }
     }
     for c in 0..C {
-        let q = dw.add(c * channels);
+        let q = dw.add(runs[c].weight * channels);
         if PART {
             T::load_part(q, left).add(acc[c]).store_part(q, left);
         } else {
             T::load(q).add(acc[c]).store(q);
+        }
+    }
+}
+
+/// Nine taps of neighbours, four pixels at a time: each value of the map is loaded once for three taps.
+#[inline(always)]
+unsafe fn three_by_three<T: V>(map: *const f32, grid: &Grid, gradient: *const f32, channels: usize, dw: *mut f32) {
+    let mut acc = [[T::splat(0.0); 3]; 3];
+    let (triples, _) = grid.runs.as_chunks::<3>();
+    for row in 0..grid.rows {
+        let mut p: [*const f32; 3] =
+            std::array::from_fn(|ky| map.wrapping_add(row * grid.row).wrapping_offset(triples[ky][0].at));
+        let mut g = gradient.add(row * grid.out_row);
+        let mut left = grid.columns;
+        macro_rules! some {
+            ($count:literal) => {{
+                let d: [T; $count] = std::array::from_fn(|m| T::load(g.add(m * grid.out_pixel)));
+                for ky in 0..3 {
+                    for j in 0..$count + 2 {
+                        let x = T::load(p[ky].add(j * grid.pixel));
+                        for kx in 0..3 {
+                            if j >= kx && j - kx < $count {
+                                acc[ky][kx] = acc[ky][kx].fma(x, d[j - kx]);
+                            }
+                        }
+                    }
+                }
+                // The step behind the last pixel is never used.
+                p = p.map(|p| p.wrapping_add($count * grid.pixel));
+                g = g.wrapping_add($count * grid.out_pixel);
+                left -= $count;
+            }};
+        }
+        while left >= 4 {
+            some!(4);
+        }
+        while left > 0 {
+            some!(1);
+        }
+    }
+    for (triple, sums) in triples.iter().zip(acc) {
+        for (run, sum) in triple.iter().zip(sums) {
+            let q = dw.add(run.weight * channels);
+            T::load(q).add(sum).store(q);
         }
     }
 }

@@ -177,17 +177,13 @@ unsafe fn add_upto<T: V>(to: *mut f32, sum: T, left: usize) {
     }
 }
 
-/// Zeroes the border of a map, and nothing else.
+/// Zeroes the columns beside a map, and nothing else.
 pub(super) fn clear_border(frame: &Frame, map: &mut [f32]) {
-    let row = frame.row();
-    let [above, below, left, right] = frame.border;
-    let height = above + frame.height + below;
-    map[..above * row].fill(0.0);
-    map[(height - below) * row..height * row].fill(0.0);
-    if left + right > 0 {
-        for line in map[above * row..(height - below) * row].chunks_exact_mut(row) {
-            line[..left * frame.channels].fill(0.0);
-            line[row - right * frame.channels..].fill(0.0);
+    if !frame.is_bare() {
+        let row = frame.row();
+        for line in map.chunks_exact_mut(row) {
+            line[..frame.left * frame.channels].fill(0.0);
+            line[row - frame.right * frame.channels..].fill(0.0);
         }
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod correlate;
 mod depthwise;
 mod maps;
 pub(crate) mod pack;
-mod plan;
+pub(crate) mod plan;
 mod run;
 mod shape;
 #[cfg(test)]
@@ -23,9 +23,11 @@ use self::correlate::Grid;
 use self::depthwise::depthwise_weight;
 use self::maps::{clear_border, fill_inside, unpool};
 use self::pack::{PANEL, pack_columns, pack_rows, packed_len};
-use self::plan::{Correlation, Frame};
+use self::plan::{Correlation, Frame, Run};
 use self::run::{Operands, pooled_scratch, run, run_pooled};
 use self::weight::{Gradient, weight_gradient};
+use std::ops::Range;
+
 use super::Team;
 use super::scratch::with_scratch;
 
@@ -60,8 +62,7 @@ impl Convolution {
         assert!(relu || !pool, "a fused pool follows a ReLU");
         let even = |n: usize| if pool { n - n % 2 } else { n };
         let (rows, columns) = (even(shape.out_height()), even(shape.out_width()));
-        let input = plan::input_frame(&shape);
-        let forward = plan::forward(&shape, &input, rows, columns);
+        let (input, forward) = plan::forward(&shape, rows, columns);
         let (gradient, phases) = plan::backward(&shape, rows, columns);
         Self { shape, relu, pool, input, forward, gradient, phases }
     }
@@ -307,45 +308,52 @@ impl Convolution {
 
     fn weight_gradient(&self, map: &[f32], gradient: &[f32], gradient_row: usize, dw: &mut [f32]) {
         let plan = &self.forward;
-        let outputs = self.shape.outputs;
-        let step = (BAND_FLOATS / (plan.row + gradient_row)).max(64_usize.div_ceil(plan.columns.max(1)));
-        let grid = |rows: &std::ops::Range<usize>, runs: std::ops::Range<usize>| Grid {
-            rows: rows.len(),
-            columns: plan.columns,
-            pixel: plan.pixel,
-            row: plan.row,
-            offsets: &plan.offsets[runs],
-            len: plan.len,
-            out_pixel: outputs,
-            out_row: gradient_row,
-        };
-        let mut first = 0;
-        while first < plan.offsets.len() {
-            // Runs that the same rows take; all together where the border costs less than to part them.
-            let live = &plan.live[first];
-            let same = plan.live[first..].iter().take_while(|rows| *rows == live).count();
-            let is_short = plan.is_depthwise || plan.len < 6;
-            let (end, live) = if is_short { (plan.offsets.len(), 0..plan.rows) } else { (first + same, live.clone()) };
-            for start in live.clone().step_by(step) {
-                let rows = start..live.end.min(start + step);
-                let grid = grid(&rows, first..end);
-                // SAFETY: map and gradient hold all the rows planned for, `dw` all taps of all groups.
-                unsafe {
-                    let map = map.as_ptr().add(start * plan.row);
-                    let values = gradient.as_ptr().add(start * gradient_row);
-                    let dw = dw.as_mut_ptr().add(first * plan.len * outputs);
-                    if plan.is_depthwise {
-                        depthwise_weight(map, grid, values, outputs, dw);
-                        continue;
-                    }
-                    for group in 0..plan.groups {
-                        let (at, channels) = (group * plan.channels, plan.channels);
-                        let gradient = Gradient { values: values.add(at), pixel: outputs, row: gradient_row, channels };
-                        weight_gradient(map.add(group * plan.sees), grid, gradient, dw.add(at), outputs);
-                    }
-                }
+        let mut part = |rows: &Range<usize>, columns: &Range<usize>, runs: &[Run], len: usize| {
+            let step = (BAND_FLOATS / (plan.row + gradient_row)).max(64_usize.div_ceil(columns.len().max(1)));
+            for start in rows.clone().step_by(step) {
+                let place = start * plan.row + columns.start * plan.pixel;
+                let grid = Grid {
+                    rows: step.min(rows.end - start),
+                    columns: columns.len(),
+                    pixel: plan.pixel,
+                    row: plan.row,
+                    runs,
+                    len,
+                    out_pixel: self.shape.outputs,
+                    out_row: gradient_row,
+                };
+                let values = &gradient[start * gradient_row + columns.start * self.shape.outputs..];
+                // SAFETY: map and gradient hold all that was planned for, `dw` all taps of all groups.
+                unsafe { self.weight_gradient_part(map.as_ptr().wrapping_add(place), grid, values.as_ptr(), dw) };
             }
-            first = end;
+        };
+        if plan.is_depthwise || plan.len < 6 {
+            // Runs so short are better taken together.
+            plan.cells.iter().for_each(|cell| part(&cell.rows, &cell.columns, &cell.runs, cell.len));
+        } else {
+            for (run, rows) in &plan.runs {
+                part(rows, &(0..plan.columns), &[*run], plan.len);
+            }
+        }
+    }
+
+    /// # Safety
+    /// `map` and `gradient` are valid for the grid, whose outputs lie in `gradient`.
+    unsafe fn weight_gradient_part(&self, map: *const f32, grid: Grid, gradient: *const f32, dw: &mut [f32]) {
+        let (plan, outputs, dw) = (&self.forward, self.shape.outputs, dw.as_mut_ptr());
+        if plan.is_depthwise {
+            // SAFETY: as promised by the caller.
+            return unsafe { depthwise_weight(map, grid, gradient, outputs, dw) };
+        }
+        for group in 0..plan.groups {
+            let (first, channels) = (group * plan.channels, plan.channels);
+            let map = map.wrapping_add(group * plan.sees);
+            // SAFETY: as promised by the caller, for each group.
+            unsafe {
+                let values = gradient.add(first);
+                let gradient = Gradient { values, pixel: outputs, row: grid.out_row, channels };
+                weight_gradient(map, grid, gradient, dw.add(first), outputs);
+            }
         }
     }
 

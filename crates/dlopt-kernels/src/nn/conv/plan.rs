@@ -1,7 +1,9 @@
-//! Where the operands of every output lie: a convolution, and its input gradient, as correlations of a bordered map.
+//! Where the operands of every output lie: a convolution, and its input gradient, as correlations of a map.
 //!
-//! Every correlation here is the sum, over runs of contiguous values, of `map[pixel + offset(run) + i] * weight[run, i]`. In a
-//! convolution without dilation or groups the `kw * inputs` values of a kernel row are one run.
+//! Every correlation here is the sum, over runs of contiguous values, of `map[pixel + at(run) + i] * weight[run, i]`. In a
+//! convolution without dilation or groups the `kw * inputs` values of a kernel row are one run. Taps that meet only padding
+//! above or below the map are left out, and those beside it either too, or they meet columns of zeros around a copy of
+//! the map: outputs that take the same taps form a cell.
 //!
 //! The input gradient of a convolution with stride `s` falls apart into `s[0] * s[1]` phases: the inputs of a phase see the
 //! same taps, and see the output gradient as a map without gaps. So it is one small correlation a phase, and no zeros are
@@ -12,41 +14,54 @@ use std::ops::Range;
 use super::pack::packed_len;
 use super::shape::ConvShape;
 
-/// A map with a border of zeros.
+/// A map with columns of zeros at its sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) channels: usize,
-    /// Above, below, left, right.
-    pub(super) border: [usize; 4],
+    pub(super) left: usize,
+    pub(super) right: usize,
 }
 
 impl Frame {
     /// Floats from one row to the next.
     pub(super) fn row(&self) -> usize {
-        (self.border[2] + self.width + self.border[3]) * self.channels
+        (self.left + self.width + self.right) * self.channels
     }
 
     pub(super) fn len(&self) -> usize {
-        (self.border[0] + self.height + self.border[1]) * self.row()
+        self.height * self.row()
     }
 
     /// Where the map itself begins.
     pub(super) fn inside(&self) -> usize {
-        self.border[0] * self.row() + self.border[2] * self.channels
+        self.left * self.channels
     }
 
     pub(super) fn is_bare(&self) -> bool {
-        self.border == [0; 4]
+        self.left + self.right == 0
     }
 }
 
-/// Rows of a correlation whose sums take the same runs; the others meet only the border.
+/// Contiguous values that a sum takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Where they begin in the map, from the place of the output: its row times [`Correlation::row`] and its column times
+    /// [`Correlation::pixel`].
+    pub(crate) at: isize,
+    /// The row of the packed weight that the first of them meets.
+    pub(crate) weight: usize,
+}
+
+/// Outputs whose sums take the same runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Band {
+pub(super) struct Cell {
     pub(super) rows: Range<usize>,
-    pub(super) runs: Range<usize>,
+    pub(super) columns: Range<usize>,
+    pub(super) runs: Vec<Run>,
+    /// Values of each run.
+    pub(super) len: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,15 +77,13 @@ pub(super) struct Correlation {
     /// Floats in the map from one output to the next in a row, and from one row to the next.
     pub(super) pixel: usize,
     pub(super) row: usize,
-    /// Where each run begins, from the pixel's place.
-    pub(super) offsets: Vec<usize>,
-    /// Values of a run.
-    pub(super) len: usize,
-    pub(super) bands: Vec<Band>,
-    /// The same by run: the rows that take it.
-    pub(super) live: Vec<Range<usize>>,
-    /// The kernel's taps, `ky * kw + kx`, in the order in which the runs meet them.
+    /// The kernel's taps, `ky * kw + kx`, in the order of the packed weight.
     pub(super) taps: Vec<usize>,
+    /// All outputs, each once.
+    pub(super) cells: Vec<Cell>,
+    /// All runs at their whole length, and the rows of outputs that take each.
+    pub(super) runs: Vec<(Run, Range<usize>)>,
+    pub(super) len: usize,
     /// Where the first output lies, and floats from one output to the next and from one row to the next.
     pub(super) first: usize,
     pub(super) out_pixel: usize,
@@ -78,159 +91,166 @@ pub(super) struct Correlation {
 }
 
 impl Correlation {
-    /// Values of all runs: the rows of the packed weight.
+    /// Rows of the packed weight.
     pub(super) fn depth(&self) -> usize {
-        self.offsets.len() * self.len
+        self.taps.len() * if self.is_depthwise { 1 } else { self.sees }
     }
 
     /// Values of the packed weight.
     pub(super) fn packed_len(&self) -> usize {
         self.groups * packed_len(self.depth(), self.channels)
     }
+}
 
-    fn with_bands(mut self) -> Self {
-        for row in 0..self.rows {
-            let mut taken = (0..self.live.len()).filter(|&run| self.live[run].contains(&row));
-            let runs = taken.next().map_or(0..0, |first| first..taken.next_back().unwrap_or(first) + 1);
-            match self.bands.last_mut() {
-                Some(band) if band.runs == runs => band.rows.end = row + 1,
-                _ => self.bands.push(Band { rows: row..row + 1, runs }),
+/// One axis of a correlation.
+struct Axis {
+    /// Outputs, and the step between two in places of the map.
+    count: usize,
+    step: usize,
+    /// Taps of the kernel and where each lies from the first output, nearest to the beginning of the map first.
+    taps: Vec<(usize, isize)>,
+    /// Places of the map.
+    len: usize,
+}
+
+impl Axis {
+    /// The outputs that meet the map itself with a tap at `at`.
+    fn live(&self, at: isize) -> Range<usize> {
+        let first = (-at).max(0).cast_unsigned().div_ceil(self.step).min(self.count);
+        let end = (self.len.cast_signed() - at).max(0).cast_unsigned().div_ceil(self.step).min(self.count);
+        first..end.max(first)
+    }
+
+    /// Outputs that take the same taps, with the range of those in `taps`.
+    fn bands(&self) -> Vec<(Range<usize>, Range<usize>)> {
+        let mut bands: Vec<(Range<usize>, Range<usize>)> = vec![];
+        let live: Vec<Range<usize>> = self.taps.iter().map(|tap| self.live(tap.1)).collect();
+        for output in 0..self.count {
+            let mut taken = (0..live.len()).filter(|&tap| live[tap].contains(&output));
+            let taps = taken.next().map_or(0..0, |first| first..taken.next_back().unwrap_or(first) + 1);
+            match bands.last_mut() {
+                Some(band) if band.1 == taps => band.0.end = output + 1,
+                _ => bands.push((output..output + 1, taps)),
             }
         }
-        self
+        bands
+    }
+
+    /// Columns of zeros before and after the map so that all outputs may take all taps.
+    fn border(&self) -> (usize, usize) {
+        let (Some(first), Some(last), Some(end)) = (self.taps.first(), self.taps.last(), self.count.checked_sub(1))
+        else {
+            return (0, 0);
+        };
+        let behind = last.1 + (end * self.step).cast_signed() + 1 - self.len.cast_signed();
+        ((-first.1).max(0).cast_unsigned(), behind.max(0).cast_unsigned())
     }
 }
 
-/// The rows `r < rows` for which `r * step + at`, counted in rows of the bordered map, is a row of the map itself.
-fn live_rows(rows: usize, step: usize, at: usize, frame: &Frame) -> Range<usize> {
-    let top = frame.border[0];
-    let first = top.saturating_sub(at).div_ceil(step);
-    let end = (top + frame.height).saturating_sub(at).div_ceil(step);
-    first.min(rows)..end.min(rows).max(first.min(rows))
-}
-
-/// The bordered input. A depthwise convolution sees each input channel once for each of its outputs.
-pub(super) fn input_frame(shape: &ConvShape) -> Frame {
-    let channels = if shape.is_depthwise() { shape.outputs } else { shape.inputs };
-    Frame { height: shape.height, width: shape.width, channels, border: shape.padding }
-}
-
-/// The forward pass on [`input_frame`] for the first `rows` and `columns` of the output.
-pub(super) fn forward(shape: &ConvShape, frame: &Frame, rows: usize, columns: usize) -> Correlation {
-    let [kh, kw] = shape.kernel;
+/// Plans all but where outputs lie. `frame` is the map; where it is bare, columns are parted as rows are.
+fn correlation(shape: &ConvShape, frame: &Frame, down: &Axis, across: &Axis, channels: usize) -> Correlation {
+    let (is_depthwise, groups) = if shape.is_depthwise() { (true, 1) } else { (false, shape.groups) };
+    let sees = frame.channels / groups;
+    let values = if is_depthwise { 1 } else { sees };
     let (pixel, row) = (frame.channels, frame.row());
-    // Whole kernel rows where they are contiguous.
-    let is_whole = shape.groups == 1 && (shape.dilation[1] == 1 || kw == 1);
-    let across = if is_whole { 1 } else { kw };
-    let runs = || (0..kh).flat_map(|ky| (0..across).map(move |kx| (ky, kx)));
-    let (is_depthwise, groups) = channel_groups(shape);
+    // The neighbouring taps of a kernel row are one run where they are neighbours in the map too.
+    let is_whole = !is_depthwise && groups == 1 && across.taps.windows(2).all(|pair| pair[0].1 + 1 == pair[1].1);
+    let per_run = if is_whole { across.taps.len() } else { 1 };
+    let runs_of = |ky: usize, kx: &Range<usize>| {
+        let at = down.taps[ky].1 * row.cast_signed();
+        let run = move |kx: usize| Run {
+            at: at + (across.taps[kx].1 + frame.left.cast_signed()) * pixel.cast_signed(),
+            weight: (ky * across.taps.len() + kx) * values,
+        };
+        kx.clone().step_by(per_run.max(1)).map(run)
+    };
+    let all = 0..across.taps.len();
+    let sides = if frame.is_bare() { across.bands() } else { vec![(0..across.count, all.clone())] };
+    let mut cells = vec![];
+    for (rows, ky) in down.bands() {
+        for (columns, kx) in &sides {
+            let runs = ky.clone().flat_map(|ky| runs_of(ky, kx)).collect();
+            let len = values * if is_whole { kx.len() } else { 1 };
+            cells.push(Cell { rows: rows.clone(), columns: columns.clone(), runs, len });
+        }
+    }
+    let runs = (0..down.taps.len()).flat_map(|ky| {
+        let live = down.live(down.taps[ky].1);
+        runs_of(ky, &all).map(move |run| (run, live.clone()))
+    });
+    let kw = shape.kernel[1];
     Correlation {
         is_depthwise,
         groups,
-        channels: shape.outputs / groups,
-        sees: frame.channels / groups,
-        rows,
-        columns,
-        pixel: shape.stride[1] * pixel,
-        row: shape.stride[0] * row,
-        offsets: runs().map(|(ky, kx)| ky * shape.dilation[0] * row + kx * shape.dilation[1] * pixel).collect(),
-        len: if is_whole { kw * shape.inputs } else { shape.inputs / shape.groups },
-        bands: vec![],
-        live: runs().map(|(ky, _)| live_rows(rows, shape.stride[0], ky * shape.dilation[0], frame)).collect(),
-        taps: (0..kh * kw).collect(),
+        channels: channels / groups,
+        sees,
+        rows: down.count,
+        columns: across.count,
+        pixel: across.step * pixel,
+        row: down.step * row,
+        taps: down.taps.iter().flat_map(|ky| across.taps.iter().map(|kx| ky.0 * kw + kx.0)).collect(),
+        cells,
+        runs: runs.collect(),
+        len: values * per_run,
         first: 0,
-        out_pixel: shape.outputs,
-        out_row: shape.out_width() * shape.outputs,
+        out_pixel: 0,
+        out_row: 0,
     }
-    .with_bands()
 }
 
-fn channel_groups(shape: &ConvShape) -> (bool, usize) {
-    if shape.is_depthwise() { (true, 1) } else { (false, shape.groups) }
+/// The forward pass for the first `rows` and `columns` of the output: the map it reads, and the correlation. A depthwise
+/// convolution sees each input channel once for each of its outputs.
+pub(super) fn forward(shape: &ConvShape, rows: usize, columns: usize) -> (Frame, Correlation) {
+    let axis = |axis: usize, count, len| {
+        let at = |k: usize| (k * shape.dilation[axis]).cast_signed() - shape.padding[2 * axis].cast_signed();
+        Axis { count, step: shape.stride[axis], taps: (0..shape.kernel[axis]).map(|k| (k, at(k))).collect(), len }
+    };
+    let (down, across) = (axis(0, rows, shape.height), axis(1, columns, shape.width));
+    let channels = if shape.is_depthwise() { shape.outputs } else { shape.inputs };
+    let (left, right) = if shape.is_depthwise() { (0, 0) } else { across.border() };
+    let frame = Frame { height: shape.height, width: shape.width, channels, left, right };
+    let mut plan = correlation(shape, &frame, &down, &across, shape.outputs);
+    (plan.out_pixel, plan.out_row) = (shape.outputs, shape.out_width() * shape.outputs);
+    (frame, plan)
 }
 
-/// One axis of a phase: the inputs `stride * q + phase - padding` and the taps they see.
-struct Phase {
-    /// The input of the smallest `q`.
-    first: usize,
-    /// Smallest `q`.
-    start: usize,
-    count: usize,
-    /// Taps and how far behind `q` the gradient lies that each meets; farthest first.
-    taps: Vec<(usize, usize)>,
-}
-
-fn phase_of(phase: usize, len: usize, stride: usize, dilation: usize, kernel: usize, padding: usize) -> Phase {
+/// One axis of a phase: the inputs `stride * q + phase - padding`, and the first of them.
+fn phase(shape: &ConvShape, axis: usize, phase: usize, gradients: usize) -> (Axis, usize) {
+    let len = [shape.height, shape.width][axis];
+    let (stride, dilation, padding) = (shape.stride[axis], shape.dilation[axis], shape.padding[2 * axis]);
     let start = padding.saturating_sub(phase).div_ceil(stride);
     let end = (len + padding).saturating_sub(phase).div_ceil(stride);
-    let taps = (0..kernel).rev().filter(|k| k * dilation % stride == phase).map(|k| (k, k * dilation / stride));
-    Phase {
-        first: (start * stride + phase).saturating_sub(padding),
-        start,
-        count: end.saturating_sub(start),
-        taps: taps.collect(),
-    }
+    let taps = (0..shape.kernel[axis]).rev().filter(|k| k * dilation % stride == phase);
+    let taps = taps.map(|k| (k, start.cast_signed() - (k * dilation / stride).cast_signed())).collect();
+    let axis = Axis { count: end.saturating_sub(start), step: 1, taps, len: gradients };
+    (axis, (start * stride + phase).saturating_sub(padding))
 }
 
-/// The input gradient: the bordered output gradient of the first `rows` and `columns`, and one correlation a phase.
+/// The input gradient: the map of the first `rows` and `columns` of the output gradient, and one correlation a phase.
 pub(super) fn backward(shape: &ConvShape, rows: usize, columns: usize) -> (Frame, Vec<Correlation>) {
-    let [kh, kw] = shape.kernel;
-    let [top, _, left, _] = shape.padding;
-    let axis = |axis: usize, len, kernel, padding| -> Vec<Phase> {
-        let (stride, dilation) = (shape.stride[axis], shape.dilation[axis]);
-        (0..stride).map(|phase| phase_of(phase, len, stride, dilation, kernel, padding)).collect()
-    };
-    let (down, across) = (axis(0, shape.height, kh, top), axis(1, shape.width, kw, left));
-    let (above, below) = borders(&down, rows);
-    let (before, after) = borders(&across, columns);
-    let frame = Frame { height: rows, width: columns, channels: shape.outputs, border: [above, below, before, after] };
-    let (pixel, row) = (frame.channels, frame.row());
-    let (is_depthwise, groups) = channel_groups(shape);
     // A depthwise gradient has the channels of the output; they are summed over the multiplier afterwards.
-    let channels = if is_depthwise { shape.outputs } else { shape.inputs };
+    let channels = if shape.is_depthwise() { shape.outputs } else { shape.inputs };
+    let across: Vec<_> = (0..shape.stride[1]).map(|x| phase(shape, 1, x, columns)).collect();
+    let (left, right) = if splits_gradient(shape) {
+        (0, 0)
+    } else {
+        let borders = across.iter().map(|(axis, _)| axis.border());
+        borders.fold((0, 0), |(left, right), (before, after)| (left.max(before), right.max(after)))
+    };
+    let frame = Frame { height: rows, width: columns, channels: shape.outputs, left, right };
     let mut phases = vec![];
-    for y in &down {
-        for x in &across {
-            let steps_by_one = x.taps.windows(2).all(|pair| pair[0].1 == pair[1].1 + 1);
-            let is_whole = shape.groups == 1 && steps_by_one && !x.taps.is_empty();
-            let heads = if is_whole { &x.taps[..1] } else { &x.taps[..] };
-            let runs = || y.taps.iter().flat_map(|ky| heads.iter().map(move |kx| (ky, kx)));
-            let outputs = if is_depthwise { 1 } else { shape.outputs / groups };
-            let correlation = Correlation {
-                is_depthwise,
-                groups,
-                channels: channels / groups,
-                sees: shape.outputs / groups,
-                rows: y.count,
-                columns: x.count,
-                pixel,
-                row,
-                offsets: runs()
-                    .map(|(ky, kx)| (y.start + above - ky.1) * row + (x.start + before - kx.1) * pixel)
-                    .collect(),
-                len: if is_whole { x.taps.len() * outputs } else { outputs },
-                bands: vec![],
-                live: runs().map(|(ky, _)| live_rows(y.count, 1, y.start + above - ky.1, &frame)).collect(),
-                taps: y.taps.iter().flat_map(|ky| x.taps.iter().map(|kx| ky.0 * kw + kx.0)).collect(),
-                first: (y.first * shape.width + x.first) * channels,
-                out_pixel: shape.stride[1] * channels,
-                out_row: shape.stride[0] * shape.width * channels,
-            };
-            if y.count * x.count > 0 {
-                phases.push(correlation.with_bands());
-            }
+    for (down, y) in (0..shape.stride[0]).map(|y| phase(shape, 0, y, rows)) {
+        for (across, x) in across.iter().filter(|(across, _)| across.count * down.count > 0) {
+            let mut plan = correlation(shape, &frame, &down, across, channels);
+            plan.first = (y * shape.width + x) * channels;
+            plan.out_pixel = shape.stride[1] * channels;
+            plan.out_row = shape.stride[0] * shape.width * channels;
+            phases.push(plan);
         }
     }
     (frame, phases)
 }
 
-/// Zeros needed before and after `len` gradients, so that no phase reads beside them.
-fn borders(phases: &[Phase], len: usize) -> (usize, usize) {
-    let reads = |phase: &Phase| phase.count > 0 && !phase.taps.is_empty();
-    let before = phases.iter().filter(|p| reads(p)).map(|p| p.taps[0].1.saturating_sub(p.start)).max();
-    let after = phases.iter().filter(|p| reads(p)).map(|p| {
-        let nearest = p.taps[p.taps.len() - 1].1;
-        (p.start + p.count).saturating_sub(nearest + len)
-    });
-    (before.unwrap_or(0), after.max().unwrap_or(0))
+fn splits_gradient(shape: &ConvShape) -> bool {
+    shape.is_depthwise()
 }

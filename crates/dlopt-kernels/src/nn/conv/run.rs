@@ -7,7 +7,7 @@ use super::correlate::{Grid, Weights, correlate};
 use super::depthwise::depthwise;
 use super::maps::pool_rows;
 use super::pack::{PANEL, packed_len};
-use super::plan::Correlation;
+use super::plan::{Cell, Correlation};
 
 /// Channels that are pooled at a time, so that two rows of the unpooled map stay in the first cache.
 const POOL_BLOCK: usize = 64;
@@ -26,11 +26,12 @@ pub(super) struct Operands {
 }
 
 impl Operands {
-    /// Outputs `rows`, which take `runs`, of channels from `channel` of a group; `out` is where the first one goes.
+    /// The outputs `rows` of a cell, of some channels of a group; `out` is where the cell's first one goes.
     unsafe fn compute(
         self,
         plan: &Correlation,
-        (rows, runs): (Range<usize>, Range<usize>),
+        cell: &Cell,
+        rows: Range<usize>,
         group: usize,
         channels: Range<usize>,
         out: *mut f32,
@@ -38,29 +39,31 @@ impl Operands {
     ) {
         let grid = Grid {
             rows: rows.len(),
-            columns: plan.columns,
+            columns: cell.columns.len(),
             pixel: plan.pixel,
             row: plan.row,
-            offsets: &plan.offsets[runs.clone()],
-            len: plan.len,
+            runs: &cell.runs,
+            len: cell.len,
             out_pixel,
             out_row,
         };
-        let map = self.map.add(rows.start * plan.row + group * plan.sees);
+        let map = self.map.add(group * plan.sees);
+        let map = map.wrapping_add(rows.start * plan.row + cell.columns.start * plan.pixel);
+        let bias = self.bias.map(|bias| bias.add(group * plan.channels + channels.start));
         let mut weights = Weights {
             packed: self.packed,
             panel: plan.depth() * PANEL,
-            bias: self.bias.map(|bias| bias.add(group * plan.channels + channels.start)),
+            bias,
             channels: channels.len(),
             relu: self.relu,
         };
         if plan.is_depthwise {
             weights.panel = plan.channels.next_multiple_of(PANEL);
-            weights.packed = weights.packed.add(runs.start * weights.panel + channels.start);
-            depthwise(map.add(channels.start), grid, weights, out);
+            weights.packed = weights.packed.add(channels.start);
+            depthwise(map.wrapping_add(channels.start), grid, weights, out);
         } else {
             let first = group * packed_len(plan.depth(), plan.channels) + channels.start / PANEL * weights.panel;
-            weights.packed = weights.packed.add(first + runs.start * plan.len * PANEL);
+            weights.packed = weights.packed.add(first);
             correlate(map, grid, weights, out);
         }
     }
@@ -71,11 +74,12 @@ impl Operands {
 /// # Safety
 /// As [`Operands`]; `out` is valid for all outputs of the plan.
 pub(super) unsafe fn run(plan: &Correlation, operands: Operands, out: *mut f32) {
-    for band in &plan.bands {
+    for cell in &plan.cells {
         for group in 0..plan.groups {
-            let out = out.add(plan.first + band.rows.start * plan.out_row + group * plan.channels);
-            let part = (band.rows.clone(), band.runs.clone());
-            operands.compute(plan, part, group, 0..plan.channels, out, (plan.out_pixel, plan.out_row));
+            let place = cell.rows.start * plan.out_row + cell.columns.start * plan.out_pixel;
+            let out = out.add(plan.first + place + group * plan.channels);
+            let steps = (plan.out_pixel, plan.out_row);
+            operands.compute(plan, cell, cell.rows.clone(), group, 0..plan.channels, out, steps);
         }
     }
 }
@@ -104,13 +108,13 @@ pub(super) unsafe fn run_pooled(
             let (pixel, row) = (channels.len(), plan.columns * channels.len());
             for y in 0..height {
                 let pair = 2 * y..2 * y + 2;
-                for band in &plan.bands {
-                    let rows = band.rows.start.max(pair.start)..band.rows.end.min(pair.end);
+                for cell in &plan.cells {
+                    let rows = cell.rows.start.max(pair.start)..cell.rows.end.min(pair.end);
                     if rows.is_empty() {
                         continue;
                     }
-                    let to = two.add((rows.start - pair.start) * row);
-                    operands.compute(plan, (rows, band.runs.clone()), group, channels.clone(), to, (pixel, row));
+                    let to = two.add((rows.start - pair.start) * row + cell.columns.start * pixel);
+                    operands.compute(plan, cell, rows, group, channels.clone(), to, (pixel, row));
                 }
                 let at = y * width * all + group * plan.channels + channel;
                 pool_rows(two, pixel, row, width, pixel, out.add(at), won.map(|won| won.add(at)), all);

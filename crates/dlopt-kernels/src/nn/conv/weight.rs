@@ -15,7 +15,7 @@ pub(crate) struct Gradient {
 }
 
 per_isa! {
-/// `dw[run * len + i, channel] += sum over pixels of map[pixel + offset(run) + i] * gradient[pixel, channel]`; rows of
+/// `dw[weight(run) + i, channel] += sum over pixels of map[pixel + at(run) + i] * gradient[pixel, channel]`; rows of
 /// `dw` are `stride` floats apart.
 ///
 /// # Safety
@@ -66,18 +66,18 @@ unsafe fn runs<T: V, const NR: usize, const PART: bool>(
     let mut run = 0;
     // Short runs, of layers with a channel or two, three at a time.
     if grid.len == 3 && 9 <= most {
-        while run + 3 <= grid.offsets.len() {
-            let dw = dw.add(run * 3 * stride);
+        while run + 3 <= grid.runs.len() {
+            let dw = dw.add(grid.runs[run].weight * stride);
             tile::<T, 3, 3, NR, PART>(map, grid, run, 0, gradient, dw, stride);
             run += 3;
         }
     }
-    while run < grid.offsets.len() {
+    while run < grid.runs.len() {
         let tiles = grid.len.div_ceil(most);
         let mut first = 0;
         for t in 0..tiles {
             let count = (grid.len - first).div_ceil(tiles - t);
-            let dw = dw.add((run * grid.len + first) * stride);
+            let dw = dw.add((grid.runs[run].weight + first) * stride);
             macro_rules! tile {
                 ($c:literal) => {
                     tile::<T, 1, $c, NR, PART>(map, grid, run, first, gradient, dw, stride)
@@ -129,8 +129,8 @@ unsafe fn tile<T: V, const R: usize, const C: usize, const NR: usize, const PART
     let mut acc = [[[T::splat(0.0); NR]; C]; R];
     for row in 0..grid.rows {
         let mut g = gradient.values.add(row * gradient.row);
-        let start = map.add(row * grid.row + input);
-        let mut p: [*const f32; R] = std::array::from_fn(|r| start.add(grid.offsets[run + r]));
+        let start = map.wrapping_add(row * grid.row + input);
+        let mut p: [*const f32; R] = std::array::from_fn(|r| start.wrapping_offset(grid.runs[run + r].at));
         for _ in 0..grid.columns {
             let b: [T; NR] =
                 std::array::from_fn(
