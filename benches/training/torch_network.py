@@ -51,7 +51,9 @@ def sequence(layers, shape, classes):
         function = layer.pop("activation", None) if layer["type"] != "activation" else None
         kind = layer.pop("type")
         if kind == "residual":
-            body, _ = sequence(layer["body"], shape, classes)
+            # A checkpoint's config spells names out from the top.
+            inside = [{**inner, "name": inner["name"].removeprefix(f"{name}.")} if "name" in inner else inner for inner in layer["body"]]
+            body, _ = sequence(inside, shape, classes)
             shortcut = Network()
             if layer.get("shortcut"):
                 numbered = [{**inner, "name": str(place)} for place, inner in enumerate(layer["shortcut"])]
