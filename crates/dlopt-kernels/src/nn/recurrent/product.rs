@@ -56,9 +56,9 @@ pub(super) trait Target: Copy {
     unsafe fn done<T: V>(self, row: usize, column: usize, sum: T);
 }
 
-/// `rows` rows by one packed block of columns, `NR` registers of `width` at a time.
+/// `rows` rows by one packed block of columns, `NR` registers of `width` at a time, for a single row `ONE`.
 #[inline(always)]
-pub(super) unsafe fn block_product<T: V, const NR: usize>(
+pub(super) unsafe fn block_product<T: V, const NR: usize, const ONE: usize>(
     x: *const f32,
     runs: Runs,
     w: *const f32,
@@ -66,6 +66,12 @@ pub(super) unsafe fn block_product<T: V, const NR: usize>(
     rows: usize,
     target: impl Target,
 ) {
+    if rows == 1 {
+        for column in (0..width).step_by(ONE * T::N) {
+            product_tile::<T, 1, ONE>(x, runs, w, width, 0, column, target);
+        }
+        return;
+    }
     for column in (0..width).step_by(NR * T::N) {
         let tiles = rows.div_ceil(6);
         let mut first = 0;
@@ -76,9 +82,9 @@ pub(super) unsafe fn block_product<T: V, const NR: usize>(
                     product_tile::<T, $m, NR>(x, runs, w, width, first, column, target)
                 };
             }
+            // Even tiles of two rows or more have two rows or more each.
             match m {
-                1 => run!(1),
-                2 => run!(2),
+                0..=2 => run!(2),
                 3 => run!(3),
                 4 => run!(4),
                 5 => run!(5),

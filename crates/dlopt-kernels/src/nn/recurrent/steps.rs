@@ -7,6 +7,10 @@ use super::cells::{self, CellMath, Gru, Lstm, Rnn, Step, StepBack};
 use super::product::{BLOCK, Columns, GROUP, Pixels, Runs, Target, block_product, weight_gradient};
 use crate::nn::simd::{V, per_isa};
 
+/// Sums of a tile of rows; each load and store within a cache line.
+#[repr(align(64))]
+struct Sums(#[expect(dead_code, reason = "used through a pointer")] [f32; 6 * BLOCK]);
+
 /// One block of all rows, `NR` registers of columns at a time, for a single row `ONE`.
 #[inline(always)]
 unsafe fn forward_block<T: V, C: CellMath, const NR: usize, const ONE: usize>(
@@ -15,7 +19,7 @@ unsafe fn forward_block<T: V, C: CellMath, const NR: usize, const ONE: usize>(
     width: usize,
     rows: usize,
 ) {
-    let mut sums = MaybeUninit::<[f32; 6 * BLOCK]>::uninit();
+    let mut sums = MaybeUninit::<Sums>::uninit();
     let sums = sums.as_mut_ptr().cast::<f32>();
     let tiles = rows.div_ceil(6);
     let mut first = 0;
@@ -124,7 +128,7 @@ impl Target for Scattered {
 
 /// The product of `rows` rows of gate gradients with all blocks of a packed, transposed weight for `values` outputs.
 #[inline(always)]
-unsafe fn products<T: V, const NR: usize, G: Target>(
+unsafe fn products<T: V, G: Target>(
     x: *const f32,
     runs: Runs,
     w: *const f32,
@@ -135,15 +139,17 @@ unsafe fn products<T: V, const NR: usize, G: Target>(
     for first in (0..values).step_by(BLOCK) {
         let width = (values - first).next_multiple_of(GROUP).min(BLOCK);
         let (w, target) = (w.add(first * runs.values()), target(first));
-        if const { T::N < GROUP } {
-            block_product::<T, 2>(x, runs, w, width, rows, target);
-            continue;
-        }
-        match width / GROUP {
-            1 => block_product::<T, 1>(x, runs, w, width, rows, target),
-            2 => block_product::<T, 2>(x, runs, w, width, rows, target),
-            3 => block_product::<T, 3>(x, runs, w, width, rows, target),
-            _ => block_product::<T, NR>(x, runs, w, width, rows, target),
+        if const { T::N == GROUP } {
+            match width / GROUP {
+                1 => block_product::<T, 1, 1>(x, runs, w, width, rows, target),
+                2 => block_product::<T, 2, 2>(x, runs, w, width, rows, target),
+                3 => block_product::<T, 3, 3>(x, runs, w, width, rows, target),
+                _ => block_product::<T, 4, 4>(x, runs, w, width, rows, target),
+            }
+        } else if width == BLOCK {
+            block_product::<T, 2, 8>(x, runs, w, width, rows, target);
+        } else {
+            block_product::<T, 2, 2>(x, runs, w, width, rows, target);
         }
     }
 }
@@ -152,14 +158,14 @@ per_isa! {
     /// The state's gradient of the step before.
     state_product(x: *const f32, runs: Runs, w: *const f32, hidden: usize, rows: usize, to: Rows)
     [T, NR = 4 / 2]
-    products::<T, NR, Rows>(x, runs, w, hidden, rows, |first| Rows { to: to.to.add(first), ..to })
+    products::<T, Rows>(x, runs, w, hidden, rows, |first| Rows { to: to.to.add(first), ..to })
 }
 
 per_isa! {
     /// The gradient of one step's inputs.
     input_product(x: *const f32, runs: Runs, w: *const f32, inputs: usize, rows: usize, to: Scattered)
     [T, NR = 4 / 2]
-    products::<T, NR, Scattered>(x, runs, w, inputs, rows, |first| Scattered { column: first, ..to })
+    products::<T, Scattered>(x, runs, w, inputs, rows, |first| Scattered { column: first, ..to })
 }
 
 per_isa! {
