@@ -11,9 +11,17 @@ mod info;
 mod loader;
 mod memory;
 mod order;
+mod prepare;
+mod readers;
+mod steps;
 
 pub use dataset::{Batch, Dataset, Parts};
 pub use info::{DATASET_KEY, DatasetInfo, Elements, Preprocessing, SourceFile, Standardise};
 pub use loader::{Loader, batches};
 pub use memory::available_memory_bytes;
 pub use order::epoch_order;
+pub use prepare::{PrepareOptions, PrepareReport, Scale, SplitReport, prepare};
+pub use readers::{Format, Kind, ReadOptions, formats};
+pub use steps::resize::Filter;
+pub use steps::split::SplitOptions;
+pub use steps::standardise::Constant;

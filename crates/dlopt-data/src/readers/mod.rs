@@ -1,0 +1,243 @@
+//! Raw data, one file a format.
+//!
+//! Opening a source says all about it but its inputs: kind and number of samples, labels, lengths. The inputs then
+//! stream by in chunks of whole samples, as often as asked. To add a format: a file here with a [`Format`], and its line
+//! in [`FORMATS`].
+
+mod arrays;
+mod csv;
+mod idx;
+mod raw_bytes;
+mod sources;
+mod ts;
+
+use std::path::{Path, PathBuf};
+
+use dlopt_checkpoint::{Dtype, Error, Result};
+
+use crate::info::Elements;
+
+pub(crate) use sources::open_sources;
+
+/// The formats, in the order in which a file's content is tried on them.
+pub(crate) const FORMATS: [&Format; 4] = [&idx::FORMAT, &arrays::FORMAT, &ts::FORMAT, &csv::FORMAT];
+
+/// Bytes of inputs that a chunk holds, unless one sample is larger.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Most numbers in a sample: more is a damaged header, not data.
+const MOST_ELEMENTS: usize = 1 << 28;
+
+/// Bytes from the beginning of a file (unpacked) that tell its format.
+const SNIFFED_BYTES: usize = 4096;
+
+/// A format of raw data.
+pub struct Format {
+    /// As `--format` names it.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub summary: &'static str,
+    /// Endings of file names, without `.gz`.
+    pub extensions: &'static [&'static str],
+    /// Whether a file that begins like this is one, when its name does not say.
+    sniff: fn(&[u8]) -> bool,
+    /// Puts the files together that belong together: pictures and their labels.
+    group: fn(Vec<PathBuf>) -> Result<Vec<Vec<PathBuf>>>,
+    /// Opens the files of one group.
+    open: fn(&[PathBuf], &ReadOptions) -> Result<Vec<Source>>,
+}
+
+/// The formats that `prepare` reads.
+pub fn formats() -> impl Iterator<Item = &'static Format> {
+    FORMATS.into_iter()
+}
+
+/// How raw data are to be read.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// Name of the format; by names and contents when nobody says.
+    pub format: Option<String>,
+    /// Whether a table begins with the names of its columns; found out when nobody says.
+    pub header: Option<bool>,
+    /// What stands between the columns of a table; found out when nobody says.
+    pub delimiter: Option<u8>,
+    /// The column of a table that holds the class: its name, or its number from 1 on. The last when nobody says.
+    pub label: Option<String>,
+    /// The columns of a table that hold numbers to predict.
+    pub targets: Vec<String>,
+    /// The columns of a table that are left out.
+    pub drop: Vec<String>,
+    /// Extents of one sample, outermost first, when the raw data do not say.
+    pub shape: Vec<usize>,
+    /// What the samples are, when the raw data leave it open.
+    pub kind: Option<Kind>,
+    /// Where compressed members of archives are unpacked.
+    pub tmp_dir: PathBuf,
+}
+
+/// What samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Pictures.
+    Image,
+    /// Series.
+    Series,
+    /// Rows of a table.
+    Vector,
+}
+
+/// A run of raw samples that is open.
+pub(crate) struct Source {
+    /// The split it belongs to, when its files say.
+    pub(crate) split: Option<&'static str>,
+    /// What it holds.
+    pub(crate) about: About,
+    /// Where its inputs come from.
+    pub(crate) inputs: Box<dyn Inputs>,
+}
+
+/// All about a source but its inputs.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    /// How messages name it.
+    pub(crate) name: String,
+    /// The files behind it.
+    pub(crate) files: Vec<PathBuf>,
+    /// What the elements mean.
+    pub(crate) elements: Elements,
+    /// `U8` when every element is a whole number from 0 to 255 that should be stored so, else `F32`.
+    pub(crate) dtype: Dtype,
+    /// How many samples there are.
+    pub(crate) samples: usize,
+    /// What is to be learned.
+    pub(crate) labels: Labels,
+    /// Names of the classes, when the files declare them.
+    pub(crate) classes: Option<Vec<String>>,
+    /// Steps of each series, when they may differ.
+    pub(crate) lengths: Option<Vec<u32>>,
+    /// Numbers that pixels of the raw pictures have; `None` when they are no pictures.
+    pub(crate) channels: Option<usize>,
+    /// The largest element, when all of them were looked at.
+    pub(crate) largest: Option<f32>,
+}
+
+/// What is to be learned about each sample.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Labels {
+    /// Class numbers.
+    Numbers(Vec<u32>),
+    /// Class names.
+    Names {
+        /// The different names, in the order they came, and where each came first (`line 7`).
+        distinct: Vec<(String, String)>,
+        /// The place in `distinct` for every sample.
+        of_sample: Vec<u32>,
+    },
+    /// Numbers to predict, `[samples, outputs]`.
+    Targets {
+        /// Row by row.
+        values: Vec<f32>,
+        /// What the columns are called; empty when the data do not say.
+        names: Vec<String>,
+        /// Numbers a sample.
+        outputs: usize,
+    },
+}
+
+/// Inputs that stream by.
+pub(crate) trait Inputs: Send + Sync {
+    /// Gives all inputs, in order, in chunks of whole samples.
+    fn read(&self, each: &mut dyn FnMut(Values) -> Result<()>) -> Result<()>;
+}
+
+/// Elements of some samples, one sample after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Values {
+    /// Whole numbers from 0 to 255.
+    U8(Vec<u8>),
+    /// Any numbers.
+    F32(Vec<f32>),
+}
+
+impl Values {
+    /// How many elements there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::U8(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+}
+
+/// Samples of so many elements that fill a chunk.
+fn samples_per_chunk(elements: usize, bytes_each: usize) -> usize {
+    (CHUNK_BYTES / elements.saturating_mul(bytes_each).max(1)).max(1)
+}
+
+/// The format of a name, or the nearest.
+fn format_named(name: &str) -> Result<&'static Format> {
+    FORMATS.into_iter().find(|f| f.name == name).ok_or_else(|| {
+        let names: Vec<_> = FORMATS.iter().map(|f| f.name).collect();
+        Error::usage(format!("no format `{name}`; there are {}", crate::dataset::quoted(&names)))
+    })
+}
+
+/// The format of a file by its name, else by its content.
+fn format_of(path: &Path) -> Result<Option<&'static Format>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let stem = name.strip_suffix(".gz").unwrap_or(&name);
+    let by_name = FORMATS.into_iter().find(|f| f.extensions.iter().any(|e| stem.ends_with(e)));
+    if by_name.is_some() {
+        return Ok(by_name);
+    }
+    let first = raw_bytes::first_bytes(path, SNIFFED_BYTES)?;
+    Ok(FORMATS.into_iter().find(|f| (f.sniff)(&first)))
+}
+
+/// What elements become when the user says what they are.
+fn reshaped(own: Elements, options: &ReadOptions) -> Result<Elements> {
+    let wanted = |kind: Kind, shape: &[usize]| -> Result<Elements> {
+        Ok(match (kind, shape) {
+            (Kind::Image, &[height, width]) => Elements::Image { height, width, channels: 1 },
+            (Kind::Image, &[height, width, channels]) => Elements::Image { height, width, channels },
+            (Kind::Series, &[time]) => Elements::Series { time, features: 1 },
+            (Kind::Series, &[time, ref rest @ ..]) => Elements::Series { time, features: rest.iter().product() },
+            (Kind::Vector, shape) => match &own {
+                own @ Elements::Vector { .. } => own.clone(),
+                _ => Elements::Vector { features: shape.iter().product(), names: Vec::new() },
+            },
+            (Kind::Image, shape) => {
+                return Err(Error::usage(format!(
+                    "pictures of shape {shape:?}; wanted height and width, or channels too"
+                ))
+                .hint("--shape 28x28, or --shape 32x32x3"));
+            }
+            (Kind::Series, _) => return Err(Error::usage("series of no steps")),
+        })
+    };
+    if options.shape.is_empty() {
+        return match options.kind {
+            None => Ok(own),
+            Some(kind) => wanted(kind, &own.shape()),
+        };
+    }
+    let elements = options.shape.iter().fold(1, |product: usize, &extent| product.saturating_mul(extent));
+    if elements != own.elements() {
+        return Err(Error::usage(format!(
+            "samples are {}, {} numbers each; --shape {} has {elements}",
+            own.in_words(),
+            own.elements(),
+            options.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+        )));
+    }
+    let kind = options.kind.unwrap_or(if options.shape.len() == 1 { Kind::Vector } else { Kind::Image });
+    wanted(kind, &options.shape)
+}
+
+/// Numbers of a pixel, when the samples are pictures, or were before somebody said what else to see in them.
+fn channels_of(own: &Elements, elements: &Elements) -> Option<usize> {
+    match (own, elements) {
+        (_, Elements::Image { channels, .. }) | (Elements::Image { channels, .. }, _) => Some(*channels),
+        _ => None,
+    }
+}
