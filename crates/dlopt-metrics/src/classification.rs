@@ -186,8 +186,11 @@ pub(crate) fn names(given: &[String], wanted: usize, of: &str) -> Result<Vec<Str
         return Ok((0..wanted).map(|c| c.to_string()).collect());
     }
     if given.len() != wanted {
-        return Err(Error::input(format!("{} {of} names for a model with {wanted} of them", given.len()))
-            .hint(format!("give one name for each {of}, or none")));
+        return Err(Error::input(format!(
+            "wanted {wanted} {of} names, as many as the model has, found {}",
+            given.len()
+        ))
+        .hint("give as many names, or none"));
     }
     Ok(given.to_vec())
 }

@@ -1,7 +1,6 @@
 //! One epoch of training as one JSON line.
 //!
-//! JSON has no NaN and no infinity: they are written as null, and null is read back as NaN (or as absent, where a value
-//! may be absent).
+//! JSON has no NaN and no infinity: they are written as null, and null is read back as NaN. What is absent has no key.
 
 use dlopt_checkpoint::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,13 +16,13 @@ pub struct EpochRecord {
     #[serde(serialize_with = "write_number", deserialize_with = "read_number")]
     pub train_loss: f64,
     /// The fraction of training samples that were classified rightly, in 0..=1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_present")]
     pub train_accuracy: Option<f64>,
     /// The mean loss on the validation data after the epoch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_present")]
     pub validation_loss: Option<f64>,
     /// The fraction of validation samples that were classified rightly, in 0..=1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "read_present")]
     pub validation_accuracy: Option<f64>,
     /// The learning rate of the epoch's last step.
     #[serde(serialize_with = "write_number", deserialize_with = "read_number")]
@@ -64,4 +63,8 @@ fn write_number<S: Serializer>(value: &f64, serializer: S) -> std::result::Resul
 
 fn read_number<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+fn read_present<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<f64>, D::Error> {
+    read_number(deserializer).map(Some)
 }

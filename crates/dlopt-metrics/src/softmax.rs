@@ -4,6 +4,9 @@
 
 use dlopt_checkpoint::{Error, Result};
 
+/// Steps of a log odd in 1; far finer than a logit of 32 bits can tell, far coarser than what rounding leaves.
+const STEPS: f64 = (1u64 << 30) as f64;
+
 /// Softmax and argmax of every sample, and what follows from its label.
 pub(crate) struct Softmax {
     /// The class of the largest logit, the first of equals.
@@ -19,6 +22,7 @@ pub(crate) struct Softmax {
     /// How many classes stand before the label: larger logits, and equal ones of lower index.
     pub(crate) rank: Vec<u32>,
     /// ln(p / (1 − p)) of every class `[classes, samples]`: grows with p, and unlike p tells confident samples apart.
+    /// In steps of 2⁻³⁰, so that equal odds tie although their sums were rounded in another order.
     pub(crate) log_odds: Vec<f64>,
 }
 
@@ -103,7 +107,7 @@ impl Softmax {
                 let off = p - f64::from(u8::from(c == label));
                 brier += off * off;
                 let others = if c == best { rest } else { sum - e };
-                all.log_odds[c * samples + i] = f64::from(*x) - largest - others.ln();
+                all.log_odds[c * samples + i] = ((f64::from(*x) - largest - others.ln()) * STEPS).round() / STEPS;
             }
             let (x, before) = (row[label], &row[..label]);
             let rank = before.iter().filter(|o| **o >= x).count() + row[label..].iter().filter(|o| **o > x).count();

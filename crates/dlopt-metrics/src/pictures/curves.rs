@@ -1,7 +1,8 @@
 //! Learning curves: loss, accuracy and learning rate by epoch, side by side.
 //!
 //! A vertical line marks the epoch of lowest validation loss. A loss or learning rate that spans more than a factor of
-//! fifty is drawn on a logarithmic scale. Values that are NaN or infinite leave a gap.
+//! fifty is drawn on a logarithmic scale. Values that are NaN, infinite or beyond
+//! ±1e30 leave a gap.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -15,6 +16,8 @@ const PANEL_HEIGHT: u32 = 380;
 const HEAD: i32 = 64;
 /// Beyond this ratio of largest to smallest, equal steps on paper are equal factors.
 const LOGARITHMIC_FROM: f64 = 50.0;
+/// Larger values overflow when an axis is laid out.
+const MAX_DRAWN: f64 = 1e30;
 /// So many points can be told apart; more would hide the line.
 const MAX_MARKED_POINTS: usize = 40;
 
@@ -29,7 +32,7 @@ struct Panel {
 struct Series {
     name: &'static str,
     color: RGBColor,
-    /// (epoch, value), finite or not.
+    /// (epoch, value); what cannot be drawn is NaN.
     points: Vec<(f64, f64)>,
 }
 
@@ -38,7 +41,11 @@ pub fn learning_curves_svg(records: &[EpochRecord]) -> String {
     let series = |name, color, of: &dyn Fn(&EpochRecord) -> Option<f64>| Series {
         name,
         color,
-        points: records.iter().filter_map(|r| Some((r.epoch as f64, of(r)?))).collect(),
+        points: records
+            .iter()
+            .filter_map(|r| Some((r.epoch as f64, of(r)?)))
+            .map(|(epoch, value)| (epoch, if value.abs() <= MAX_DRAWN { value } else { f64::NAN }))
+            .collect(),
     };
     let mut panels = vec![
         Panel {
@@ -102,7 +109,7 @@ fn draw(panel: &Panel, area: &Area<'_>, records: &[EpochRecord], best: Option<f6
     }
     let epochs = records.iter().map(|r| r.epoch as f64);
     let (first, last) = epochs.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), e| (l.min(e), h.max(e)));
-    let beside = if first == last { 0.5 } else { (last - first) * 0.03 };
+    let beside = if first == last { 0.5f64 } else { (last - first) * 0.03 }.max(last * 1e-9);
 
     let mut chart = ChartBuilder::on(area)
         .margin_top(40)
