@@ -379,3 +379,123 @@ impl Form {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::description::Description;
+    use crate::plan::{Shape, parameters};
+    use crate::presets::Preset;
+    use crate::resolve::resolve;
+
+    fn plan(text: &str, input: Shape, outputs: usize) -> Vec<Node> {
+        resolve(&Description::from_toml(&format!("layers = [{text}]")).unwrap(), &input, outputs).unwrap()
+    }
+
+    /// Each tensor filled with counting numbers, starting anew.
+    fn counting(layout: &FlatLayout) -> (Vec<f32>, Vec<f32>) {
+        layout.from_checkpoint(|t| Ok((0..t.shape.iter().product()).map(|i: usize| i as f32).collect())).unwrap()
+    }
+
+    #[test]
+    fn slots_stand_back_to_back_in_the_order_of_the_walk() {
+        let input = Shape::Image { height: 32, width: 32, channels: 3 };
+        let nodes = resolve(&Preset::named("resnet20").unwrap().description(), &input, 10).unwrap();
+        let layout = FlatLayout::of(&nodes);
+        assert_eq!(layout.params_len, 272_474);
+        let trained: Vec<_> = layout.nodes.iter().flat_map(|n| n.trained.clone()).collect();
+        assert_eq!(trained.first().map(|r| r.start), Some(0));
+        assert!(trained.windows(2).all(|pair| pair[0].end == pair[1].start));
+        assert_eq!(trained.last().map(|r| r.end), Some(layout.params_len));
+        let names: Vec<&str> = layout.tensors().iter().map(|t| t.name.as_str()).collect();
+        let walked: Vec<&str> = parameters(&nodes).into_iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, walked);
+        let at = |name: &str| layout.tensors().iter().find(|t| t.name == name).unwrap().node;
+        assert!(at("layer2.0.conv1.weight") < at("layer2.0.downsample.0.weight"));
+        assert_eq!(layout.nodes[at("bn1.running_var")].buffers, [0..16, 16..32]);
+    }
+
+    #[test]
+    fn convolutions_and_dense_weights_are_transposed() {
+        let text = "{ type = \"conv2d\", filters = 2, kernel = [1, 2] }, { type = \"flatten\" }, { type = \"dense\", units = 2, bias = false }";
+        let nodes = plan(text, Shape::Image { height: 2, width: 2, channels: 3 }, 2);
+        let layout = FlatLayout::of(&nodes);
+        let (params, buffers) = counting(&layout);
+        assert!(buffers.is_empty());
+        // [out, in, x] = out * 6 + in * 2 + x, in memory x, in, out.
+        assert_eq!(params[..12], [0., 6., 2., 8., 4., 10., 1., 7., 3., 9., 5., 11.]);
+        assert_eq!(params[12..14], [0., 1.]);
+        // A picture of 2 x 1 x 2: [out, channel * 2 + y], in memory y, channel, out.
+        assert_eq!(params[14..], [0., 4., 2., 6., 1., 5., 3., 7.]);
+    }
+
+    #[test]
+    fn what_is_read_is_written_again() {
+        let text = "{ type = \"residual\", body = [{ type = \"conv2d\", filters = 4, kernel = 3, padding = 1, groups = 2 }, \
+                    { type = \"batch_norm\" }], shortcut = [{ type = \"depthwise_conv2d\", kernel = [3, 1], padding = [1, 0] }] }, \
+                    { type = \"flatten\" }, { type = \"dropout\", rate = 0.5 }, { type = \"dense\", units = 3 }";
+        let nodes = plan(text, Shape::Image { height: 3, width: 5, channels: 4 }, 3);
+        let layout = FlatLayout::of(&nodes);
+        let (params, buffers) = counting(&layout);
+        let tensors = layout.to_checkpoint(&params, &buffers);
+        assert_eq!(tensors.len(), layout.tensors().len());
+        for tensor in tensors {
+            let wanted: Vec<f32> = (0..tensor.values.len()).map(|i| i as f32).collect();
+            assert_eq!(tensor.values, wanted, "{}", tensor.name);
+            assert_eq!(tensor.shape.iter().product::<usize>(), tensor.values.len());
+        }
+    }
+
+    #[test]
+    fn two_biases_of_a_cell_become_one() {
+        for (cell, gates) in [("rnn", 1), ("lstm", 4), ("gru", 3)] {
+            let text = format!(
+                "{{ type = \"{cell}\", hidden = 3, layers = 2, bidirectional = true }}, {{ type = \"dense\", units = 2 }}"
+            );
+            let nodes = plan(&text, Shape::Series { time: 4, features: 5 }, 2);
+            let layout = FlatLayout::of(&nodes);
+            let (params, buffers) = counting(&layout);
+            let rows = 3 * gates;
+            for tensor in layout.to_checkpoint(&params, &buffers) {
+                let counts = (0..tensor.values.len()).map(|i| i as f32);
+                let wanted: Vec<f32> = if tensor.name.contains(".bias_ih") {
+                    // The new state's part of a GRU keeps its two biases: one is inside the reset gate.
+                    counts.map(|i| if cell == "gru" && i >= 6.0 { i } else { 2.0 * i }).collect()
+                } else if tensor.name.contains(".bias_hh") {
+                    counts.map(|i| if cell == "gru" && i >= 6.0 { i } else { 0.0 }).collect()
+                } else {
+                    counts.collect()
+                };
+                assert_eq!(tensor.values, wanted, "{}", tensor.name);
+            }
+            assert_eq!(layout.nodes[0].trained.len(), 4);
+            assert_eq!(layout.nodes[0].trained[0], 0..rows * 8);
+            // Once merged, nothing changes any more.
+            let again = layout.to_checkpoint(&params, &buffers);
+            let find = |name: &str| again.iter().find(|t| t.name == name).unwrap().values.clone();
+            assert_eq!(layout.from_checkpoint(|t| Ok(find(&t.name))).unwrap(), (params, buffers));
+        }
+    }
+
+    #[test]
+    fn chosen_names_give_their_slots_but_not_half_of_one() {
+        let nodes = plan(
+            "{ type = \"lstm\", hidden = 2 }, { type = \"dense\", units = 2 }",
+            Shape::Series { time: 2, features: 3 },
+            2,
+        );
+        let layout = FlatLayout::of(&nodes);
+        let weights = layout.slots(|t| t.name.contains("weight")).unwrap();
+        assert_eq!(weights, [0..40, 48..52]);
+        assert_eq!(layout.slots(|_| false).unwrap(), []);
+        let error = layout.slots(|t| t.name == "lstm.weight_hh_l0").unwrap_err();
+        assert!(error.message().contains("`lstm.weight_hh_l0` is chosen and `lstm.weight_ih_l0` is not"), "{error}");
+    }
+
+    #[test]
+    fn a_tensor_of_another_size_is_refused() {
+        let nodes = plan("{ type = \"dense\", units = 2 }", Shape::Vector { features: 3 }, 2);
+        let error = FlatLayout::of(&nodes).from_checkpoint(|_| Ok(vec![0.0; 5])).unwrap_err();
+        assert_eq!(error.message(), "tensor `fc.weight` of shape [2, 3] has 6 values, found 5");
+    }
+}

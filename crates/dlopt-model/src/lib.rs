@@ -1,19 +1,31 @@
 //! Architectures and layers: a description becomes a plan of nodes, a plan becomes a network that runs.
 
+mod candle;
+mod config;
 mod description;
+mod init;
 mod layout;
 mod network;
 mod plan;
 mod presets;
 mod resolve;
+mod summary;
+mod weights;
 
+pub use candle::{CandleNetwork, device};
+pub use config::{MODEL_TYPE, ModelConfig};
 pub use description::{
     ActivationLayer, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Description, Dropout, Embedding, Extents, Flatten,
     GlobalPool, Initialization, LAYER_TYPES, Layer, LayerNorm, LayerType, Padding, Pool1d, Pool2d, RecurrentStack,
     Residual, Units,
 };
-pub use network::{Mode, Network};
+pub use init::{initial, initial_values};
 pub use layout::{FlatLayout, FlatTensor, NamedTensor, NodeSlots};
-pub use plan::{Activation, Direction, FlattenOrder, Init, Node, Op, Parameter, PoolKind, RecurrentKind, Role, Shape};
+pub use network::{Mode, Network};
+pub use plan::{
+    Activation, Direction, FlattenOrder, Init, Node, Op, Parameter, PoolKind, RecurrentKind, Role, Shape, parameters,
+};
 pub use presets::{PRESETS, Preset};
 pub use resolve::resolve;
+pub use summary::{LayerSummary, Summary};
+pub use weights::{Adopted, Loaded, adopt_weights, load, load_weights, save, to_tensors};

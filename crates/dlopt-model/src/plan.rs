@@ -88,6 +88,25 @@ pub struct Node {
     pub parameters: Vec<Parameter>,
 }
 
+impl Node {
+    /// How many valid steps come out for samples of `lengths` valid steps: windows over a series see fewer, or more with
+    /// padding, as if each series ended where it does; at least one.
+    pub fn steps_of(&self, lengths: &[u32]) -> Vec<u32> {
+        let (kernel, stride, dilation, padding) = match self.op {
+            Op::Convolution { kernel, stride, dilation, padding, .. } => (kernel, stride, dilation, padding),
+            Op::Pool { kernel, stride, padding, .. } => (kernel, stride, [1, 1], padding),
+            _ => return lengths.to_vec(),
+        };
+        let Shape::Series { time, .. } = self.output else { return lengths.to_vec() };
+        let reach = dilation[1] * (kernel[1] - 1) + 1;
+        let fits = |length: u32| {
+            let padded = length as usize + padding[2] + padding[3];
+            padded.checked_sub(reach).map_or(1, |rest| (rest / stride[1] + 1).clamp(1, time)) as u32
+        };
+        lengths.iter().map(|&length| fits(length)).collect()
+    }
+}
+
 /// What a layer computes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
@@ -276,6 +295,19 @@ impl Parameter {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// All parameters of a plan: those of a node, then, if it is a residual block, of its body, then of its shortcut.
+pub fn parameters(nodes: &[Node]) -> Vec<&Parameter> {
+    let mut all = Vec::new();
+    for node in nodes {
+        all.extend(&node.parameters);
+        if let Op::Residual { body, shortcut } = &node.op {
+            all.extend(parameters(body));
+            all.extend(parameters(shortcut));
+        }
+    }
+    all
 }
 
 /// What a tensor is to its layer. Decides the layout in memory (see `layout.rs`).

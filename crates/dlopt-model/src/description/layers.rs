@@ -168,8 +168,8 @@ pub struct Conv1d {
 pub struct Pool2d {
     /// Rows and columns of a window; 2.
     #[serde(default = "two_by_two")]
-    pub kernel: Extents,
-    /// Steps; the kernel.
+    pub size: Extents,
+    /// Steps; the size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<Extents>,
     /// Cells around the picture that count for nothing; none.
@@ -182,8 +182,8 @@ pub struct Pool2d {
 pub struct Pool1d {
     /// Steps of a window; 2.
     #[serde(default = "two")]
-    pub kernel: usize,
-    /// Steps between windows; the kernel.
+    pub size: usize,
+    /// Steps between windows; the size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
     /// Steps before and after that count for nothing; none.

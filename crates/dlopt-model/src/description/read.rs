@@ -57,10 +57,13 @@ pub(super) fn unknown(what: &str, found: &str, known: &[&str]) -> Error {
 /// The known word that a misspelt one most likely means.
 pub(crate) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     /// Other libraries' words for the same things.
-    const ALSO: [(&str, &str); 12] = [
+    const ALSO: [(&str, &str); 15] = [
         ("linear", "dense"),
         ("fc", "dense"),
         ("kernel_size", "kernel"),
+        ("kernel_size", "size"),
+        ("kernel", "size"),
+        ("pool_size", "size"),
         ("out_channels", "filters"),
         ("out_features", "units"),
         ("hidden_size", "hidden"),

@@ -18,7 +18,7 @@ pub enum Padding {
     Same,
     /// A number: as many on every side.
     All(usize),
-    /// `[top, bottom, left, right]`, for series `[before, after]`.
+    /// `[top, bottom, left, right]` or `[rows, columns]`, for series `[before, after]`.
     Sides(Vec<usize>),
 }
 
