@@ -187,7 +187,8 @@ activation!(HardSwish, |x| x.mul(clamped(x)).mul(T::splat(1.0 / 6.0)), |x, g| {
     let inside = T::splat(0.5).fma(x, T::splat(1.0 / 3.0));
     let slope = T::where_greater(T::splat(3.0), x, inside, T::splat(1.0));
     // Not above -3 is 0, but a NaN stays.
-    g.mul(T::where_greater(T::splat(-3.0), x, T::splat(0.0), slope).add(x.sub(x)))
+    let flat = T::where_greater(T::splat(-2.5), x, T::splat(0.0), x);
+    g.mul(T::where_greater(x, T::splat(-3.0), slope, flat))
 });
 activation!(Sigmoid, |x| sigmoid(x), |out, g| g.mul(out.mul(T::splat(1.0).sub(out))));
 activation!(Tanh, |x| tanh(x), |out, g| g.mul(T::splat(1.0).sub(out.mul(out))));
@@ -204,4 +205,129 @@ unsafe fn leaky<T: Bits>(x: T, g: T) -> T {
 unsafe fn clamped<T: Bits>(x: T) -> T {
     // SAFETY: the caller's.
     unsafe { T::splat(6.0).min(T::splat(0.0).max(x.add(T::splat(3.0)))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+    use crate::nn::check::{assert_near, bits, numeric_gradient, values, wide};
+    use crate::nn::math::tests::normal_reference;
+
+    const ALL: [Function; 9] = [
+        Function::Relu,
+        Function::Relu6,
+        Function::LeakyRelu,
+        Function::Elu,
+        Function::Gelu,
+        Function::Silu,
+        Function::HardSwish,
+        Function::Sigmoid,
+        Function::Tanh,
+    ];
+
+    fn reference(function: Function, x: f64) -> f64 {
+        match function {
+            Function::Relu => x.max(0.0),
+            Function::Relu6 => x.clamp(0.0, 6.0),
+            Function::LeakyRelu => x.max(0.01 * x),
+            Function::Elu => {
+                if x > 0.0 {
+                    x
+                } else {
+                    x.exp_m1()
+                }
+            }
+            Function::Gelu => x * normal_reference(x),
+            Function::Silu => x / (1.0 + (-x).exp()),
+            Function::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Function::Tanh => x.tanh(),
+        }
+    }
+
+    /// Values in -9..9, none at a kink.
+    fn inputs(len: usize) -> Vec<f32> {
+        values(len, 3).iter().map(|x| if *x == 0.0 { 0.5 } else { 4.5 * x }).collect()
+    }
+
+    #[test]
+    fn values_and_slopes_are_those_of_the_formulas() {
+        let x = inputs(203);
+        let g = values(203, 4);
+        for function in ALL {
+            let mut out = vec![f32::NAN; 203];
+            activate(function, &x, &mut out);
+            let wanted: Vec<f64> = x.iter().map(|x| reference(function, f64::from(*x))).collect();
+            assert_near(&out, &wanted, 4e-7);
+            let mut dx = vec![f32::NAN; 203];
+            activate_gradient(function, &x, &out, &g, &mut dx);
+            let slopes: Vec<f64> = wide(&x)
+                .iter()
+                .zip(&g)
+                .map(|(x, g)| f64::from(*g) * numeric_gradient(&[*x], |x| reference(function, x[0]))[0])
+                .collect();
+            assert_near(&dx, &slopes, 1e-6);
+        }
+    }
+
+    #[test]
+    fn in_place_is_the_same_at_every_level_and_length() {
+        for len in [0, 1, 7, 8, 15, 16, 17, 37] {
+            at_every_level(|| {
+                ALL.map(|function| {
+                    let x = inputs(len);
+                    let (mut out, mut dx) = (vec![0.0; len], vec![0.0; len]);
+                    activate(function, &x, &mut out);
+                    activate_gradient(function, &x, &out, &x, &mut dx);
+                    let (mut out_here, mut dx_here) = (x.clone(), x.clone());
+                    activate_in_place(function, &mut out_here);
+                    activate_gradient_in_place(function, &x, &out, &mut dx_here);
+                    assert_eq!((bits(&out), bits(&dx)), (bits(&out_here), bits(&dx_here)));
+                    (bits(&out), bits(&dx))
+                })
+            });
+        }
+    }
+
+    #[test]
+    fn gradients_need_one_of_input_and_output() {
+        for function in ALL {
+            let x = inputs(5);
+            let (mut out, mut full, mut spare) = (vec![0.0; 5], vec![0.0; 5], vec![0.0; 5]);
+            activate(function, &x, &mut out);
+            activate_gradient(function, &x, &out, &x, &mut full);
+            let (x_read, out_read): (&[f32], &[f32]) =
+                if function.gradient_reads_input() { (&x, &[]) } else { (&[], &out) };
+            activate_gradient(function, x_read, out_read, &x, &mut spare);
+            assert_eq!(full, spare);
+        }
+    }
+
+    #[test]
+    fn nan_comes_through_and_kinks_are_flat() {
+        for function in ALL {
+            let mut out = [0.0; 1];
+            activate(function, &[f32::NAN], &mut out);
+            assert!(out[0].is_nan(), "{function:?}");
+        }
+        let slope = |function, at: f32| {
+            let mut values = [at];
+            activate_in_place(function, &mut values);
+            let mut dx = [1.0];
+            activate_gradient_in_place(function, &[at], &values, &mut dx);
+            dx[0]
+        };
+        assert_eq!(slope(Function::Relu, 0.0), 0.0);
+        assert_eq!(slope(Function::Relu6, 6.0), 0.0);
+        assert_eq!(slope(Function::LeakyRelu, 0.0), 0.01);
+        assert_eq!((slope(Function::HardSwish, -3.0), slope(Function::HardSwish, 3.0)), (0.0, 1.0));
+        assert!(slope(Function::HardSwish, f32::NAN).is_nan());
+    }
+
+    #[test]
+    #[should_panic(expected = "as long as")]
+    fn lengths_that_differ_are_refused() {
+        activate(Function::Relu, &[1.0, 2.0], &mut [0.0]);
+    }
 }

@@ -329,3 +329,48 @@ pub fn column_sums(rows: usize, columns: usize, x: &[f32], into: &mut [f32]) {
         *into += sum as f32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+    use crate::nn::check::{assert_near, bits, values};
+
+    #[test]
+    fn few_columns_fill_registers() {
+        for columns in 1..200 {
+            let repeats = repeats(columns);
+            assert!(repeats == 1 || columns * repeats % 16 == 0, "{columns}");
+            assert!(columns * repeats >= WIDE, "{columns}");
+        }
+    }
+
+    #[test]
+    fn sums_of_columns_are_added_whatever_the_shape() {
+        for (rows, columns) in
+            [(0, 3), (3, 0), (1, 1), (17, 1), (37, 3), (50, 16), (19, 33), (18, 64), (33, 130), (5, 203)]
+        {
+            let x = values(rows * columns, 1);
+            let before = values(columns, 2);
+            let mut wanted: Vec<f64> = before.iter().copied().map(f64::from).collect();
+            for row in x.chunks_exact(columns.max(1)) {
+                for (sum, x) in wanted.iter_mut().zip(row) {
+                    *sum += f64::from(*x);
+                }
+            }
+            let sums = at_every_level(|| {
+                let mut into = before.clone();
+                column_sums(rows, columns, &x, &mut into);
+                bits(&into)
+            });
+            let sums: Vec<f32> = sums.into_iter().map(f32::from_bits).collect();
+            assert_near(&sums, &wanted, 2e-7);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "[rows, columns]")]
+    fn a_matrix_of_another_size_is_refused() {
+        column_sums(3, 2, &[0.0; 5], &mut [0.0; 2]);
+    }
+}

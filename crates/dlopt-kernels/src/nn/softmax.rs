@@ -131,3 +131,65 @@ pub fn argmax_rows(rows: usize, columns: usize, x: &[f32], places: &mut [u32]) {
         *place = largest as u32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+    use crate::nn::check::{assert_near, bits, dot, numeric_gradient, values, wide};
+
+    fn reference(columns: usize, x: &[f64]) -> Vec<f64> {
+        x.chunks_exact(columns)
+            .flat_map(|row| {
+                let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let sum: f64 = row.iter().map(|x| (x - largest).exp()).sum();
+                row.iter().map(move |x| (x - largest).exp() / sum).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn probabilities_and_gradients_agree_with_f64_and_finite_differences() {
+        for (rows, columns) in [(1, 1), (3, 5), (2, 10), (3, 16), (2, 37), (1, 100)] {
+            let x: Vec<f32> = values(rows * columns, 1).iter().map(|x| 10.0 * x).collect();
+            let g = values(rows * columns, 2);
+            let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+            softmax_rows(rows, columns, &x, &mut y);
+            softmax_rows_gradient(rows, columns, &y, &g, &mut dx);
+            assert_near(&y, &reference(columns, &wide(&x)), 4e-7);
+            let wanted = numeric_gradient(&wide(&x), |x| dot(&reference(columns, x), &wide(&g)));
+            assert_near(&dx, &wanted, 2e-6);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bytes() {
+        for (rows, columns) in [(0, 3), (3, 0), (4, 1), (3, 7), (2, 16), (3, 33), (2, 203)] {
+            let (x, g) = (values(rows * columns, 1), values(rows * columns, 2));
+            at_every_level(|| {
+                let (mut y, mut dx) = (x.clone(), x.clone());
+                softmax_rows(rows, columns, &x, &mut y);
+                softmax_rows_gradient(rows, columns, &y, &g, &mut dx);
+                (bits(&y), bits(&dx))
+            });
+        }
+    }
+
+    #[test]
+    fn large_logits_do_not_overflow_and_minus_infinity_is_no_chance() {
+        let mut y = [0.0; 6];
+        softmax_rows(2, 3, &[1e4, 1e4, -1e4, 5.0, f32::NEG_INFINITY, 5.0], &mut y);
+        assert_eq!(y, [0.5, 0.5, 0.0, 0.5, 0.0, 0.5]);
+        let mut y = [0.0; 4];
+        softmax_rows(2, 2, &[f32::NAN, 1.0, f32::NEG_INFINITY, f32::NEG_INFINITY], &mut y);
+        assert!(y.iter().all(|y| y.is_nan()));
+    }
+
+    #[test]
+    fn the_first_of_the_largest_is_found_and_nan_before_all() {
+        let mut places = [9; 4];
+        let x = [1.0, 3.0, 3.0, -2.0, -1.0, -3.0, 0.0, f32::NAN, f32::NAN, f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0];
+        argmax_rows(4, 3, &x, &mut places);
+        assert_eq!(places, [1, 1, 1, 2]);
+    }
+}

@@ -285,3 +285,151 @@ pub fn batch_norm_input_gradient(
         (Some(out), Some(branch)) => map_columns(InputGradient, rows, channels, [x, gradient, out], abc, [dx, branch]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+    use crate::nn::check::{assert_near, bits, dot, numeric_gradient, values, wide};
+
+    const EPSILON: f32 = 1e-5;
+    const SHAPES: [(usize, usize); 8] = [(1, 5), (9, 1), (37, 3), (21, 16), (50, 20), (33, 64), (18, 130), (7, 203)];
+
+    struct Case {
+        rows: usize,
+        channels: usize,
+        x: Vec<f32>,
+        residual: Vec<f32>,
+        gradient: Vec<f32>,
+        gamma: Vec<f32>,
+        beta: Vec<f32>,
+    }
+
+    fn case(rows: usize, channels: usize) -> Case {
+        let n = rows * channels;
+        let [x, residual, gradient] = [1, 2, 3].map(|seed| values(n, seed));
+        let [gamma, beta] = [4, 5].map(|seed| values(channels, seed));
+        Case { rows, channels, x, residual, gradient, gamma, beta }
+    }
+
+    /// `act(batch norm + residual)` in `f64`, with the batch's own statistics.
+    fn reference(
+        case: &Case,
+        x: &[f64],
+        gamma: &[f64],
+        beta: &[f64],
+        residual: Option<&[f64]>,
+        relu: bool,
+    ) -> Vec<f64> {
+        let (rows, channels) = (case.rows, case.channels);
+        let mut out = vec![0.0; x.len()];
+        for c in 0..channels {
+            let column = || (0..rows).map(|r| x[r * channels + c]);
+            let mean = column().sum::<f64>() / rows as f64;
+            let variance = column().map(|x| (x - mean) * (x - mean)).sum::<f64>() / rows as f64;
+            for r in 0..rows {
+                let at = r * channels + c;
+                let y = (x[at] - mean) / (variance + f64::from(EPSILON)).sqrt() * gamma[c] + beta[c];
+                let y = y + residual.map_or(0.0, |residual| residual[at]);
+                out[at] = if relu { y.max(0.0) } else { y };
+            }
+        }
+        out
+    }
+
+    /// Forward and backward through the kernels, the rows in chunks: out, dx, residual gradient, dgamma, dbeta.
+    fn through_kernels(case: &Case, with_residual: bool, relu: bool) -> [Vec<f32>; 5] {
+        let Case { rows, channels, x, residual, gradient, gamma, beta } = case;
+        let (rows, channels) = (*rows, *channels);
+        let chunk = 8 * channels;
+        let (mut sums, mut mean, mut variance) = (vec![0.0; 2 * channels], vec![0.0; channels], vec![0.0; channels]);
+        for x in x.chunks(chunk) {
+            batch_norm_sums(x.len() / channels, x, channels, &mut sums);
+        }
+        batch_norm_statistics(&sums, rows, &mut mean, &mut variance);
+        let (mut scale, mut shift) = (vec![0.0; channels], vec![0.0; channels]);
+        batch_norm_fold(&mean, &variance, gamma, beta, EPSILON, &mut scale, &mut shift);
+        let mut out = vec![f32::NAN; x.len()];
+        let branch = with_residual.then_some(&residual[..]);
+        batch_norm_apply(rows, x, channels, &scale, &shift, branch, relu, &mut out);
+        let mut sums = vec![0.0; 2 * channels];
+        for ((x, g), out) in x.chunks(chunk).zip(gradient.chunks(chunk)).zip(out.chunks(chunk)) {
+            let rows = x.len() / channels;
+            batch_norm_gradient_sums(rows, x, relu.then_some(out), g, &mean, channels, &mut sums);
+        }
+        let [mut a, mut b, mut c] = [(); 3].map(|()| vec![0.0; channels]);
+        let (mut dgamma, mut dbeta) = (vec![0.0; channels], vec![0.0; channels]);
+        let abc = [&mut a[..], &mut b[..], &mut c[..]];
+        batch_norm_coefficients(&sums, rows, &mean, &variance, gamma, EPSILON, abc, &mut dgamma, &mut dbeta);
+        let (mut dx, mut dbranch) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+        let coefficients = BatchNormCoefficients { a: &a, b: &b, c: &c };
+        let mask = relu.then_some(&out[..]);
+        let to_branch = with_residual.then_some(&mut dbranch[..]);
+        batch_norm_input_gradient(rows, x, mask, gradient, channels, coefficients, &mut dx, to_branch);
+        [out, dx, dbranch, dgamma, dbeta]
+    }
+
+    #[test]
+    fn outputs_and_gradients_agree_with_f64_and_finite_differences() {
+        for (rows, channels) in [(9, 1), (13, 3), (6, 20)] {
+            for (with_residual, relu) in [(false, false), (false, true), (true, false), (true, true)] {
+                let case = case(rows, channels);
+                let [x, g, gamma, beta] = [&case.x, &case.gradient, &case.gamma, &case.beta].map(|v| wide(v));
+                let branch = wide(&case.residual);
+                let residual = with_residual.then_some(&branch[..]);
+                let of = |x: &[f64], gamma: &[f64], beta: &[f64], residual: Option<&[f64]>| {
+                    reference(&case, x, gamma, beta, residual, relu)
+                };
+                let [out, dx, dbranch, dgamma, dbeta] = through_kernels(&case, with_residual, relu);
+                assert_near(&out, &of(&x, &gamma, &beta, residual), 2e-6);
+                assert_near(&dx, &numeric_gradient(&x, |x| dot(&of(x, &gamma, &beta, residual), &g)), 2e-5);
+                assert_near(&dgamma, &numeric_gradient(&gamma, |p| dot(&of(&x, p, &beta, residual), &g)), 2e-5);
+                assert_near(&dbeta, &numeric_gradient(&beta, |p| dot(&of(&x, &gamma, p, residual), &g)), 2e-5);
+                if with_residual {
+                    let wanted = numeric_gradient(&branch, |r| dot(&of(&x, &gamma, &beta, Some(r)), &g));
+                    assert_near(&dbranch, &wanted, 2e-5);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bytes() {
+        for (rows, channels) in SHAPES {
+            let case = case(rows, channels);
+            at_every_level(|| through_kernels(&case, true, true).map(|out| bits(&out)));
+        }
+    }
+
+    #[test]
+    fn the_variance_of_values_far_from_zero_is_right() {
+        let x: Vec<f32> = values(1001, 1).iter().map(|x| 4096.0 + x).collect();
+        let (mut sums, mut mean, mut variance) = ([0.0; 2], [0.0], [0.0]);
+        batch_norm_sums(1001, &x, 1, &mut sums);
+        batch_norm_statistics(&sums, 1001, &mut mean, &mut variance);
+        let center = wide(&x).iter().sum::<f64>() / 1001.0;
+        let wanted = wide(&x).iter().map(|x| (x - center) * (x - center)).sum::<f64>() / 1001.0;
+        assert_near(&mean, &[center], 1e-7);
+        assert_near(&variance, &[wanted], 1e-7);
+    }
+
+    #[test]
+    fn a_nan_spoils_its_channel_and_no_other() {
+        let mut x = values(3 * 7, 1);
+        x[3 * 2 + 1] = f32::NAN;
+        let (mut sums, mut mean, mut variance) = ([0.0; 6], [0.0; 3], [0.0; 3]);
+        batch_norm_sums(7, &x, 3, &mut sums);
+        batch_norm_statistics(&sums, 7, &mut mean, &mut variance);
+        assert_eq!(mean.map(f32::is_nan), [false, true, false]);
+        assert_eq!(variance.map(f32::is_nan), [false, true, false]);
+    }
+
+    #[test]
+    fn equal_values_have_no_variance() {
+        let (mut sums, mut mean, mut variance) = ([0.0; 2], [0.0], [0.0]);
+        batch_norm_sums(9, &[0.1; 9], 1, &mut sums);
+        batch_norm_statistics(&sums, 9, &mut mean, &mut variance);
+        assert_eq!(mean, [0.1]);
+        assert!((0.0..1e-15).contains(&variance[0]));
+    }
+}

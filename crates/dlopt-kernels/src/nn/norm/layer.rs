@@ -151,3 +151,65 @@ term!(Gradient { mean, inverse, center, slope } [x, g, gamma; 3] {
 });
 term!(GammaSum { mean, inverse } [x, g, sum; 3] sum.fma(g, x.sub(mean).mul(inverse)));
 term!(BetaSum {} [g, sum; 2] sum.add(g));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+    use crate::nn::check::{assert_near, bits, dot, numeric_gradient, values, wide};
+
+    const EPSILON: f32 = 1e-5;
+
+    fn reference(features: usize, x: &[f64], gamma: &[f64], beta: &[f64]) -> Vec<f64> {
+        let mut out = Vec::new();
+        for row in x.chunks_exact(features) {
+            let mean = row.iter().sum::<f64>() / features as f64;
+            let variance = row.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / features as f64;
+            let inverse = 1.0 / (variance + f64::from(EPSILON)).sqrt();
+            out.extend((0..features).map(|f| (row[f] - mean) * inverse * gamma[f] + beta[f]));
+        }
+        out
+    }
+
+    /// Forward and backward: out, dx, dgamma, dbeta.
+    fn through_kernels(rows: usize, features: usize) -> [Vec<f32>; 4] {
+        let [x, g] = [1, 2].map(|seed| values(rows * features, seed));
+        let [gamma, beta] = [3, 4].map(|seed| values(features, seed));
+        let (mut out, mut mean, mut inverse) = (vec![f32::NAN; x.len()], vec![0.0; rows], vec![0.0; rows]);
+        let saved = Some((&mut mean[..], &mut inverse[..]));
+        layer_norm(rows, &x, features, EPSILON, &gamma, &beta, &mut out, saved);
+        let (mut dx, mut dgamma, mut dbeta) = (vec![f32::NAN; x.len()], vec![0.0; features], vec![0.0; features]);
+        layer_norm_gradient(rows, &x, features, &mean, &inverse, &gamma, &g, &mut dx, &mut dgamma, &mut dbeta);
+        [out, dx, dgamma, dbeta]
+    }
+
+    #[test]
+    fn outputs_and_gradients_agree_with_f64_and_finite_differences() {
+        for (rows, features) in [(1, 5), (3, 7), (2, 37), (1, 100)] {
+            let [x, g] = [1, 2].map(|seed| wide(&values(rows * features, seed)));
+            let [gamma, beta] = [3, 4].map(|seed| wide(&values(features, seed)));
+            let [out, dx, dgamma, dbeta] = through_kernels(rows, features);
+            assert_near(&out, &reference(features, &x, &gamma, &beta), 2e-6);
+            assert_near(&dx, &numeric_gradient(&x, |x| dot(&reference(features, x, &gamma, &beta), &g)), 1e-5);
+            assert_near(&dgamma, &numeric_gradient(&gamma, |p| dot(&reference(features, &x, p, &beta), &g)), 1e-5);
+            assert_near(&dbeta, &numeric_gradient(&beta, |p| dot(&reference(features, &x, &gamma, p), &g)), 1e-5);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bytes() {
+        for (rows, features) in [(0, 4), (3, 0), (5, 1), (4, 8), (3, 31), (2, 33), (2, 203)] {
+            at_every_level(|| through_kernels(rows, features).map(|out| bits(&out)));
+        }
+    }
+
+    #[test]
+    fn rows_of_equal_values_become_beta_and_a_nan_stays_in_its_row() {
+        let x = [3.0, 3.0, 3.0, 1.0, f32::NAN, 2.0, 1.0, 2.0, 3.0];
+        let mut out = [0.0; 9];
+        layer_norm(3, &x, 3, EPSILON, &[1.0; 3], &[0.5, -0.5, 0.0], &mut out, None);
+        assert_eq!(out[..3], [0.5, -0.5, 0.0]);
+        assert!(out[3..6].iter().all(|x| x.is_nan()));
+        assert!(out[6..].iter().all(|x| x.is_finite()));
+    }
+}
