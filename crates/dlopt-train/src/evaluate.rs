@@ -35,8 +35,11 @@ pub fn run_over(
     mut each: impl FnMut(&dlopt_data::Batch, &[f32]) -> Result<()>,
 ) -> Result<()> {
     engine.load(weights, false);
-    let passes: Vec<Vec<usize>> =
-        samples.clone().step_by(batch.max(1)).map(|start| (start..(start + batch).min(samples.end)).collect()).collect();
+    let passes: Vec<Vec<usize>> = samples
+        .clone()
+        .step_by(batch.max(1))
+        .map(|start| (start..(start + batch).min(samples.end)).collect())
+        .collect();
     let mut loader = Loader::new(Arc::clone(dataset), passes, 2);
     while let Some(batch) = loader.next() {
         let batch = batch?;

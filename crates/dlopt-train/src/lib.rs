@@ -21,7 +21,7 @@ pub use loss::{LOSSES, Loss};
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
 pub use settings::Settings;
-pub use setup::{Model, Request, check_preprocessing, check_shape, run_facts, shape_of};
+pub use setup::{Model, Request, check_preprocessing, check_shape, run_facts, shape_of, use_own_preprocessing};
 pub use trainer::{
-    EVALUATION_BATCH, Observer, Trained, Trainer, frozen_nodes, frozen_slots, groups, state_folder,
+    EVALUATION_BATCH, Observer, Trained, Trainer, balanced_weights, frozen_nodes, frozen_slots, groups, state_folder,
 };

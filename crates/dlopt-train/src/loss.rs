@@ -8,7 +8,7 @@
 //! - mean squared error; Huber (1964): half the square up to `delta`, then a line. Both are means over the outputs
 
 use dlopt_checkpoint::{Error, Result};
-use dlopt_data::Batch;
+use dlopt_data::{Batch, Dataset};
 use dlopt_kernels::nn;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,20 @@ impl Loss {
                     .hint(format!("one of {}", names.join(", "))))
             }
         }
+    }
+
+    /// Refuses data that the loss has no use for.
+    ///
+    /// # Errors
+    /// When it needs classes and there are targets, or the other way round.
+    pub fn check(&self, dataset: &Dataset) -> Result<()> {
+        let has_targets = dataset.targets().is_some();
+        if self.is_classification() == has_targets {
+            let (has, wants) = if has_targets { ("targets", "classes") } else { ("classes", "targets") };
+            return Err(Error::usage(format!("{}: has {has}, and the loss needs {wants}", dataset.name()))
+                .hint(if has_targets { "--loss mse, huber or binary-cross-entropy" } else { "--loss cross-entropy" }));
+        }
+        Ok(())
     }
 
     /// Whether outputs are scores of classes.

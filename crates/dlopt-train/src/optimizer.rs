@@ -199,22 +199,11 @@ pub fn update(
                 let options = nn::Sgd { rate, momentum, nesterov, weight_decay, gradient_scale };
                 nn::sgd(options, p, g, moments.first_mut().map(|m| &mut **m));
             }
-            (
-                Optimizer::Adam { beta1, beta2, epsilon } | Optimizer::Adamw { beta1, beta2, epsilon },
-                [m, v],
-            ) => {
+            (Optimizer::Adam { beta1, beta2, epsilon } | Optimizer::Adamw { beta1, beta2, epsilon }, [m, v]) => {
                 let decoupled = matches!(optimizer, Optimizer::Adamw { .. });
                 let number = step.number;
-                let options = nn::Adam {
-                    rate,
-                    beta1,
-                    beta2,
-                    epsilon,
-                    weight_decay,
-                    decoupled,
-                    step: number,
-                    gradient_scale,
-                };
+                let options =
+                    nn::Adam { rate, beta1, beta2, epsilon, weight_decay, decoupled, step: number, gradient_scale };
                 nn::adam(options, p, g, m, v);
             }
             (Optimizer::Rmsprop { rho, epsilon, momentum }, [v, rest @ ..]) => {

@@ -63,10 +63,7 @@ impl Settings {
         let refuse = |is_wrong: bool, text: &str| if is_wrong { Err(Error::usage(text)) } else { Ok(()) };
         refuse(self.batch == 0, "--batch must be 1 or more")?;
         refuse(self.accumulate == 0, "--accumulate must be 1 or more")?;
-        refuse(
-            !(self.learning_rate.is_finite() && self.learning_rate >= 0.0),
-            "--learning-rate must be 0 or more",
-        )?;
+        refuse(!(self.learning_rate.is_finite() && self.learning_rate >= 0.0), "--learning-rate must be 0 or more")?;
         refuse(!(self.weight_decay.is_finite() && self.weight_decay >= 0.0), "--weight-decay must be 0 or more")?;
         refuse(!(0.0..1.0).contains(&self.label_smoothing), "--label-smoothing must be in 0..1")?;
         refuse(self.clip_norm.is_some_and(|c| !(c.is_finite() && c > 0.0)), "--clip-norm must be more than 0")?;
@@ -75,7 +72,9 @@ impl Settings {
         let watches = self.patience.is_some() || self.keeps_best || matches!(self.schedule, Schedule::Plateau { .. });
         if watches && self.validation_split.is_none() {
             return Err(Error::usage("--patience, --keep-best and the schedule `plateau` watch a validation split")
-                .hint("--validation NAME takes a split of the dataset; `dlopt prepare --split validation=0.1` makes one"));
+                .hint(
+                    "--validation NAME takes a split of the dataset; `dlopt prepare --split validation=0.1` makes one",
+                ));
         }
         self.optimizer.check()
     }

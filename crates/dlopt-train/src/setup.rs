@@ -46,6 +46,8 @@ pub struct Request<'a> {
     pub initialization: Option<Initialization>,
     /// Decides fresh weights.
     pub seed: u64,
+    /// Whether the scale and statistics of the checkpoint replace those of the data.
+    pub uses_own_preprocessing: bool,
 }
 
 impl Model {
@@ -53,7 +55,7 @@ impl Model {
     ///
     /// # Errors
     /// When the model is unknown, does not fit the data, or the weights do not fit the model.
-    pub fn make(request: &Request<'_>, dataset: &Dataset) -> Result<Self> {
+    pub fn make(request: &Request<'_>, dataset: &mut Dataset) -> Result<Self> {
         let init = request.init.map(Checkpoint::open).transpose()?;
         let (named, from_model) = match request.model {
             Some(name) => named_model(name)?,
@@ -73,8 +75,9 @@ impl Model {
                 (refit(own, source, dataset, request.adopts)?, true)
             }
             (None, None) => {
-                return Err(Error::usage("no model to train")
-                    .hint("--model NAME, --model DESCRIPTION.toml or --init CHECKPOINT; `dlopt list` names the models"));
+                return Err(Error::usage("no model to train").hint(
+                    "--model NAME, --model DESCRIPTION.toml or --init CHECKPOINT; `dlopt list` names the models",
+                ));
             }
         };
         let nodes = config.resolve()?;
@@ -94,11 +97,14 @@ impl Model {
                 (weights, buffers, None)
             }
         };
-        let preprocessing = serde_json::to_value(dataset.preprocessing()).expect("strings and numbers always serialise");
         if let (true, Some(source)) = (has_own_config, source) {
+            if request.uses_own_preprocessing {
+                use_own_preprocessing(&config, &source.name, dataset)?;
+            }
             check_preprocessing(&config, &source.name, dataset)?;
         }
-        config.preprocessing = preprocessing;
+        config.preprocessing =
+            serde_json::to_value(dataset.preprocessing()).expect("strings and numbers always serialise");
         config.other.remove("quantization_config");
         let origin = origin_of(request, source, adopted.as_ref());
         let source = source.map(|s| s.header.clone()).unwrap_or_default();
@@ -216,13 +222,8 @@ pub fn check_shape(config: &ModelConfig, name: &str, dataset: &Dataset) -> Resul
     if agrees {
         return Ok(());
     }
-    Err(Error::input(format!(
-        "{name}: takes samples of {:?}, and {} has {:?}",
-        config.input,
-        dataset.name(),
-        shape
-    ))
-    .hint("prepare the data as those it was trained on (`dlopt inspect` shows how)"))
+    Err(Error::input(format!("{name}: takes samples of {:?}, and {} has {:?}", config.input, dataset.name(), shape))
+        .hint("prepare the data as those it was trained on (`dlopt inspect` shows how)"))
 }
 
 /// Refuses data that were prepared differently from what a checkpoint was trained on.
@@ -237,9 +238,24 @@ pub fn check_preprocessing(config: &ModelConfig, name: &str, dataset: &Dataset) 
         .map_err(|e| Error::input(format!("{name}: its config's `preprocessing` cannot be read: {e}")))?;
     match own.difference(dataset.preprocessing(), name, dataset.name()) {
         None => Ok(()),
-        Some(what) => Err(Error::input(format!("{} was prepared differently from the data of {name}: {what}", dataset.name()))
-            .hint("--use-own-preprocessing applies the checkpoint's numbers to the raw elements")),
+        Some(what) => {
+            Err(Error::input(format!("{} was prepared differently from the data of {name}: {what}", dataset.name()))
+                .hint("--use-own-preprocessing applies the checkpoint's numbers to the raw elements"))
+        }
     }
+}
+
+/// Applies the scale and statistics of a checkpoint to the raw elements of the data.
+///
+/// # Errors
+/// When the elements mean something else.
+pub fn use_own_preprocessing(config: &ModelConfig, name: &str, dataset: &mut Dataset) -> Result<()> {
+    if config.preprocessing.is_null() {
+        return Ok(());
+    }
+    let own: Preprocessing = serde_json::from_value(config.preprocessing.clone())
+        .map_err(|e| Error::input(format!("{name}: its config's `preprocessing` cannot be read: {e}")))?;
+    dataset.set_preprocessing(own)
 }
 
 /// What identifies the data: the digests of their sources, or their own facts.
@@ -254,8 +270,7 @@ fn dataset_digest(dataset: &Dataset) -> serde_json::Value {
 
 /// What a resumed run must agree on.
 pub fn run_facts(settings: &Settings, model: &Model, dataset: &Dataset) -> serde_json::Value {
-    let config: serde_json::Value =
-        serde_json::from_str(&model.config.to_json()).expect("a config's text is JSON");
+    let config: serde_json::Value = serde_json::from_str(&model.config.to_json()).expect("a config's text is JSON");
     serde_json::json!({
         "settings": settings,
         "model": config,

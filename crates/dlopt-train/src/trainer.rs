@@ -42,8 +42,16 @@ pub trait Observer {
     fn epoch_ended(&mut self, _record: &EpochRecord, _samples_per_second: f64) -> Result<()> {
         Ok(())
     }
+    /// All epochs so far, when one ended or a run goes on.
+    fn history(&mut self, _history: &[EpochRecord]) -> Result<()> {
+        Ok(())
+    }
+    /// Whether [`Observer::checkpoint`] is to be called: what it gets must be copied.
+    fn wants_checkpoints(&self) -> bool {
+        false
+    }
     /// After an epoch, with what the model would be if training ended here.
-    fn checkpoint(&mut self, _epoch: usize, _is_best: bool, _weights: &[f32], _buffers: &[f32]) -> Result<()> {
+    fn checkpoint(&mut self, _so_far: &Trained, _is_best: bool) -> Result<()> {
         Ok(())
     }
 }
@@ -119,9 +127,19 @@ impl Trainer<'_> {
             };
             let record = self.end_epoch(&mut state, outcome, learning_rate, began, seconds);
             observer.epoch_ended(&record, training.len() as f64 / seconds.max(1e-9))?;
-            let is_best = state.facts.best.is_some_and(|(_, epoch)| epoch == state.facts.epoch);
-            let used = state.average.as_ref().unwrap_or(&state.weights);
-            observer.checkpoint(state.facts.epoch, is_best, used, &state.buffers)?;
+            observer.history(&state.facts.history)?;
+            if observer.wants_checkpoints() {
+                let facts = &state.facts;
+                let so_far = Trained {
+                    weights: state.average.as_ref().unwrap_or(&state.weights).clone(),
+                    buffers: state.buffers.clone(),
+                    history: facts.history.clone(),
+                    epoch: facts.epoch,
+                    steps: facts.step,
+                    stopped_early: facts.is_finished,
+                };
+                observer.checkpoint(&so_far, facts.best.is_some_and(|(_, epoch)| epoch == facts.epoch))?;
+            }
         }
         Ok(self.result(state))
     }
@@ -146,11 +164,12 @@ impl Trainer<'_> {
     }
 
     fn resumed(&mut self) -> Result<State> {
-        let path = self.state_path.as_deref().ok_or_else(|| Error::usage("--resume needs -o: a stream keeps no state"))?;
+        let path =
+            self.state_path.as_deref().ok_or_else(|| Error::usage("--resume needs -o: a stream keeps no state"))?;
         let state = State::load(path)?;
         if let Some(what) = difference(&state.facts.run, &self.run) {
             return Err(Error::usage(format!("{}: the run that was stopped had another {what}", path.display()))
-            .hint("resume with the same command, or remove the folder to begin again"));
+                .hint("resume with the same command, or remove the folder to begin again"));
         }
         let fits = state.weights.len() == self.layout.params_len
             && state.buffers.len() == self.layout.buffers_len
@@ -463,6 +482,21 @@ fn correct(outputs: &[f32], batch: &Batch) -> u64 {
     places.iter().zip(&wanted).filter(|(place, label)| place == label).count() as u64
 }
 
+/// Weights that make every class count the same: `samples / (classes * samples of the class)`, 0 for one without samples.
+///
+/// # Errors
+/// When the data have no classes, or no such split.
+pub fn balanced_weights(dataset: &Dataset, split: &str) -> Result<Vec<f32>> {
+    let range = dataset.split(split)?;
+    let mut counts = vec![0_u64; dataset.classes().len()];
+    if dataset.labels().is_empty() {
+        return Err(Error::usage(format!("{}: has no classes to balance", dataset.name())));
+    }
+    dataset.labels()[range.clone()].iter().for_each(|&label| counts[label as usize] += 1);
+    let fair = range.len() as f64 / counts.len() as f64;
+    Ok(counts.iter().map(|&count| if count == 0 { 0.0 } else { (fair / count as f64) as f32 }).collect())
+}
+
 /// The ranges that are trained: everything that is not frozen, with decay where it is meant.
 pub fn groups(layout: &FlatLayout, settings: &Settings) -> Result<Vec<Group>> {
     let frozen = frozen_slots(layout, &settings.freeze)?;
@@ -514,16 +548,14 @@ pub fn frozen_nodes(layout: &FlatLayout, frozen: &[Range<usize>]) -> Vec<bool> {
 /// The name of the first thing that two runs were asked differently.
 fn difference(a: &serde_json::Value, b: &serde_json::Value) -> Option<String> {
     match (a, b) {
-        (serde_json::Value::Object(a), serde_json::Value::Object(b)) => a
-            .keys()
-            .chain(b.keys())
-            .find(|key| a.get(*key) != b.get(*key))
-            .map(|key| match (a.get(key), b.get(key)) {
+        (serde_json::Value::Object(a), serde_json::Value::Object(b)) => {
+            a.keys().chain(b.keys()).find(|key| a.get(*key) != b.get(*key)).map(|key| match (a.get(key), b.get(key)) {
                 (Some(old), Some(new)) => difference(old, new)
                     .filter(|inner| inner != "value")
                     .map_or_else(|| format!("`{key}` ({old}, now {new})"), |inner| inner),
                 _ => format!("`{key}`"),
-            }),
+            })
+        }
         (a, b) => (a != b).then(|| "value".to_owned()),
     }
 }
@@ -538,7 +570,8 @@ fn mixed(seed: u64, number: u64) -> u64 {
 
 /// Where the state of a run that writes `out` is kept.
 pub fn state_folder(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".dlopt-partial");
+    // Path components drop a slash at the end.
+    let mut name = out.components().collect::<PathBuf>().into_os_string();
+    name.push(".dlopt-training");
     PathBuf::from(name)
 }

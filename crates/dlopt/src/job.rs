@@ -25,7 +25,7 @@ pub(crate) fn open(input: Option<&Path>, tmp_dir: &Path) -> Result<Checkpoint> {
 }
 
 /// Where the output goes, by its name and by what the input is.
-enum Out {
+pub(crate) enum Out {
     Stdout,
     /// A named pipe or a device, which is written to and never replaced.
     Device(PathBuf),
@@ -33,17 +33,33 @@ enum Out {
     Folder(PathBuf),
 }
 
-fn output_of(args: &OutputArgs, input_is_folder: bool) -> Out {
-    let Some(path) = args.output.as_deref().filter(|p| *p != Path::new("-")) else { return Out::Stdout };
-    let text = path.to_string_lossy();
-    if text.ends_with('/') || path.is_dir() {
-        return Out::Folder(path.to_owned());
+impl Out {
+    /// What `-o` names.
+    pub(crate) fn named(output: Option<&Path>, input_is_folder: bool) -> Self {
+        let Some(path) = output.filter(|p| *p != Path::new("-")) else { return Self::Stdout };
+        let text = path.to_string_lossy();
+        if text.ends_with('/') || path.is_dir() {
+            return Self::Folder(path.to_owned());
+        }
+        if path.exists() && !path.is_file() {
+            return Self::Device(path.to_owned());
+        }
+        let names_a_file = path.extension().is_some_and(|e| e == "safetensors");
+        if input_is_folder && !names_a_file { Self::Folder(path.to_owned()) } else { Self::File(path.to_owned()) }
     }
-    if path.exists() && !path.is_file() {
-        return Out::Device(path.to_owned());
+
+    /// What a job writes to; `stdout` was opened before the work, if it is needed.
+    pub(crate) fn target(self, stdout: Option<std::fs::File>) -> Result<Target> {
+        Ok(match self {
+            Self::Stdout => Target::Stream(Box::new(stdout.map_or_else(streams::stdout_for_checkpoint, Ok)?)),
+            Self::Device(path) => {
+                let device = std::fs::OpenOptions::new().write(true).open(&path).at(path.display())?;
+                Target::Stream(Box::new(device))
+            }
+            Self::File(path) => Target::File(path),
+            Self::Folder(path) => Target::Folder(path),
+        })
     }
-    let names_a_file = path.extension().is_some_and(|e| e == "safetensors");
-    if input_is_folder && !names_a_file { Out::Folder(path.to_owned()) } else { Out::File(path.to_owned()) }
 }
 
 /// Where streams are spooled: beside the output, since `/tmp` may be memory.
@@ -79,7 +95,7 @@ pub(crate) fn run(
     if let Some(dir) = &args.files_from {
         take_files_from(&mut checkpoint, dir)?;
     }
-    let out = output_of(args, checkpoint.is_folder);
+    let out = Out::named(args.output.as_deref(), checkpoint.is_folder);
     if args.resume && !matches!(out, Out::Folder(_)) {
         return Err(Error::usage("--resume goes on with a folder, and the output is none").hint("-o FOLDER/"));
     }
@@ -120,15 +136,7 @@ pub(crate) fn run(
         warn(args, &format!("{}: left out {entry}", checkpoint.name));
     }
     let goes_to_stdout = matches!(out, Out::Stdout);
-    let target = match out {
-        Out::Stdout => Target::Stream(Box::new(stdout.expect("opened when needed"))),
-        Out::Device(path) => {
-            let device = std::fs::OpenOptions::new().write(true).open(&path).at(path.display())?;
-            Target::Stream(Box::new(device))
-        }
-        Out::File(path) => Target::File(path),
-        Out::Folder(path) => Target::Folder(path),
-    };
+    let target = out.target(stdout)?;
     let done = job.run(target);
     bar.clear();
     let outcome = done?;

@@ -46,7 +46,11 @@ impl Layer for ActivationLayer {
             None => softmax_rows(x.len() / self.features.max(1), self.features, &x, &mut out),
         }
         let out = Arc::new(out);
-        if run.trains() { self.kept = Some((x, Arc::clone(&out))) } else { run.memory.release(x) }
+        if run.trains() {
+            self.kept = Some((x, Arc::clone(&out)))
+        } else {
+            run.memory.release(x)
+        }
         out
     }
 
@@ -59,7 +63,9 @@ impl Layer for ActivationLayer {
                     let values = index * VALUES_PER_TASK..index * VALUES_PER_TASK + dx.len();
                     activate_gradient(function, &x[values.clone()], &out[values.clone()], &gradient[values], dx);
                 }),
-                None => softmax_rows_gradient(out.len() / self.features.max(1), self.features, &out, &gradient, &mut dx),
+                None => {
+                    softmax_rows_gradient(out.len() / self.features.max(1), self.features, &out, &gradient, &mut dx)
+                }
             }
             dx
         });

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use dlopt_kernels::nn::{
-    BatchNormCoefficients, add_into, batch_norm_apply, batch_norm_coefficients, batch_norm_fold, batch_norm_gradient_sums,
-    batch_norm_input_gradient, batch_norm_statistics, batch_norm_sums,
+    BatchNormCoefficients, add_into, batch_norm_apply, batch_norm_coefficients, batch_norm_fold,
+    batch_norm_gradient_sums, batch_norm_input_gradient, batch_norm_statistics, batch_norm_sums,
 };
 
 use super::layer::{Backward, Forward, Layer, forward_chunk, sum_chunk};
@@ -102,11 +102,7 @@ impl BatchNormLayer {
     }
 
     /// The backward pass: gradients of the input and, where one was added, of the residual.
-    pub(crate) fn backward_with(
-        &mut self,
-        run: &mut Backward<'_>,
-        gradient: Vec<f32>,
-    ) -> (Vec<f32>, Option<Vec<f32>>) {
+    pub(crate) fn backward_with(&mut self, run: &mut Backward<'_>, gradient: Vec<f32>) -> (Vec<f32>, Option<Vec<f32>>) {
         let kept = self.kept.take().expect("a training pass came before");
         let channels = self.channels;
         let sample = self.rows * channels;
@@ -150,10 +146,8 @@ impl BatchNormLayer {
         let chunk = forward_chunk(run.samples, run.team, 8);
         {
             let mut residuals = dresidual.as_deref_mut().map(|d| d.chunks_mut(chunk * sample));
-            let mut tasks: Vec<_> = dx
-                .chunks_mut(chunk * sample)
-                .map(|dx| (dx, residuals.as_mut().and_then(Iterator::next)))
-                .collect();
+            let mut tasks: Vec<_> =
+                dx.chunks_mut(chunk * sample).map(|dx| (dx, residuals.as_mut().and_then(Iterator::next))).collect();
             run.team.each(&mut tasks, |index, (dx, dresidual)| {
                 let values = index * chunk * sample..index * chunk * sample + dx.len();
                 let mask = mask.map(|m| &m[values.clone()]);

@@ -43,9 +43,7 @@ impl Walk<'_> {
                 }
                 Op::Dense => (Box::new(self.dense(node, relu)), usize::from(relu)),
                 Op::BatchNorm { .. } => (Box::new(self.batch_norm(node, relu)), usize::from(relu)),
-                Op::Residual { body, shortcut } => {
-                    (Box::new(self.residual(body, shortcut, relu)), usize::from(relu))
-                }
+                Op::Residual { body, shortcut } => (Box::new(self.residual(body, shortcut, relu)), usize::from(relu)),
                 // Rows, columns and channels lie as the next layer wants them: nothing to do.
                 Op::Flatten { .. } => {
                     self.take();

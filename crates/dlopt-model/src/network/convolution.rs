@@ -78,7 +78,11 @@ impl Layer for ConvolutionLayer {
             kernel.forward(images, x, packed, bias, out, won.as_deref_mut());
         });
         let out = Arc::new(out);
-        if keeps { self.kept = Some((x, Arc::clone(&out))) } else { run.memory.release(x) }
+        if keeps {
+            self.kept = Some((x, Arc::clone(&out)))
+        } else {
+            run.memory.release(x)
+        }
         out
     }
 

@@ -73,7 +73,11 @@ impl Layer for DenseLayer {
             self.kernel.forward(rows, x, &self.packed, bias, out);
         });
         let out = Arc::new(out);
-        if run.trains() { self.kept = Some((x, Arc::clone(&out))) } else { run.memory.release(x) }
+        if run.trains() {
+            self.kept = Some((x, Arc::clone(&out)))
+        } else {
+            run.memory.release(x)
+        }
         out
     }
 

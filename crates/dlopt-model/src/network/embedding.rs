@@ -23,7 +23,11 @@ impl Layer for EmbeddingLayer {
     fn forward(&mut self, run: &mut Forward<'_>, x: Values) -> Values {
         let mut out = run.memory.take(x.len() * self.size);
         embedding(&x, &run.weights[self.table.clone()], self.size, &mut out);
-        if run.trains() { self.kept = Some(x) } else { run.memory.release(x) }
+        if run.trains() {
+            self.kept = Some(x)
+        } else {
+            run.memory.release(x)
+        }
         Arc::new(out)
     }
 

@@ -36,10 +36,8 @@ impl Layer for LayerNormLayer {
         let (mut mean, mut inverse) = (run.memory.take(rows), run.memory.take(rows));
         let (gamma, beta) = (&run.weights[self.scale.clone()], &run.weights[self.shift.clone()]);
         let chunk = rows.div_ceil(run.samples.max(1)) * sum_chunk(run.samples, 2 * self.features);
-        let mut tasks: Vec<_> = out
-            .chunks_mut(chunk * self.features)
-            .zip(mean.chunks_mut(chunk).zip(inverse.chunks_mut(chunk)))
-            .collect();
+        let mut tasks: Vec<_> =
+            out.chunks_mut(chunk * self.features).zip(mean.chunks_mut(chunk).zip(inverse.chunks_mut(chunk))).collect();
         run.team.each(&mut tasks, |index, (out, (mean, inverse))| {
             let x = &x[index * chunk * self.features..][..out.len()];
             layer_norm(mean.len(), x, self.features, self.epsilon, gamma, beta, out, Some((mean, inverse)));

@@ -14,6 +14,8 @@ mod convolution;
 mod dense;
 mod dropout;
 mod embedding;
+#[cfg(test)]
+mod golden_tests;
 mod layer;
 mod layer_norm;
 mod pool;
@@ -107,8 +109,7 @@ impl Network {
         let samples = inputs.len() / self.input.len().max(1);
         let mut first = self.memory.take(inputs.len());
         first.copy_from_slice(inputs);
-        let mut run =
-            Forward { team: &self.team, memory: &mut self.memory, weights, buffers, samples, lengths, mode };
+        let mut run = Forward { team: &self.team, memory: &mut self.memory, weights, buffers, samples, lengths, mode };
         let mut x: Values = Arc::new(first);
         for layer in &mut self.layers {
             x = layer.forward(&mut run, x);

@@ -84,10 +84,8 @@ impl Layer for RecurrentLayer {
             }
             let bias = &run.weights[way.bias.clone()];
             let mut saved = way.saved.iter_mut();
-            let mut tasks: Vec<_> = out
-                .chunks_mut(chunk * outputs)
-                .map(|out| (out, if keeps { saved.next() } else { None }))
-                .collect();
+            let mut tasks: Vec<_> =
+                out.chunks_mut(chunk * outputs).map(|out| (out, if keeps { saved.next() } else { None })).collect();
             let (kernel, packed) = (&way.kernel, &way.packed);
             run.team.each(&mut tasks, |index, (out, saved)| {
                 let first = index * chunk;
@@ -112,7 +110,11 @@ impl Layer for RecurrentLayer {
             }
             Err(mut one) => one.pop().expect("a layer reads in one direction at least"),
         };
-        if keeps { self.kept = Some(x) } else { run.memory.release(x) }
+        if keeps {
+            self.kept = Some(x)
+        } else {
+            run.memory.release(x)
+        }
         Arc::new(out)
     }
 

@@ -16,9 +16,7 @@ impl Memory {
     /// A vector of `len` values, whatever they are.
     pub(crate) fn take(&mut self, len: usize) -> Vec<f32> {
         let fitting = |v: &Vec<f32>| v.capacity() >= len && v.capacity() <= 2 * len.max(64);
-        let best = (0..self.free.len())
-            .filter(|&i| fitting(&self.free[i]))
-            .min_by_key(|&i| self.free[i].capacity());
+        let best = (0..self.free.len()).filter(|&i| fitting(&self.free[i])).min_by_key(|&i| self.free[i].capacity());
         let mut values = best.map_or_else(|| Vec::with_capacity(len), |i| self.free.swap_remove(i));
         values.resize(len, 0.0);
         values
