@@ -107,8 +107,8 @@ impl Dense {
         if self.relu {
             assert_eq!(out.len(), gradient.len(), "one output for each gradient");
             let values = gradient.as_mut_ptr();
-            // SAFETY: one row of equal lengths, in place.
-            unsafe { mask(values, out.as_ptr(), 1, gradient.len(), values, 0) }
+            // SAFETY: equal lengths, in place.
+            unsafe { mask(values, out.as_ptr(), gradient.len(), values) }
         }
     }
 
@@ -138,8 +138,8 @@ impl Dense {
     pub fn bias_gradient(&self, rows: usize, gradient: &[f32], db: &mut [f32]) {
         assert_eq!(gradient.len(), rows * self.outputs, "values of the outputs' gradient");
         assert_eq!(db.len(), self.outputs, "one bias for each output");
-        // SAFETY: one row of `rows` pixels; all lengths were checked above.
-        unsafe { bias_gradient(gradient.as_ptr(), 1, 0, rows, self.outputs, db.as_mut_ptr()) }
+        // SAFETY: all lengths were checked above.
+        unsafe { bias_gradient(gradient.as_ptr(), rows, self.outputs, db.as_mut_ptr()) }
     }
 
     /// Writes the gradient of the inputs, `[rows, inputs]`; `packed` comes from [`Self::pack_backward`].
@@ -170,4 +170,77 @@ impl Dense {
 /// Rows of `width` values as the pixels of one row of a map.
 fn grid(rows: usize, width: usize, runs: &[Run], len: usize, out_pixel: usize) -> Grid<'_> {
     Grid { rows: 1, columns: rows, pixel: width, row: 0, runs, len, out_pixel, out_row: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conv::tests::{close, noise};
+    use super::*;
+    use crate::level::at_every_level;
+
+    #[test]
+    fn every_pass_agrees_with_a_plain_loop() {
+        for (rows, inputs, outputs) in [(1, 1, 1), (5, 37, 10), (32, 100, 64), (13, 9, 83), (7, 50, 256)] {
+            let layer = Dense::new(inputs, outputs, true);
+            let (x, weight, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
+            let computed = at_every_level(|| {
+                let team = Team::new(1);
+                let (mut forward, mut backward) = (vec![], vec![]);
+                layer.pack_forward(&team, &weight, &mut forward);
+                layer.pack_backward(&team, &weight, &mut backward);
+                let mut out = vec![f32::NAN; rows * outputs];
+                layer.forward(rows, &x, &forward, Some(&bias), &mut out);
+                let mut gradient = noise(out.len(), 4);
+                layer.mask(&out, &mut gradient);
+                let (mut dw, mut db) = (vec![1.0; weight.len()], vec![-1.0; outputs]);
+                let cut = inputs / 3;
+                let (first, second) = dw.split_at_mut(cut * outputs);
+                layer.weight_gradient(rows, &x, &gradient, 0..cut, first);
+                layer.weight_gradient(rows, &x, &gradient, cut..inputs, second);
+                layer.bias_gradient(rows, &gradient, &mut db);
+                let mut dx = vec![f32::NAN; x.len()];
+                layer.input_gradient(rows, &gradient, &backward, &mut dx);
+                [out, gradient, dw, db, dx]
+            });
+            let [out, gradient, dw, db, dx] = &computed;
+            let sum = |terms: usize, term: &dyn Fn(usize) -> (f32, f32)| -> f64 {
+                (0..terms).map(term).map(|(a, b)| f64::from(a) * f64::from(b)).sum()
+            };
+            let expected: Vec<f64> = (0..rows * outputs)
+                .map(|at| {
+                    let (row, o) = (at / outputs, at % outputs);
+                    f64::from(bias[o]) + sum(inputs, &|i| (x[row * inputs + i], weight[i * outputs + o]))
+                })
+                .collect();
+            close("out", out, &expected.iter().map(|v| v.max(0.0)).collect::<Vec<_>>());
+            let masked =
+                noise(rows * outputs, 4).into_iter().zip(out).map(|(g, &y)| if y > 0.0 { f64::from(g) } else { 0.0 });
+            close("masked gradient", gradient, &masked.collect::<Vec<_>>());
+            let expected = (0..inputs * outputs).map(|at| {
+                let (i, o) = (at / outputs, at % outputs);
+                1.0 + sum(rows, &|row| (x[row * inputs + i], gradient[row * outputs + o]))
+            });
+            close("dw", dw, &expected.collect::<Vec<_>>());
+            let expected = (0..outputs).map(|o| -1.0 + sum(rows, &|row| (1.0, gradient[row * outputs + o])));
+            close("db", db, &expected.collect::<Vec<_>>());
+            let expected = (0..rows * inputs).map(|at| {
+                let (row, i) = (at / inputs, at % inputs);
+                sum(outputs, &|o| (weight[i * outputs + o], gradient[row * outputs + o]))
+            });
+            close("dx", dx, &expected.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_layer_without_relu_keeps_the_gradient() {
+        let mut gradient = [1.0, -2.0];
+        Dense::new(3, 2, false).mask(&[-1.0, 0.0], &mut gradient);
+        assert_eq!(gradient, [1.0, -2.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "values of the inputs")]
+    fn a_row_too_few_is_refused() {
+        Dense::new(3, 2, false).forward(2, &[0.0; 3], &[0.0; 48], None, &mut [0.0; 4]);
+    }
 }

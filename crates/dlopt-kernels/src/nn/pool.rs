@@ -257,3 +257,120 @@ fn load(values: &[f32], at: usize, count: usize) -> [f32; LANES] {
     lanes[..count].copy_from_slice(&values[at..at + count]);
     lanes
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::conv::tests::{close, noise};
+    use super::*;
+    use crate::level::at_every_level;
+
+    const GLOBAL: PoolShape =
+        PoolShape { height: 2, width: 2, channels: 1, kernel: [2, 2], stride: [2, 2], padding: [0; 4] };
+
+    /// The values of `x` in each window, by output: tap and place in the image.
+    fn windows(shape: &PoolShape) -> Vec<Vec<(usize, usize)>> {
+        let s = *shape;
+        let outputs = (0..s.out_height()).flat_map(|y| (0..s.out_width()).map(move |x| (y, x)));
+        outputs
+            .flat_map(|(y, x)| (0..s.channels).map(move |channel| (y, x, channel)))
+            .map(|(y, x, channel)| {
+                (0..s.kernel[0] * s.kernel[1])
+                    .filter_map(|tap| {
+                        let row = (y * s.stride[0] + tap / s.kernel[1]).checked_sub(s.padding[0])?;
+                        let column = (x * s.stride[1] + tap % s.kernel[1]).checked_sub(s.padding[2])?;
+                        let inside = row < s.height && column < s.width;
+                        inside.then_some((tap, (row * s.width + column) * s.channels + channel))
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn agrees(shape: &PoolShape) {
+        let images = 2;
+        let (input, output) = (shape.input_len(), shape.output_len());
+        // Few different values, so that there are ties.
+        let x: Vec<f32> = noise(images * input, 1).iter().map(|v| (v * 4.0).round() / 4.0).collect();
+        let gradient = noise(images * output, 2);
+        let [highest, means, highest_dx, means_dx] = at_every_level(|| {
+            let mut out = [vec![f32::NAN; images * output], vec![f32::NAN; images * output]];
+            let mut dx = [vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]];
+            let mut won = vec![u16::MAX; images * output];
+            max_pool(shape, images, &x, &mut out[0], Some(&mut won));
+            max_pool_gradient(shape, images, &won, &gradient, &mut dx[0]);
+            average_pool(shape, images, &x, &mut out[1]);
+            average_pool_gradient(shape, images, &gradient, &mut dx[1]);
+            let mut again = vec![0.0; images * output];
+            max_pool(shape, images, &x, &mut again, None);
+            assert_eq!(again, out[0]);
+            let ([a, b], [c, d]) = (out, dx);
+            [a, b, c, d]
+        });
+        let mut expected = [vec![], vec![], vec![0.0; x.len()], vec![0.0; x.len()]];
+        for image in 0..images {
+            for (window, g) in windows(shape).iter().zip(&gradient[image * output..]) {
+                let value = |place: usize| f64::from(x[image * input + place]);
+                let highest = window.iter().map(|&(_, place)| value(place)).fold(f64::NEG_INFINITY, f64::max);
+                let first = window.iter().find(|&&(_, place)| value(place) == highest).expect("a window holds values");
+                expected[0].push(highest);
+                expected[1].push(window.iter().map(|&(_, place)| value(place)).sum::<f64>() / window.len() as f64);
+                expected[2][image * input + first.1] += f64::from(*g);
+                for (_, place) in window {
+                    expected[3][image * input + place] += f64::from(*g) / window.len() as f64;
+                }
+            }
+        }
+        close("max", &highest, &expected[0]);
+        close("average", &means, &expected[1]);
+        close("gradient of max", &highest_dx, &expected[2]);
+        close("gradient of average", &means_dx, &expected[3]);
+    }
+
+    #[test]
+    fn a_global_average_agrees() {
+        agrees(&PoolShape { height: 7, width: 5, channels: 35, kernel: [7, 5], stride: [1, 1], padding: [0; 4] });
+    }
+
+    #[test]
+    fn overlapping_windows_with_padding_agree() {
+        agrees(&PoolShape { height: 9, width: 8, channels: 19, kernel: [3, 3], stride: [2, 2], padding: [1; 4] });
+    }
+
+    #[test]
+    fn nan_wins_and_padding_never_does() {
+        let mut out = [0.0];
+        let mut won = [9];
+        max_pool(&GLOBAL, 1, &[1.0, f32::NAN, 3.0, 2.0], &mut out, Some(&mut won));
+        assert!(out[0].is_nan() && won == [1], "{out:?} {won:?}");
+        let padded = PoolShape { padding: [1, 0, 1, 0], ..GLOBAL };
+        max_pool(&padded, 1, &[-5.0, 1.0, 1.0, 1.0], &mut out, Some(&mut won));
+        assert_eq!((out, won), ([-5.0], [3]));
+    }
+
+    #[test]
+    #[should_panic(expected = "padding is less than its kernel")]
+    fn a_window_of_nothing_but_padding_is_refused() {
+        let padded = PoolShape { padding: [2, 0, 0, 0], ..GLOBAL };
+        average_pool(&padded, 1, &[0.0; 4], &mut [0.0; 2]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn any_shape_agrees(
+            size in [1_usize..8, 1_usize..8],
+            channels in 1_usize..40,
+            kernel in [1_usize..5, 1_usize..5],
+            stride in [1_usize..4, 1_usize..4],
+            padding in [0_usize..4, 0_usize..4, 0_usize..4, 0_usize..4],
+        ) {
+            let [height, width] = size;
+            let [top, bottom, left, right] = padding;
+            let (down, across) = (kernel[0] - 1, kernel[1] - 1);
+            let padding = [top.min(down), bottom.min(down), left.min(across), right.min(across)];
+            agrees(&PoolShape { height, width, channels, kernel, stride, padding });
+        }
+    }
+}

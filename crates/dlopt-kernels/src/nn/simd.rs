@@ -18,6 +18,8 @@ use std::arch::x86_64::*;
 /// ends in a function that has the feature enabled.
 pub(crate) trait V: Copy {
     const N: usize;
+    /// Compile few shapes of tiles: speed does not matter. Tiles do not decide bytes.
+    const IS_COMPACT: bool = false;
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(p: *const f32) -> Self;
     unsafe fn store(self, p: *mut f32);
@@ -303,6 +305,8 @@ impl A {
 }
 impl V for A {
     const N: usize = 8;
+    // On x86-64 without FMA each lane of a fused multiply-add is a call.
+    const IS_COMPACT: bool = cfg!(target_arch = "x86_64");
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         A([x; 8])

@@ -46,14 +46,15 @@ blocks::<T, NR>(map, grid, weights, out) }
 #[inline(always)]
 unsafe fn blocks<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) {
     let registers = weights.channels.div_ceil(T::N);
-    let count = registers.div_ceil(NR);
+    let most = if T::IS_COMPACT { 1 } else { NR };
+    let count = registers.div_ceil(most);
     let mut first = 0;
     for block in 0..count {
-        // Even blocks, but whole panels.
-        let n = if T::N == PANEL { (registers - first).div_ceil(count - block) } else { NR.min(registers - first) };
+        // Even blocks, or whole panels.
+        let n = if T::N == PANEL { (registers - first).div_ceil(count - block) } else { most.min(registers - first) };
         let channel = first * T::N;
         let weights = Weights {
-            packed: weights.packed.add(channel / PANEL * weights.panel),
+            packed: weights.packed.add(channel / PANEL * weights.panel + channel % PANEL),
             bias: weights.bias.map(|bias| bias.add(channel)),
             channels: weights.channels - channel,
             ..weights
@@ -61,7 +62,7 @@ unsafe fn blocks<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: We
         let out = out.add(channel);
         match n {
             1 => tiles::<T, 1>(map, grid, weights, out),
-            2 => tiles::<T, 2>(map, grid, weights, out),
+            2 if !T::IS_COMPACT => tiles::<T, 2>(map, grid, weights, out),
             3 if NR > 2 => tiles::<T, 3>(map, grid, weights, out),
             _ if NR > 2 => tiles::<T, 4>(map, grid, weights, out),
             _ => {}
@@ -76,7 +77,9 @@ unsafe fn blocks<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: We
 unsafe fn tiles<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) {
     let pixels = grid.rows * grid.columns;
     // More row pointers than these are spilled.
-    let tiles = pixels.div_ceil(if NR > 2 || T::N < PANEL && NR > 1 { 6 } else { 8 });
+    let most = if NR > 2 || T::N < PANEL && NR > 1 { 6 } else { 8 };
+    let most = if T::IS_COMPACT { 2 } else { most };
+    let tiles = pixels.div_ceil(most);
     let mut done = 0;
     let mut next = Pixel { map, out, map_row: map, out_row: out, column: 0 };
     for tile in 0..tiles {
@@ -84,12 +87,12 @@ unsafe fn tiles<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Wei
         match count {
             1 => run_tile::<T, 1, NR>(&mut next, &grid, &weights),
             2 => run_tile::<T, 2, NR>(&mut next, &grid, &weights),
-            3 => run_tile::<T, 3, NR>(&mut next, &grid, &weights),
-            4 => run_tile::<T, 4, NR>(&mut next, &grid, &weights),
-            5 => run_tile::<T, 5, NR>(&mut next, &grid, &weights),
-            6 => run_tile::<T, 6, NR>(&mut next, &grid, &weights),
-            7 if NR < 3 => run_tile::<T, 7, NR>(&mut next, &grid, &weights),
-            _ if NR < 3 => run_tile::<T, 8, NR>(&mut next, &grid, &weights),
+            3 if !T::IS_COMPACT => run_tile::<T, 3, NR>(&mut next, &grid, &weights),
+            4 if !T::IS_COMPACT => run_tile::<T, 4, NR>(&mut next, &grid, &weights),
+            5 if !T::IS_COMPACT => run_tile::<T, 5, NR>(&mut next, &grid, &weights),
+            6 if !T::IS_COMPACT => run_tile::<T, 6, NR>(&mut next, &grid, &weights),
+            7 if NR < 3 && !T::IS_COMPACT => run_tile::<T, 7, NR>(&mut next, &grid, &weights),
+            8 if NR < 3 && !T::IS_COMPACT => run_tile::<T, 8, NR>(&mut next, &grid, &weights),
             _ => {}
         }
         done += count;

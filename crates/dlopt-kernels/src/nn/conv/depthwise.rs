@@ -20,7 +20,7 @@ depthwise_in::<T>(map, grid, weights, out) }
 #[inline(always)]
 unsafe fn depthwise_in<T: V>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) {
     let grid = lying(grid);
-    let stride = stride_of_threes(&grid);
+    let stride = if T::IS_COMPACT { 0 } else { stride_of_threes(&grid) };
     // Rows outermost: the few rows of the map that a row of outputs needs stay in the first cache.
     for row in 0..grid.rows {
         for channel in (0..weights.channels).step_by(T::N) {
@@ -33,8 +33,8 @@ unsafe fn depthwise_in<T: V>(map: *const f32, grid: Grid, weights: Weights, out:
             let bias = weights.bias.map_or(T::splat(0.0), |bias| load_upto::<T>(bias.add(channel), at.left));
             match stride {
                 _ if at.left < T::N => line::<T, true, 0>(at, &grid, &weights, bias),
-                1 => line::<T, false, 1>(at, &grid, &weights, bias),
-                2 => line::<T, false, 2>(at, &grid, &weights, bias),
+                1 if !T::IS_COMPACT => line::<T, false, 1>(at, &grid, &weights, bias),
+                2 if !T::IS_COMPACT => line::<T, false, 2>(at, &grid, &weights, bias),
                 _ => line::<T, false, 0>(at, &grid, &weights, bias),
             }
         }
@@ -84,19 +84,20 @@ struct Place {
 /// A row of outputs; `PART`: fewer channels than lanes; `S`: see [`stride_of_threes`].
 #[inline(always)]
 unsafe fn line<T: V, const PART: bool, const S: usize>(mut at: Place, grid: &Grid, weights: &Weights, bias: T) {
-    let tiles = grid.columns.div_ceil(8);
+    let tiles = grid.columns.div_ceil(if T::IS_COMPACT { 2 } else { 8 });
     let mut done = 0;
     for tile in 0..tiles {
         let count = (grid.columns - done).div_ceil(tiles - tile);
         match count {
             1 => pixels::<T, 1, PART, S>(at, grid, weights, bias),
             2 => pixels::<T, 2, PART, S>(at, grid, weights, bias),
-            3 => pixels::<T, 3, PART, S>(at, grid, weights, bias),
-            4 => pixels::<T, 4, PART, S>(at, grid, weights, bias),
-            5 => pixels::<T, 5, PART, S>(at, grid, weights, bias),
-            6 => pixels::<T, 6, PART, S>(at, grid, weights, bias),
-            7 => pixels::<T, 7, PART, S>(at, grid, weights, bias),
-            _ => pixels::<T, 8, PART, S>(at, grid, weights, bias),
+            3 if !T::IS_COMPACT => pixels::<T, 3, PART, S>(at, grid, weights, bias),
+            4 if !T::IS_COMPACT => pixels::<T, 4, PART, S>(at, grid, weights, bias),
+            5 if !T::IS_COMPACT => pixels::<T, 5, PART, S>(at, grid, weights, bias),
+            6 if !T::IS_COMPACT => pixels::<T, 6, PART, S>(at, grid, weights, bias),
+            7 if !T::IS_COMPACT => pixels::<T, 7, PART, S>(at, grid, weights, bias),
+            8 if !T::IS_COMPACT => pixels::<T, 8, PART, S>(at, grid, weights, bias),
+            _ => {}
         }
         done += count;
         // The step behind the last pixel is never used.
@@ -156,13 +157,13 @@ depthwise_weight_in::<T>(map, grid, gradient, channels, dw) }
 
 #[inline(always)]
 unsafe fn depthwise_weight_in<T: V>(map: *const f32, grid: Grid, gradient: *const f32, channels: usize, dw: *mut f32) {
-    let by_threes = stride_of_threes(&grid) == 1 && grid.runs.len() == 9 && grid.columns >= 4;
+    let by_threes = !T::IS_COMPACT && stride_of_threes(&grid) == 1 && grid.runs.len() == 9 && grid.columns >= 4;
     for channel in (0..channels).step_by(T::N) {
         let left = channels - channel;
         let (map, gradient, dw) = (map.wrapping_add(channel), gradient.add(channel), dw.add(channel));
         if left < T::N {
             each_taps::<T, true>(map, &grid, gradient, channels, left, dw);
-        } else if by_threes {
+        } else if by_threes && !T::IS_COMPACT {
             three_by_three::<T>(map, &grid, gradient, channels, dw);
         } else {
             each_taps::<T, false>(map, &grid, gradient, channels, left, dw);
@@ -181,17 +182,18 @@ unsafe fn each_taps<T: V, const PART: bool>(
 ) {
     let mut runs = grid.runs;
     while !runs.is_empty() {
-        let (now, later) = runs.split_at(runs.len().min(9));
+        let (now, later) = runs.split_at(runs.len().min(if T::IS_COMPACT { 2 } else { 9 }));
         match now.len() {
             1 => taps::<T, 1, PART>(map, grid, now, gradient, channels, left, dw),
             2 => taps::<T, 2, PART>(map, grid, now, gradient, channels, left, dw),
-            3 => taps::<T, 3, PART>(map, grid, now, gradient, channels, left, dw),
-            4 => taps::<T, 4, PART>(map, grid, now, gradient, channels, left, dw),
-            5 => taps::<T, 5, PART>(map, grid, now, gradient, channels, left, dw),
-            6 => taps::<T, 6, PART>(map, grid, now, gradient, channels, left, dw),
-            7 => taps::<T, 7, PART>(map, grid, now, gradient, channels, left, dw),
-            8 => taps::<T, 8, PART>(map, grid, now, gradient, channels, left, dw),
-            _ => taps::<T, 9, PART>(map, grid, now, gradient, channels, left, dw),
+            3 if !T::IS_COMPACT => taps::<T, 3, PART>(map, grid, now, gradient, channels, left, dw),
+            4 if !T::IS_COMPACT => taps::<T, 4, PART>(map, grid, now, gradient, channels, left, dw),
+            5 if !T::IS_COMPACT => taps::<T, 5, PART>(map, grid, now, gradient, channels, left, dw),
+            6 if !T::IS_COMPACT => taps::<T, 6, PART>(map, grid, now, gradient, channels, left, dw),
+            7 if !T::IS_COMPACT => taps::<T, 7, PART>(map, grid, now, gradient, channels, left, dw),
+            8 if !T::IS_COMPACT => taps::<T, 8, PART>(map, grid, now, gradient, channels, left, dw),
+            9 if !T::IS_COMPACT => taps::<T, 9, PART>(map, grid, now, gradient, channels, left, dw),
+            _ => {}
         }
         runs = later;
     }

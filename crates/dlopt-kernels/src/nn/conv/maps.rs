@@ -1,8 +1,7 @@
-//! What happens to maps around the sums: max pool with ReLU, its reverse, ReLU's mask, bias gradients, borders.
+//! What happens to maps around the sums: max pool with ReLU, its reverse, ReLU's mask, bias gradients.
 #![allow(unsafe_op_in_unsafe_fn, reason = "raw kernels; each states its contract")]
 
 use super::correlate::load_upto;
-use super::plan::Frame;
 use crate::nn::simd::{V, per_isa};
 
 /// More lanes than any register has.
@@ -57,11 +56,10 @@ per_isa! {
 /// The reverse of [`pool_rows`]: each gradient goes to the pixel that won, zero to the others; `db` gets the sum added.
 ///
 /// # Safety
-/// `gradient` and `won` must be valid for `[height, width, channels]`, `map` for twice as many rows and columns, rows
-/// `map_row` floats apart, `db` for `channels`.
+/// `gradient` and `won` must be valid for `[height, width, channels]`, `map` for twice as many rows and columns, `db`
+/// for `channels`.
 unpool(gradient: *const f32, won: *const u8, height: usize, width: usize, channels: usize, map: *mut f32,
-map_row: usize, db: Option<*mut f32>) [T, NR = 4 / 2]
-unpool_in::<T>(gradient, won, height, width, channels, map, map_row, db) }
+db: Option<*mut f32>) [T, NR = 4 / 2] unpool_in::<T>(gradient, won, height, width, channels, map, db) }
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
@@ -72,9 +70,9 @@ unsafe fn unpool_in<T: V>(
     width: usize,
     channels: usize,
     map: *mut f32,
-    map_row: usize,
     db: Option<*mut f32>,
 ) {
+    let map_row = 2 * width * channels;
     for channel in (0..channels).step_by(T::N) {
         let left = channels - channel;
         let mut sum = T::splat(0.0);
@@ -104,33 +102,22 @@ unsafe fn unpool_in<T: V>(
 }
 
 per_isa! {
-/// Copies a gradient `[height, width, channels]` to rows `map_row` floats apart, zero where `out` is not positive.
+/// Copies `len` gradients, zero where `out` is not positive.
 ///
 /// # Safety
-/// `gradient` and `out` must be valid for the whole map, `map` for its rows. `map` may be `gradient` itself.
-mask(gradient: *const f32, out: *const f32, height: usize, row: usize, map: *mut f32, map_row: usize) [T, NR = 4 / 2]
-mask_in::<T>(gradient, out, height, row, map, map_row) }
+/// All three must be valid for `len` values; `to` may be `gradient` itself.
+mask(gradient: *const f32, out: *const f32, len: usize, to: *mut f32) [T, NR = 4 / 2]
+mask_in::<T>(gradient, out, len, to) }
 
 #[inline(always)]
-unsafe fn mask_in<T: V>(
-    gradient: *const f32,
-    out: *const f32,
-    height: usize,
-    row: usize,
-    map: *mut f32,
-    map_row: usize,
-) {
-    for y in 0..height {
-        let (gradient, out, map) = (gradient.add(y * row), out.add(y * row), map.add(y * map_row));
-        let whole = row - row % T::N;
-        for i in (0..whole).step_by(T::N) {
-            T::load(gradient.add(i)).where_pos(T::load(out.add(i))).store(map.add(i));
-        }
-        if whole < row {
-            let left = row - whole;
-            let y = T::load_part(out.add(whole), left);
-            T::load_part(gradient.add(whole), left).where_pos(y).store_part(map.add(whole), left);
-        }
+unsafe fn mask_in<T: V>(gradient: *const f32, out: *const f32, len: usize, to: *mut f32) {
+    let whole = len - len % T::N;
+    for i in (0..whole).step_by(T::N) {
+        T::load(gradient.add(i)).where_pos(T::load(out.add(i))).store(to.add(i));
+    }
+    if whole < len {
+        let out = T::load_part(out.add(whole), len - whole);
+        T::load_part(gradient.add(whole), len - whole).where_pos(out).store_part(to.add(whole), len - whole);
     }
 }
 
@@ -138,28 +125,18 @@ per_isa! {
 /// `db[channel] += sum over pixels of gradient[pixel, channel]`, as four sums of every fourth pixel.
 ///
 /// # Safety
-/// `gradient` must be valid for `rows` rows, `row` floats apart, of `columns` pixels; `db` for `channels`.
-bias_gradient(gradient: *const f32, rows: usize, row: usize, columns: usize, channels: usize, db: *mut f32)
-[T, NR = 4 / 2] bias_gradient_in::<T>(gradient, rows, row, columns, channels, db) }
+/// `gradient` must be valid for `[pixels, channels]`, `db` for `channels`.
+bias_gradient(gradient: *const f32, pixels: usize, channels: usize, db: *mut f32) [T, NR = 4 / 2]
+bias_gradient_in::<T>(gradient, pixels, channels, db) }
 
 #[inline(always)]
-unsafe fn bias_gradient_in<T: V>(
-    gradient: *const f32,
-    rows: usize,
-    row: usize,
-    columns: usize,
-    channels: usize,
-    db: *mut f32,
-) {
+unsafe fn bias_gradient_in<T: V>(gradient: *const f32, pixels: usize, channels: usize, db: *mut f32) {
     for channel in (0..channels).step_by(T::N) {
         let left = channels - channel;
         let mut sums = [T::splat(0.0); 4];
-        for y in 0..rows {
-            let line = gradient.add(y * row + channel);
-            for x in (0..columns).step_by(4) {
-                for i in 0..4.min(columns - x) {
-                    sums[i] = sums[i].add(load_upto::<T>(line.add((x + i) * channels), left));
-                }
+        for first in (0..pixels).step_by(4) {
+            for i in 0..4.min(pixels - first) {
+                sums[i] = sums[i].add(load_upto::<T>(gradient.add((first + i) * channels + channel), left));
             }
         }
         add_upto(db.add(channel), sums[0].add(sums[1]).add(sums[2].add(sums[3])), left);
@@ -174,30 +151,5 @@ unsafe fn add_upto<T: V>(to: *mut f32, sum: T, left: usize) {
         T::load(to).add(sum).store(to);
     } else {
         T::load_part(to, left).add(sum).store_part(to, left);
-    }
-}
-
-/// Zeroes the columns beside a map, and nothing else.
-pub(super) fn clear_border(frame: &Frame, map: &mut [f32]) {
-    if !frame.is_bare() {
-        let row = frame.row();
-        for line in map.chunks_exact_mut(row) {
-            line[..frame.left * frame.channels].fill(0.0);
-            line[row - frame.right * frame.channels..].fill(0.0);
-        }
-    }
-}
-
-/// Copies an image `[height, width, channels / repeat]` inside a bordered map, each channel `repeat` times in a row.
-pub(super) fn fill_inside(frame: &Frame, repeat: usize, image: &[f32], map: &mut [f32]) {
-    let line = frame.width * frame.channels;
-    for (from, to) in image.chunks_exact(line / repeat).zip(map[frame.inside()..].chunks_mut(frame.row())) {
-        if repeat == 1 {
-            to[..line].copy_from_slice(from);
-        } else {
-            for (value, copies) in from.iter().zip(to[..line].chunks_exact_mut(repeat)) {
-                copies.fill(*value);
-            }
-        }
     }
 }

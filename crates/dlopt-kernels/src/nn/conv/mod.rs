@@ -6,13 +6,14 @@
 
 pub(crate) mod correlate;
 mod depthwise;
+mod frame;
 mod maps;
 pub(crate) mod pack;
 pub(crate) mod plan;
 mod run;
 mod shape;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod weight;
 
 pub(crate) use maps::{bias_gradient, mask};
@@ -21,9 +22,10 @@ pub(crate) use shape::extent;
 
 use self::correlate::Grid;
 use self::depthwise::depthwise_weight;
-use self::maps::{clear_border, fill_inside, unpool};
+use self::frame::Frame;
+use self::maps::unpool;
 use self::pack::{PANEL, pack_columns, pack_rows, packed_len};
-use self::plan::{Correlation, Frame, Run};
+use self::plan::{Correlation, Run, Sides};
 use self::run::{Operands, pooled_scratch, run, run_pooled};
 use self::weight::{Gradient, weight_gradient};
 use std::ops::Range;
@@ -44,7 +46,9 @@ pub struct Convolution {
     pool: bool,
     input: Frame,
     forward: Correlation,
-    gradient: Frame,
+    /// The operands of the weight gradient.
+    weight_input: Frame,
+    weights: Correlation,
     /// The input gradient, one correlation for each phase of the stride.
     phases: Vec<Correlation>,
 }
@@ -62,9 +66,12 @@ impl Convolution {
         assert!(relu || !pool, "a fused pool follows a ReLU");
         let even = |n: usize| if pool { n - n % 2 } else { n };
         let (rows, columns) = (even(shape.out_height()), even(shape.out_width()));
-        let (input, forward) = plan::forward(&shape, rows, columns);
-        let (gradient, phases) = plan::backward(&shape, rows, columns);
-        Self { shape, relu, pool, input, forward, gradient, phases }
+        let (input, forward) = plan::forward(&shape, rows, columns, Sides::Cut);
+        // Sums over pixels are cheapest where all taps of a kernel row take the same pixels.
+        let sides = if shape.is_depthwise() { Sides::Cut } else { Sides::Zeros };
+        let (weight_input, weights) = plan::forward(&shape, rows, columns, sides);
+        let phases = plan::backward(&shape, rows, columns);
+        Self { shape, relu, pool, input, forward, weight_input, weights, phases }
     }
 
     /// The sizes it was planned for.
@@ -158,11 +165,11 @@ impl Convolution {
             "one winner for each pooled output"
         );
         let two = if self.pool { pooled_scratch(&self.forward) } else { 0 };
-        with_scratch(self.map_len(), |map| {
-            self.clear_map(map);
+        with_scratch(self.input.copy_len(), |copy| {
+            self.input.clear_sides(copy);
             with_scratch(two, |two| {
                 for image in 0..images {
-                    let map = self.input_map(&x[image * input_len..][..input_len], map);
+                    let map = self.input.map(&x[image * input_len..][..input_len], copy);
                     let (packed, bias) = (packed.as_ptr(), bias.map(<[f32]>::as_ptr));
                     let operands = Operands { map: map.as_ptr(), packed, bias, relu: self.relu };
                     let range = image * output_len..(image + 1) * output_len;
@@ -217,97 +224,57 @@ impl Convolution {
         if output_len == 0 {
             return dx.into_iter().for_each(|dx| dx.fill(0.0));
         }
-        let copies = self.relu || (dx.is_some() && !self.gradient.is_bare());
-        let copy_len = if copies { self.gradient.len() } else { 0 };
-        with_scratch(self.map_len(), |map| {
-            self.clear_map(map);
-            with_scratch(copy_len, |copy| {
-                if copies {
-                    clear_border(&self.gradient, copy);
-                }
+        let unmasked_len = if self.relu { self.forward.rows * self.forward.columns * self.shape.outputs } else { 0 };
+        with_scratch(self.weight_input.copy_len(), |copy| {
+            self.weight_input.clear_sides(copy);
+            with_scratch(unmasked_len, |sums| {
                 for image in 0..images {
                     let range = image * output_len..(image + 1) * output_len;
-                    let part = gradient.get(range.clone()).unwrap_or_default();
                     let out = if masked { &out[range.clone()] } else { &[] };
-                    let won = if self.pool { &won[range] } else { &[] };
-                    let map = self.input_map(&x[image * input_len..][..input_len], map);
-                    let to = if copies { Some(&mut *copy) } else { None };
-                    let (inside, row) = self.output_gradient(part, out, won, db.as_deref_mut(), to);
-                    self.weight_gradient(map, inside, row, dw);
+                    let won = if self.pool { &won[range.clone()] } else { &[] };
+                    let gradient = self.sum_gradient(&gradient[range], out, won, db.as_deref_mut(), sums);
+                    let map = self.weight_input.map(&x[image * input_len..][..input_len], copy);
+                    self.weight_gradient(map, gradient, dw);
                     if let (Some(dx), Some(packed)) = (&mut dx, packed) {
-                        let map = if copies { &*copy } else { part };
-                        self.input_gradient(map, packed, &mut dx[image * input_len..][..input_len]);
+                        self.input_gradient(gradient, packed, &mut dx[image * input_len..][..input_len]);
                     }
                 }
             });
         });
     }
 
-    /// How often the map repeats each input channel.
-    fn multiplier(&self) -> usize {
-        self.input.channels / self.shape.inputs
-    }
-
-    /// Floats of the bordered map, 0 when the image itself will do.
-    fn map_len(&self) -> usize {
-        if self.input.is_bare() && self.multiplier() == 1 { 0 } else { self.input.len() }
-    }
-
-    fn clear_map(&self, map: &mut [f32]) {
-        if !map.is_empty() {
-            clear_border(&self.input, map);
-        }
-    }
-
-    fn input_map<'a>(&self, image: &'a [f32], map: &'a mut [f32]) -> &'a [f32] {
-        if map.is_empty() {
-            return image;
-        }
-        fill_inside(&self.input, self.multiplier(), image, map);
-        map
-    }
-
-    /// The gradient of the unpooled sums: where it begins and its floats from one row to the next.
-    fn output_gradient<'a>(
+    /// The gradient of the sums before ReLU and pool, `[rows, columns, outputs]`.
+    fn sum_gradient<'a>(
         &self,
         gradient: &'a [f32],
         out: &[f32],
         won: &[u8],
         db: Option<&mut [f32]>,
-        copy: Option<&'a mut [f32]>,
-    ) -> (&'a [f32], usize) {
-        let Frame { height, width, channels, .. } = self.gradient;
-        let line = width * channels;
+        sums: &'a mut [f32],
+    ) -> &'a [f32] {
+        let Correlation { rows, columns, .. } = self.forward;
+        let outputs = self.shape.outputs;
         let mut db = db.map(<[f32]>::as_mut_ptr);
-        let (values, row) = match copy {
-            None => (gradient, line),
-            Some(copy) => {
-                let row = self.gradient.row();
-                let inside = &mut copy[self.gradient.inside()..];
-                let (to, gradient) = (inside.as_mut_ptr(), gradient.as_ptr());
-                // SAFETY: the frame holds the unpooled map; the other slices are one image each, of checked length.
-                unsafe {
-                    if self.pool {
-                        unpool(gradient, won.as_ptr(), height / 2, width / 2, channels, to, row, db.take());
-                    } else if self.relu {
-                        mask(gradient, out.as_ptr(), height, line, to, row);
-                    } else {
-                        let gradient = std::slice::from_raw_parts(gradient, height * line);
-                        fill_inside(&self.gradient, 1, gradient, copy);
-                    }
-                }
-                (&copy[self.gradient.inside()..], row)
+        let to = sums.as_mut_ptr();
+        // SAFETY: `sums` holds the map if there is a ReLU; the other slices are one image each, `db` one value a channel.
+        unsafe {
+            if self.pool {
+                unpool(gradient.as_ptr(), won.as_ptr(), rows / 2, columns / 2, outputs, to, db.take());
+            } else if self.relu {
+                mask(gradient.as_ptr(), out.as_ptr(), gradient.len(), to);
             }
-        };
-        if let Some(db) = db {
-            // SAFETY: the frame holds the map, and `db` a value for each channel.
-            unsafe { bias_gradient(values.as_ptr(), height, row, width, channels, db) };
         }
-        (values, row)
+        let sums = if self.relu { sums } else { gradient };
+        if let Some(db) = db {
+            // SAFETY: as above.
+            unsafe { bias_gradient(sums.as_ptr(), rows * columns, outputs, db) };
+        }
+        sums
     }
 
-    fn weight_gradient(&self, map: &[f32], gradient: &[f32], gradient_row: usize, dw: &mut [f32]) {
-        let plan = &self.forward;
+    fn weight_gradient(&self, map: &[f32], gradient: &[f32], dw: &mut [f32]) {
+        let plan = &self.weights;
+        let gradient_row = plan.columns * self.shape.outputs;
         let mut part = |rows: &Range<usize>, columns: &Range<usize>, runs: &[Run], len: usize| {
             let step = (BAND_FLOATS / (plan.row + gradient_row)).max(64_usize.div_ceil(columns.len().max(1)));
             for start in rows.clone().step_by(step) {
@@ -340,7 +307,7 @@ impl Convolution {
     /// # Safety
     /// `map` and `gradient` are valid for the grid, whose outputs lie in `gradient`.
     unsafe fn weight_gradient_part(&self, map: *const f32, grid: Grid, gradient: *const f32, dw: &mut [f32]) {
-        let (plan, outputs, dw) = (&self.forward, self.shape.outputs, dw.as_mut_ptr());
+        let (plan, outputs, dw) = (&self.weights, self.shape.outputs, dw.as_mut_ptr());
         if plan.is_depthwise {
             // SAFETY: as promised by the caller.
             return unsafe { depthwise_weight(map, grid, gradient, outputs, dw) };
@@ -358,7 +325,7 @@ impl Convolution {
     }
 
     fn input_gradient(&self, map: &[f32], packed: &[f32], dx: &mut [f32]) {
-        let multiplier = self.multiplier();
+        let multiplier = self.input.repeat;
         let wide = if multiplier > 1 { dx.len() * multiplier } else { 0 };
         with_scratch(wide, |wide| {
             let out = if multiplier > 1 { wide.as_mut_ptr() } else { dx.as_mut_ptr() };
@@ -366,7 +333,7 @@ impl Convolution {
             for plan in &self.phases {
                 let packed = packed[first..].as_ptr();
                 let operands = Operands { map: map.as_ptr(), packed, bias: None, relu: false };
-                // SAFETY: the map is the frame that the phases were planned for, `out` the input of one image.
+                // SAFETY: the map is the gradient that the phases were planned for, `out` the input of one image.
                 unsafe { run(plan, operands, out) };
                 first += plan.packed_len();
             }

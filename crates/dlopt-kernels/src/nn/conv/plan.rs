@@ -11,38 +11,9 @@
 
 use std::ops::Range;
 
+use super::frame::Frame;
 use super::pack::packed_len;
 use super::shape::ConvShape;
-
-/// A map with columns of zeros at its sides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) channels: usize,
-    pub(super) left: usize,
-    pub(super) right: usize,
-}
-
-impl Frame {
-    /// Floats from one row to the next.
-    pub(super) fn row(&self) -> usize {
-        (self.left + self.width + self.right) * self.channels
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.height * self.row()
-    }
-
-    /// Where the map itself begins.
-    pub(super) fn inside(&self) -> usize {
-        self.left * self.channels
-    }
-
-    pub(super) fn is_bare(&self) -> bool {
-        self.left + self.right == 0
-    }
-}
 
 /// Contiguous values that a sum takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,8 +118,14 @@ impl Axis {
     }
 }
 
-/// Plans all but where outputs lie. `frame` is the map; where it is bare, columns are parted as rows are.
-fn correlation(shape: &ConvShape, frame: &Frame, down: &Axis, across: &Axis, channels: usize) -> Correlation {
+/// Plans all but where outputs lie; `frame` is the map.
+fn correlation(
+    shape: &ConvShape,
+    frame: &Frame,
+    sides: Sides,
+    (down, across): (&Axis, &Axis),
+    channels: usize,
+) -> Correlation {
     let (is_depthwise, groups) = if shape.is_depthwise() { (true, 1) } else { (false, shape.groups) };
     let sees = frame.channels / groups;
     let values = if is_depthwise { 1 } else { sees };
@@ -165,7 +142,10 @@ fn correlation(shape: &ConvShape, frame: &Frame, down: &Axis, across: &Axis, cha
         kx.clone().step_by(per_run.max(1)).map(run)
     };
     let all = 0..across.taps.len();
-    let sides = if frame.is_bare() { across.bands() } else { vec![(0..across.count, all.clone())] };
+    let sides = match sides {
+        Sides::Cut => across.bands(),
+        Sides::Zeros => vec![(0..across.count, all.clone())],
+    };
     let mut cells = vec![];
     for (rows, ky) in down.bands() {
         for (columns, kx) in &sides {
@@ -200,18 +180,28 @@ fn correlation(shape: &ConvShape, frame: &Frame, down: &Axis, across: &Axis, cha
 
 /// The forward pass for the first `rows` and `columns` of the output: the map it reads, and the correlation. A depthwise
 /// convolution sees each input channel once for each of its outputs.
-pub(super) fn forward(shape: &ConvShape, rows: usize, columns: usize) -> (Frame, Correlation) {
+pub(super) fn forward(shape: &ConvShape, rows: usize, columns: usize, sides: Sides) -> (Frame, Correlation) {
     let axis = |axis: usize, count, len| {
         let at = |k: usize| (k * shape.dilation[axis]).cast_signed() - shape.padding[2 * axis].cast_signed();
         Axis { count, step: shape.stride[axis], taps: (0..shape.kernel[axis]).map(|k| (k, at(k))).collect(), len }
     };
     let (down, across) = (axis(0, rows, shape.height), axis(1, columns, shape.width));
-    let channels = if shape.is_depthwise() { shape.outputs } else { shape.inputs };
-    let (left, right) = if shape.is_depthwise() { (0, 0) } else { across.border() };
-    let frame = Frame { height: shape.height, width: shape.width, channels, left, right };
-    let mut plan = correlation(shape, &frame, &down, &across, shape.outputs);
+    let repeat = if shape.is_depthwise() { shape.outputs / shape.inputs } else { 1 };
+    let channels = shape.inputs * repeat;
+    let (left, right) = if sides == Sides::Zeros { across.border() } else { (0, 0) };
+    let frame = Frame { height: shape.height, width: shape.width, channels, repeat, left, right };
+    let mut plan = correlation(shape, &frame, sides, (&down, &across), shape.outputs);
     (plan.out_pixel, plan.out_row) = (shape.outputs, shape.out_width() * shape.outputs);
     (frame, plan)
+}
+
+/// What becomes of taps that meet padding beside the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sides {
+    /// They are left out: cells are narrower.
+    Cut,
+    /// They meet zeros, in a copy of the map: runs stay whole.
+    Zeros,
 }
 
 /// One axis of a phase: the inputs `stride * q + phase - padding`, and the first of them.
@@ -226,31 +216,21 @@ fn phase(shape: &ConvShape, axis: usize, phase: usize, gradients: usize) -> (Axi
     (axis, (start * stride + phase).saturating_sub(padding))
 }
 
-/// The input gradient: the map of the first `rows` and `columns` of the output gradient, and one correlation a phase.
-pub(super) fn backward(shape: &ConvShape, rows: usize, columns: usize) -> (Frame, Vec<Correlation>) {
+/// The input gradient: one correlation a phase, of the output gradient of the first `rows` and `columns`.
+pub(super) fn backward(shape: &ConvShape, rows: usize, columns: usize) -> Vec<Correlation> {
     // A depthwise gradient has the channels of the output; they are summed over the multiplier afterwards.
     let channels = if shape.is_depthwise() { shape.outputs } else { shape.inputs };
     let across: Vec<_> = (0..shape.stride[1]).map(|x| phase(shape, 1, x, columns)).collect();
-    let (left, right) = if splits_gradient(shape) {
-        (0, 0)
-    } else {
-        let borders = across.iter().map(|(axis, _)| axis.border());
-        borders.fold((0, 0), |(left, right), (before, after)| (left.max(before), right.max(after)))
-    };
-    let frame = Frame { height: rows, width: columns, channels: shape.outputs, left, right };
+    let frame = Frame { height: rows, width: columns, channels: shape.outputs, repeat: 1, left: 0, right: 0 };
     let mut phases = vec![];
     for (down, y) in (0..shape.stride[0]).map(|y| phase(shape, 0, y, rows)) {
         for (across, x) in across.iter().filter(|(across, _)| across.count * down.count > 0) {
-            let mut plan = correlation(shape, &frame, &down, across, channels);
+            let mut plan = correlation(shape, &frame, Sides::Cut, (&down, across), channels);
             plan.first = (y * shape.width + x) * channels;
             plan.out_pixel = shape.stride[1] * channels;
             plan.out_row = shape.stride[0] * shape.width * channels;
             phases.push(plan);
         }
     }
-    (frame, phases)
-}
-
-fn splits_gradient(shape: &ConvShape) -> bool {
-    shape.is_depthwise()
+    phases
 }

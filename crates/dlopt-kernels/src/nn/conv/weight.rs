@@ -27,7 +27,7 @@ blocks::<T, NR>(map, grid, gradient, dw, stride) }
 #[inline(always)]
 unsafe fn blocks<T: V, const NR: usize>(map: *const f32, grid: Grid, gradient: Gradient, dw: *mut f32, stride: usize) {
     let full = gradient.channels / T::N;
-    let count = full.div_ceil(NR);
+    let count = full.div_ceil(if T::IS_COMPACT { 1 } else { NR });
     let mut first = 0;
     for block in 0..count {
         let n = (full - first).div_ceil(count - block);
@@ -35,7 +35,7 @@ unsafe fn blocks<T: V, const NR: usize>(map: *const f32, grid: Grid, gradient: G
         let dw = dw.add(first * T::N);
         match n {
             1 => runs::<T, 1, false>(map, &grid, gradient, dw, stride),
-            2 => runs::<T, 2, false>(map, &grid, gradient, dw, stride),
+            2 if !T::IS_COMPACT => runs::<T, 2, false>(map, &grid, gradient, dw, stride),
             3 if NR > 2 => runs::<T, 3, false>(map, &grid, gradient, dw, stride),
             _ if NR > 2 => runs::<T, 4, false>(map, &grid, gradient, dw, stride),
             _ => {}
@@ -62,10 +62,10 @@ unsafe fn runs<T: V, const NR: usize, const PART: bool>(
     stride: usize,
 ) {
     // Inputs whose sums fit the registers beside the gradient's.
-    let most = most_inputs::<T>(NR);
+    let most = const { most_inputs::<T>(NR) };
     let mut run = 0;
     // Short runs, of layers with a channel or two, three at a time.
-    if grid.len == 3 && 9 <= most {
+    if grid.len == 3 && 9 <= most && !T::IS_COMPACT {
         while run + 3 <= grid.runs.len() {
             let dw = dw.add(grid.runs[run].weight * stride);
             tile::<T, 3, 3, NR, PART>(map, grid, run, 0, gradient, dw, stride);
@@ -86,16 +86,16 @@ unsafe fn runs<T: V, const NR: usize, const PART: bool>(
             match count {
                 1 => tile!(1),
                 2 => tile!(2),
-                3 => tile!(3),
-                4 => tile!(4),
-                5 => tile!(5),
-                6 => tile!(6),
-                7 if NR < 4 => tile!(7),
-                8 if NR < 3 => tile!(8),
-                9 if NR < 3 => tile!(9),
-                10 if NR < 3 => tile!(10),
-                11 if NR < 3 => tile!(11),
-                12 if NR < 3 => tile!(12),
+                3 if !T::IS_COMPACT => tile!(3),
+                4 if !T::IS_COMPACT => tile!(4),
+                5 if !T::IS_COMPACT => tile!(5),
+                6 if !T::IS_COMPACT => tile!(6),
+                7 if most > 6 => tile!(7),
+                8 if most > 7 => tile!(8),
+                9 if most > 7 => tile!(9),
+                10 if most > 7 => tile!(10),
+                11 if most > 7 => tile!(11),
+                12 if most > 7 => tile!(12),
                 _ => {}
             }
             first += count;
@@ -105,11 +105,12 @@ unsafe fn runs<T: V, const NR: usize, const PART: bool>(
 }
 
 #[inline(always)]
-fn most_inputs<T: V>(registers: usize) -> usize {
+const fn most_inputs<T: V>(registers: usize) -> usize {
     match (T::N, registers) {
         (16, 1 | 2) => 12,
         (16, 3) => 7,
         (16, _) => 6,
+        _ if T::IS_COMPACT => 2,
         (_, 1) => 12,
         _ => 6,
     }
