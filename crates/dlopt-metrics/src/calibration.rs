@@ -12,7 +12,9 @@ use crate::intervals::wilson;
 /// How far confidence and accuracy lie apart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// The expected calibration error, in 0..=1. Resamples of it are biased upward, so the interval is reflected.
+    /// The expected calibration error, in 0..=1. It is biased upward, its resamples more so, and the interval is
+    /// reflected against that. With few samples a bin the correction is too small: of a perfectly calibrated model on
+    /// 150 samples in 15 bins, 119 of 200 intervals held 0.
     pub expected_error: Estimate,
     /// The largest gap of any bin that holds samples, in 0..=1.
     pub maximum_error: f64,

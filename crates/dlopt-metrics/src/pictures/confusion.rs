@@ -22,13 +22,13 @@ pub fn confusion_matrix_svg(report: &ClassificationReport) -> String {
         _ => (900 / classes as i32).max(1),
     };
     let names: Vec<String> = report.classes.iter().map(|c| short(&c.name, NAME)).collect();
-    // Without a font the width of text is a guess: a character is a little more than half as wide as the font is high.
+    // Without a font the width of text is a guess: a character is about half as wide as the font is high.
     let longest = names.iter().map(|n| n.chars().count()).max().unwrap_or(0) as i32;
-    let room = if is_named { (longest * 8 + 14).max(30) } else { 44 };
+    let room = if is_named { (longest * 7 + 12).max(30) } else { 44 };
     let side = cell * classes as i32;
     let (left, top) = (44 + room, 92);
     let right = 96;
-    let foot = room + 40;
+    let foot = room + 36;
     let width = (left + side + right).max(430);
 
     svg(width as u32, (top + side + foot) as u32, |root| {
@@ -48,7 +48,7 @@ pub fn confusion_matrix_svg(report: &ClassificationReport) -> String {
                 let area = Rectangle::new([(x, y), (x + cell, y + cell)], shade(share).filled());
                 root.draw(&area).expect(NEVER_FAILS);
                 if is_named {
-                    let ink = if share > 0.5 { WHITE } else { INK };
+                    let ink = if share > 0.3 { WHITE } else { INK };
                     let middle = (x + cell / 2, y + cell / 2);
                     write(&compact(*count), SMALL, ink, HPos::Center, VPos::Center, middle);
                 }

@@ -13,7 +13,7 @@ use crate::history::EpochRecord;
 
 const PANEL_WIDTH: u32 = 460;
 const PANEL_HEIGHT: u32 = 380;
-const HEAD: i32 = 64;
+const HEAD: i32 = 48;
 /// Beyond this ratio of largest to smallest, equal steps on paper are equal factors.
 const LOGARITHMIC_FROM: f64 = 50.0;
 /// Larger values overflow when an axis is laid out.
@@ -27,6 +27,8 @@ struct Panel {
     title: &'static str,
     series: Vec<Series>,
     is_share: bool,
+    /// A panel of one thing only is named by its title.
+    has_legend: bool,
 }
 
 struct Series {
@@ -55,6 +57,7 @@ pub fn learning_curves_svg(records: &[EpochRecord]) -> String {
                 series("validation", VERMILION, &|r| r.validation_loss),
             ],
             is_share: false,
+            has_legend: true,
         },
         Panel {
             title: "Accuracy",
@@ -63,11 +66,12 @@ pub fn learning_curves_svg(records: &[EpochRecord]) -> String {
                 series("validation", VERMILION, &|r| r.validation_accuracy),
             ],
             is_share: true,
+            has_legend: true,
         },
     ];
     let rates = series("learning rate", GREEN, &|r| Some(r.learning_rate));
     if rates.points.iter().any(|p| p.1.is_finite() && p.1 != rates.points[0].1) {
-        panels.push(Panel { title: "Learning rate", series: vec![rates], is_share: false });
+        panels.push(Panel { title: "Learning rate", series: vec![rates], is_share: false, has_legend: false });
     }
     panels.iter_mut().for_each(|p| p.series.retain(|s| !s.points.is_empty()));
     panels.retain(|p| p.series.iter().any(|s| s.points.iter().any(|p| p.1.is_finite())));
@@ -102,7 +106,7 @@ fn draw(panel: &Panel, area: &Area<'_>, records: &[EpochRecord], best: Option<f6
     let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     let is_log = !panel.is_share && low > 0.0 && high / low > LOGARITHMIC_FROM;
     let place = |v: f64| if is_log { v.log10() } else { v };
-    let margin = ((place(high) - place(low)) * 0.06).max(place(high).abs() * 1e-3).max(1e-9);
+    let margin = ((place(high) - place(low)) * 0.06).max(place(high).abs() * 0.02).max(1e-9);
     let mut range = place(low) - margin..place(high) + margin;
     if panel.is_share {
         range = range.start.max(0.0)..range.end.min(1.0);
@@ -122,7 +126,7 @@ fn draw(panel: &Panel, area: &Area<'_>, records: &[EpochRecord], best: Option<f6
         .expect(NEVER_FAILS);
     chart
         .configure_mesh()
-        .disable_mesh()
+        .disable_x_mesh()
         .axis_style(PALE_INK)
         .x_labels(if last - first < 8.0 { (last - first) as usize + 1 } else { 8 })
         .y_labels(7)
@@ -158,10 +162,10 @@ fn draw(panel: &Panel, area: &Area<'_>, records: &[EpochRecord], best: Option<f6
 /// The panel's title and the names of its lines, above the chart, where they hide nothing.
 fn legend(panel: &Panel, area: &Area<'_>) {
     area.draw_text(panel.title, &text_style(LABEL + 2, INK, HPos::Left, VPos::Center), (72, 20)).expect(NEVER_FAILS);
-    if panel.series.len() < 2 {
+    if !panel.has_legend {
         return;
     }
-    let mut x = PANEL_WIDTH as i32 - 220;
+    let mut x = PANEL_WIDTH as i32 - 20 - 100 * panel.series.len() as i32;
     for series in &panel.series {
         area.draw(&PathElement::new([(x, 20), (x + 22, 20)], series.color.stroke_width(3))).expect(NEVER_FAILS);
         let style = text_style(SMALL, INK, HPos::Left, VPos::Center);

@@ -37,11 +37,12 @@ fn legend(head: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) {
     let y = 76;
     let style = text_style(SMALL, INK, HPos::Left, VPos::Center);
     head.draw(&Rectangle::new([(76, y - 6), (96, y + 6)], BLUE.mix(0.55).filled())).expect(NEVER_FAILS);
-    head.draw_text("accuracy, with 95 % interval", &style, (102, y)).expect(NEVER_FAILS);
-    head.draw(&PathElement::new([(300, y), (322, y)], VERMILION.stroke_width(2))).expect(NEVER_FAILS);
-    head.draw_text("perfect calibration", &style, (328, y)).expect(NEVER_FAILS);
-    head.draw(&Circle::new((474, y), 4, INK.filled())).expect(NEVER_FAILS);
-    head.draw_text("mean confidence", &style, (484, y)).expect(NEVER_FAILS);
+    head.draw_text("accuracy", &style, (102, y)).expect(NEVER_FAILS);
+    head.draw(&PathElement::new([(188, y - 9), (188, y + 9)], INK.stroke_width(2))).expect(NEVER_FAILS);
+    head.draw(&Circle::new((188, y), 4, INK.filled())).expect(NEVER_FAILS);
+    head.draw_text("at the mean confidence, with 95 % interval", &style, (198, y)).expect(NEVER_FAILS);
+    head.draw(&PathElement::new([(462, y), (484, y)], VERMILION.stroke_width(2))).expect(NEVER_FAILS);
+    head.draw_text("perfect calibration", &style, (490, y)).expect(NEVER_FAILS);
 }
 
 fn accuracies(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, calibration: &Calibration) {
@@ -73,9 +74,9 @@ fn accuracies(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, calibr
     });
     chart.draw_series(bars).expect(NEVER_FAILS);
     chart.draw_series(LineSeries::new([(0.0, 0.0), (1.0, 1.0)], VERMILION.stroke_width(2))).expect(NEVER_FAILS);
-    let intervals = filled.clone().filter_map(|(b, accuracy, _)| {
-        let (middle, i) = (f64::midpoint(b.low, b.high), accuracy.interval?);
-        Some(ErrorBar::new_vertical(middle, i.low, accuracy.value, i.high, BLUE.stroke_width(2), 8))
+    let intervals = filled.clone().filter_map(|(_, accuracy, confidence)| {
+        let i = accuracy.interval?;
+        Some(PathElement::new([(confidence, i.low), (confidence, i.high)], INK.stroke_width(2)))
     });
     chart.draw_series(intervals).expect(NEVER_FAILS);
     let dots = filled.map(|(_, accuracy, confidence)| Circle::new((confidence, accuracy.value), 4, INK.filled()));

@@ -1,4 +1,5 @@
 //! The metrics against scikit-learn, scipy and statsmodels, on odd inputs, and as pictures.
+#![allow(clippy::unwrap_used)]
 
 mod edges;
 mod golden;
