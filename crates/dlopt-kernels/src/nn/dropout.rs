@@ -106,3 +106,98 @@ impl Map<0, 1> for Mask {
         unsafe { [self.keep(at, x)] }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+    use crate::nn::check::{bits, values};
+
+    /// 1 where a value is kept.
+    fn mask(seed: u64, first: u64, rate: f32, len: usize) -> Vec<f64> {
+        let mut out = vec![1.0; len];
+        dropout_in_place(seed, first, rate, &mut out);
+        out.iter().map(|x| f64::from(u8::from(*x > 0.0))).collect()
+    }
+
+    #[test]
+    fn the_share_that_is_kept_is_the_rates() {
+        let len = 200_001;
+        for rate in [0.1_f32, 0.25, 0.5, 0.9] {
+            for seed in 0..4 {
+                let kept = mask(seed, seed << 20, rate, len).iter().sum::<f64>() / len as f64;
+                let rate = f64::from(rate);
+                let deviation = (rate * (1.0 - rate) / len as f64).sqrt();
+                assert!((kept - (1.0 - rate)).abs() < 4.5 * deviation, "kept {kept} with rate {rate}");
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_rows_and_seeds_are_not_correlated() {
+        let len = 1 << 18;
+        let base = mask(1, 0, 0.5, len + 5000);
+        let shifts = [1, 2, 3, 4, 8, 16, 28, 32, 64, 128, 784, 1024, 4096];
+        let others = shifts.map(|shift| base[shift..shift + len].to_vec());
+        let seeds = [2, 3, 257, 1 << 32, u64::MAX].map(|seed| mask(seed, 0, 0.5, len));
+        let high = [mask(1, 1 << 32, 0.5, len), mask(1, 1 << 40, 0.5, len)];
+        for other in others.iter().chain(&seeds).chain(&high) {
+            let both = base.iter().zip(other).map(|(a, b)| (a - 0.5) * (b - 0.5)).sum::<f64>() * 4.0 / len as f64;
+            // A correlation's standard deviation is 1 / sqrt(len).
+            assert!(both.abs() < 4.5 / (len as f64).sqrt(), "correlation {both}");
+        }
+    }
+
+    #[test]
+    fn counts_of_neighbouring_bits_are_even() {
+        // Chi-squared of the 256 patterns of eight neighbours: 255 degrees of freedom, deviation 22.6.
+        let len = 1 << 19;
+        for seed in [0, 1, 99] {
+            let mut counts = [0.0_f64; 256];
+            for eight in mask(seed, 0, 0.5, len).chunks_exact(8) {
+                counts[eight.iter().fold(0, |code, kept| code * 2 + *kept as usize)] += 1.0;
+            }
+            let wanted = (len / 8) as f64 / 256.0;
+            let chi = counts.iter().map(|count| (count - wanted) * (count - wanted) / wanted).sum::<f64>();
+            assert!((chi - 255.0).abs() < 4.5 * 22.6, "chi-squared {chi}");
+        }
+    }
+
+    #[test]
+    fn chunks_and_instruction_sets_give_the_same_bytes() {
+        // Across the carry into the high 32 bits too.
+        for first in [0, 12_345, (1 << 32) - 20, u64::MAX - 50] {
+            let x = values(203, 1);
+            let whole = at_every_level(|| {
+                let mut out = vec![f32::NAN; 203];
+                dropout(7, first, 0.3, &x, &mut out);
+                bits(&out)
+            });
+            for chunk in [1, 7, 64] {
+                let mut pieces = x.clone();
+                for (i, piece) in pieces.chunks_mut(chunk).enumerate() {
+                    dropout_in_place(7, first.wrapping_add((i * chunk) as u64), 0.3, piece);
+                }
+                assert_eq!(bits(&pieces), whole);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_scaled_and_the_ends_keep_all_or_nothing() {
+        let x = values(37, 2);
+        let mut out = vec![f32::NAN; 37];
+        dropout(3, 0, 0.0, &x, &mut out);
+        assert_eq!(out, x);
+        dropout(3, 0, 1.0, &x, &mut out);
+        assert!(out.iter().all(|out| *out == 0.0));
+        dropout(3, 0, 0.75, &x, &mut out);
+        assert!(x.iter().zip(&out).all(|(x, out)| *out == 0.0 || *out == 4.0 * x));
+    }
+
+    #[test]
+    #[should_panic(expected = "in 0..=1")]
+    fn a_rate_above_one_is_refused() {
+        dropout_in_place(0, 0, 1.5, &mut [1.0]);
+    }
+}

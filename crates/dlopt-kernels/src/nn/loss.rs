@@ -197,3 +197,113 @@ impl Kernel for Soft {
 
 term!(Target { keep, share } [t, w; 2] w.mul(share.fma(keep, t)));
 term!(SoftGradient { largest, by, factor } [x, t; 2] exp(x.sub(largest)).mul(by).sub(t.mul(factor)));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+    use crate::nn::check::{assert_near, bits, numeric_gradient, values, wide};
+
+    /// The losses of rows in `f64` with targets that are probabilities.
+    fn reference(classes: usize, x: &[f64], targets: &[f64], weights: &[f64]) -> f64 {
+        let row = |(x, t): (&[f64], &[f64])| {
+            let largest = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let log_sum = largest + x.iter().map(|x| (x - largest).exp()).sum::<f64>().ln();
+            (0..classes).map(|k| weights[k] * t[k] * (log_sum - x[k])).sum::<f64>()
+        };
+        x.chunks_exact(classes).zip(targets.chunks_exact(classes)).map(row).sum()
+    }
+
+    /// `(1 - s) t + s / K`; for PyTorch's labels the first part has the weight of the label, as here.
+    fn smoothed(classes: usize, targets: &[f64], s: f64) -> Vec<f64> {
+        targets.iter().map(|t| (1.0 - s) * t + s / classes as f64).collect()
+    }
+
+    const CASES: [(usize, usize, f32, bool); 6] = [
+        (1, 1, 0.0, false),
+        (5, 3, 0.0, false),
+        (4, 10, 0.0, true),
+        (3, 10, 0.1, false),
+        (3, 37, 0.25, true),
+        (2, 16, 1.0, true),
+    ];
+
+    fn positive(len: usize) -> Vec<f32> {
+        values(len, 6).iter().map(|w| w.abs() + 0.25).collect()
+    }
+
+    #[test]
+    fn labels_give_pytorchs_losses_and_their_gradients() {
+        for (rows, classes, smoothing, weighted) in CASES {
+            let x: Vec<f32> = values(rows * classes, 1).iter().map(|x| 4.0 * x).collect();
+            let labels: Vec<u32> = (0..rows).map(|r| (r * 7 % classes) as u32).collect();
+            let weights = positive(classes);
+            let used = if weighted { wide(&weights) } else { vec![1.0; classes] };
+            let mut hot = vec![0.0; x.len()];
+            (0..rows).for_each(|r| hot[r * classes + labels[r] as usize] = 1.0);
+            let targets = smoothed(classes, &hot, f64::from(smoothing));
+            let mut dx = vec![f32::NAN; x.len()];
+            let given = weighted.then_some(&weights[..]);
+            let sum = softmax_cross_entropy(rows, classes, &x, &labels, given, smoothing, 0.5, &mut dx);
+            let wanted = reference(classes, &wide(&x), &targets, &used);
+            assert!((sum.loss - wanted).abs() <= 1e-6 * wanted.max(1.0), "{} for {wanted}", sum.loss);
+            let weight: f64 = labels.iter().map(|label| used[*label as usize]).sum();
+            assert_eq!(sum.weight, weight);
+            let slopes = numeric_gradient(&wide(&x), |x| 0.5 * reference(classes, x, &targets, &used));
+            assert_near(&dx, &slopes, 1e-6);
+        }
+    }
+
+    #[test]
+    fn probabilities_give_pytorchs_losses_and_their_gradients() {
+        for (rows, classes, smoothing, weighted) in CASES {
+            let x: Vec<f32> = values(rows * classes, 1).iter().map(|x| 4.0 * x).collect();
+            let mut targets = positive(x.len());
+            for row in targets.chunks_exact_mut(classes) {
+                let sum: f32 = row.iter().sum();
+                row.iter_mut().for_each(|t| *t /= sum);
+            }
+            let weights = positive(classes);
+            let used = if weighted { wide(&weights) } else { vec![1.0; classes] };
+            let smooth = smoothed(classes, &wide(&targets), f64::from(smoothing));
+            let mut dx = vec![f32::NAN; x.len()];
+            let given = weighted.then_some(&weights[..]);
+            let sum = soft_cross_entropy(rows, classes, &x, &targets, given, smoothing, 0.5, &mut dx);
+            let wanted = reference(classes, &wide(&x), &smooth, &used);
+            assert!((sum - wanted).abs() <= 1e-6 * wanted.max(1.0), "{sum} for {wanted}");
+            let slopes = numeric_gradient(&wide(&x), |x| 0.5 * reference(classes, x, &smooth, &used));
+            assert_near(&dx, &slopes, 2e-6);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bytes() {
+        for (rows, classes) in [(0, 3), (3, 1), (5, 10), (2, 33), (3, 130)] {
+            let x = values(rows * classes, 1);
+            let (targets, weights) = (positive(x.len()), positive(classes));
+            let labels: Vec<u32> = (0..rows).map(|r| (r * 5 % classes) as u32).collect();
+            at_every_level(|| {
+                let (mut hard, mut soft) = (x.clone(), x.clone());
+                let sum = softmax_cross_entropy(rows, classes, &x, &labels, Some(&weights), 0.1, 0.3, &mut hard);
+                let loss = soft_cross_entropy(rows, classes, &x, &targets, Some(&weights), 0.1, 0.3, &mut soft);
+                (sum.loss.to_bits(), loss.to_bits(), bits(&hard), bits(&soft))
+            });
+        }
+    }
+
+    #[test]
+    fn a_sure_and_wrong_row_has_a_finite_loss_and_a_nan_row_is_nan() {
+        let mut dx = [0.0; 4];
+        let sum = softmax_cross_entropy(1, 2, &[1000.0, -1000.0], &[1], None, 0.0, 1.0, &mut dx[..2]);
+        assert_eq!((sum.loss, &dx[..2]), (2000.0, &[1.0, -1.0][..]));
+        let sum = softmax_cross_entropy(2, 2, &[f32::NAN, 0.0, 1.0, 1.0], &[1, 0], None, 0.0, 1.0, &mut dx);
+        assert!(sum.loss.is_nan() && dx[0].is_nan() && dx[1].is_nan());
+        assert_eq!(dx[2..], [-0.5, 0.5]);
+    }
+
+    #[test]
+    #[should_panic(expected = "below the number of classes")]
+    fn a_label_past_the_classes_is_refused() {
+        softmax_cross_entropy(1, 3, &[0.0; 3], &[3], None, 0.0, 1.0, &mut [0.0; 3]);
+    }
+}

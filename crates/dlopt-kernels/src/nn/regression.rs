@@ -87,3 +87,66 @@ pub fn mse(x: &[f32], targets: &[f32], factor: f32, dx: &mut [f32]) -> f64 {
 pub fn huber(x: &[f32], targets: &[f32], delta: f32, factor: f32, dx: &mut [f32]) -> f64 {
     map_sum(Huber { delta, factor }, [x, targets], [dx], x.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+    use crate::nn::check::{assert_near, bits, numeric_gradient, values, wide};
+
+    type Loss = fn(&[f32], &[f32], f32, &mut [f32]) -> f64;
+    type Reference = fn(f64, f64) -> f64;
+
+    const LOSSES: [(Loss, Reference); 3] = [
+        (binary_cross_entropy, |x, t| x.max(0.0) - x * t + (-x.abs()).exp().ln_1p()),
+        (mse, |x, t| (x - t) * (x - t)),
+        (
+            |x, t, factor, dx| huber(x, t, 0.75, factor, dx),
+            |x, t| {
+                let d = (x - t).abs();
+                if d <= 0.75 { d * d / 2.0 } else { 0.75 * (d - 0.375) }
+            },
+        ),
+    ];
+
+    #[test]
+    fn sums_and_gradients_agree_with_f64_and_finite_differences() {
+        for len in [0, 1, 7, 16, 17, 37, 203] {
+            let x: Vec<f32> = values(len, 1).iter().map(|x| if *x == 0.0 { 0.3 } else { 5.0 * x }).collect();
+            let t: Vec<f32> = values(len, 2).iter().map(|t| 0.25 * t + 0.5).collect();
+            for (loss, reference) in LOSSES {
+                let of = |x: &[f64]| x.iter().zip(&t).map(|(x, t)| reference(*x, f64::from(*t))).sum::<f64>();
+                let mut dx = vec![f32::NAN; len];
+                let sum = loss(&x, &t, 0.5, &mut dx);
+                let wanted = of(&wide(&x));
+                assert!((sum - wanted).abs() <= 2e-7 * wanted, "{sum} for {wanted}");
+                assert_near(&dx, &numeric_gradient(&wide(&x), |x| 0.5 * of(x)), 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bytes() {
+        for len in [1, 8, 15, 31, 203] {
+            let (x, t) = (values(len, 1), values(len, 2));
+            at_every_level(|| {
+                LOSSES.map(|(loss, _)| {
+                    let mut dx = vec![0.0; len];
+                    (loss(&x, &t, 0.3, &mut dx).to_bits(), bits(&dx))
+                })
+            });
+        }
+    }
+
+    #[test]
+    fn sure_logits_keep_their_losses_and_nan_shows() {
+        let mut dx = [0.0; 3];
+        let sum = binary_cross_entropy(&[200.0, -200.0, 200.0], &[1.0, 0.0, 0.0], 1.0, &mut dx);
+        assert_eq!((sum, dx), (200.0, [0.0, 0.0, 1.0]));
+        for (loss, _) in LOSSES {
+            let mut dx = [0.0; 2];
+            assert!(loss(&[f32::NAN, 1.0], &[0.5, 0.5], 1.0, &mut dx).is_nan());
+            assert!(dx[0].is_nan() && dx[1].is_finite());
+        }
+    }
+}

@@ -239,3 +239,130 @@ impl Map<1, 3> for RmsMomentum {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::at_every_level;
+    use crate::nn::check::{assert_near, bits, values, wide};
+
+    const STEPS: u64 = 5;
+
+    fn gradients(len: usize) -> Vec<Vec<f32>> {
+        (0..STEPS as u32).map(|step| values(len, 10 + step)).collect()
+    }
+
+    /// Parameters after some steps of `update(step, p, g, states)` in `f32`, and of `reference` value by value in `f64`.
+    fn compare<const S: usize>(
+        update: impl Fn(u64, &mut [f32], &[f32], [&mut [f32]; S]),
+        reference: impl Fn(i32, f64, f64, &mut [f64; S]) -> f64,
+    ) {
+        for len in [0, 1, 7, 16, 37] {
+            let start = values(len, 1);
+            let mut wanted = wide(&start);
+            let mut states = vec![[0.0; S]; len];
+            for (step, g) in gradients(len).iter().enumerate() {
+                for i in 0..len {
+                    wanted[i] = reference(step as i32 + 1, wanted[i], f64::from(g[i]), &mut states[i]);
+                }
+            }
+            let found = at_every_level(|| {
+                let mut p = start.clone();
+                let mut states = [(); S].map(|()| vec![0.0; len]);
+                for (step, g) in gradients(len).iter().enumerate() {
+                    update(step as u64 + 1, &mut p, g, states.each_mut().map(|state| &mut state[..]));
+                }
+                bits(&p)
+            });
+            let found: Vec<f32> = found.into_iter().map(f32::from_bits).collect();
+            assert_near(&found, &wanted, 2e-6);
+        }
+    }
+
+    #[test]
+    fn sgd_follows_the_formula_with_every_option() {
+        for (momentum, nesterov) in [(0.0, false), (0.75, false), (0.75, true)] {
+            let options = Sgd { rate: 0.125, momentum, nesterov, weight_decay: 0.0625, gradient_scale: 0.5 };
+            let mu = f64::from(momentum);
+            compare::<1>(
+                |_, p, g, [buffer]| sgd(options, p, g, (momentum > 0.0).then_some(buffer)),
+                |_, p, g, [b]| {
+                    let d = 0.5 * g + 0.0625 * p;
+                    *b = mu * *b + d;
+                    p - 0.125 * if nesterov { d + mu * *b } else { *b }
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn adam_follows_the_formula_with_coupled_and_decoupled_decay() {
+        for decoupled in [false, true] {
+            let (beta1, beta2, epsilon) = (0.875_f32, 0.96875_f32, 1e-3_f32);
+            let [b1, b2, eps] = [beta1, beta2, epsilon].map(f64::from);
+            compare::<2>(
+                |step, p, g, [m, v]| {
+                    let (rate, weight_decay, gradient_scale) = (0.0625, 0.125, 0.5);
+                    adam(
+                        Adam { rate, beta1, beta2, epsilon, weight_decay, decoupled, step, gradient_scale },
+                        p,
+                        g,
+                        m,
+                        v,
+                    );
+                },
+                |t, p, g, [m, v]| {
+                    let g = 0.5 * g + if decoupled { 0.0 } else { 0.125 * p };
+                    let p = if decoupled { p * (1.0 - 0.0625 * 0.125) } else { p };
+                    *m = b1 * *m + (1.0 - b1) * g;
+                    *v = b2 * *v + (1.0 - b2) * g * g;
+                    let corrected = *m / (1.0 - b1.powi(t));
+                    p - 0.0625 * corrected / ((*v / (1.0 - b2.powi(t))).sqrt() + eps)
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_step_of_adam_is_the_rate_in_the_gradients_direction() {
+        // By hand: m / (1 - beta1) is g and the root of v / (1 - beta2) is |g|.
+        let options = Adam {
+            rate: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 0.0,
+            weight_decay: 0.0,
+            decoupled: false,
+            step: 1,
+            gradient_scale: 1.0,
+        };
+        let (mut p, mut m, mut v) = ([1.0, 1.0, 1.0], [0.0; 3], [0.0; 3]);
+        adam(options, &mut p, &[250.0, -1e-3, 1e-9], &mut m, &mut v);
+        assert_near(&p, &[0.99, 1.01, 0.99], 1e-6);
+    }
+
+    #[test]
+    fn rmsprop_follows_the_formula_with_and_without_momentum() {
+        for momentum in [0.0_f32, 0.75] {
+            let (alpha, epsilon, weight_decay) = (0.875, 0.015625, 0.125);
+            let options = RmsProp { rate: 0.0625, alpha, epsilon, weight_decay, momentum, gradient_scale: 0.5 };
+            let mu = f64::from(momentum);
+            compare::<2>(
+                |_, p, g, [v, b]| rmsprop(options, p, g, v, (momentum > 0.0).then_some(b)),
+                |_, p, g, [v, b]| {
+                    let g = 0.5 * g + 0.125 * p;
+                    *v = 0.875 * *v + 0.125 * g * g;
+                    *b = mu * *b + g / (v.sqrt() + 0.015625);
+                    p - 0.0625 * *b
+                },
+            );
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "momentum needs a buffer")]
+    fn momentum_without_a_buffer_is_refused() {
+        let options = Sgd { rate: 0.1, momentum: 0.9, nesterov: false, weight_decay: 0.0, gradient_scale: 1.0 };
+        sgd(options, &mut [1.0], &[1.0], None);
+    }
+}
