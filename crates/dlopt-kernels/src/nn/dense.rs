@@ -30,6 +30,10 @@ impl Dense {
     /// When there are no inputs or no outputs.
     pub fn new(inputs: usize, outputs: usize, relu: bool) -> Self {
         assert!(inputs > 0 && outputs > 0, "a dense layer has inputs and outputs, found {inputs} and {outputs}");
+        assert!(
+            inputs.max(outputs) < 1 << 28,
+            "a dense layer's places are counted in 64 bits, found {inputs} to {outputs}"
+        );
         Self { inputs, outputs, relu }
     }
 
@@ -73,14 +77,14 @@ impl Dense {
     /// # Panics
     /// When a slice does not have the length it should.
     pub fn forward(&self, rows: usize, x: &[f32], packed: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-        assert_eq!(x.len(), rows * self.inputs, "values of the inputs");
+        assert_eq!(Some(x.len()), rows.checked_mul(self.inputs), "values of the inputs");
         assert_eq!(
             packed.len(),
             packed_len(self.inputs, self.outputs),
             "values of the weight packed for the forward pass"
         );
         assert!(bias.is_none_or(|bias| bias.len() == self.outputs), "one bias for each output");
-        assert_eq!(out.len(), rows * self.outputs, "values of the outputs");
+        assert_eq!(Some(out.len()), rows.checked_mul(self.outputs), "values of the outputs");
         let weights = Weights {
             packed: packed.as_ptr(),
             panel: self.inputs * PANEL,
@@ -119,8 +123,8 @@ impl Dense {
     /// # Panics
     /// When a slice does not have the length it should, or the range leaves the layer.
     pub fn weight_gradient(&self, rows: usize, x: &[f32], gradient: &[f32], inputs: Range<usize>, dw: &mut [f32]) {
-        assert_eq!(x.len(), rows * self.inputs, "values of the inputs");
-        assert_eq!(gradient.len(), rows * self.outputs, "values of the outputs' gradient");
+        assert_eq!(Some(x.len()), rows.checked_mul(self.inputs), "values of the inputs");
+        assert_eq!(Some(gradient.len()), rows.checked_mul(self.outputs), "values of the outputs' gradient");
         assert!(inputs.start <= inputs.end && inputs.end <= self.inputs, "inputs {inputs:?} of {}", self.inputs);
         assert_eq!(dw.len(), inputs.len() * self.outputs, "values of the weight's gradient");
         let (values, channels) = (gradient.as_ptr(), self.outputs);
@@ -136,7 +140,7 @@ impl Dense {
     /// # Panics
     /// When a slice does not have the length it should.
     pub fn bias_gradient(&self, rows: usize, gradient: &[f32], db: &mut [f32]) {
-        assert_eq!(gradient.len(), rows * self.outputs, "values of the outputs' gradient");
+        assert_eq!(Some(gradient.len()), rows.checked_mul(self.outputs), "values of the outputs' gradient");
         assert_eq!(db.len(), self.outputs, "one bias for each output");
         // SAFETY: all lengths were checked above.
         unsafe { bias_gradient(gradient.as_ptr(), rows, self.outputs, db.as_mut_ptr()) }
@@ -147,13 +151,13 @@ impl Dense {
     /// # Panics
     /// When a slice does not have the length it should.
     pub fn input_gradient(&self, rows: usize, gradient: &[f32], packed: &[f32], dx: &mut [f32]) {
-        assert_eq!(gradient.len(), rows * self.outputs, "values of the outputs' gradient");
+        assert_eq!(Some(gradient.len()), rows.checked_mul(self.outputs), "values of the outputs' gradient");
         assert_eq!(
             packed.len(),
             packed_len(self.outputs, self.inputs),
             "values of the weight packed for the input gradient"
         );
-        assert_eq!(dx.len(), rows * self.inputs, "values of the inputs' gradient");
+        assert_eq!(Some(dx.len()), rows.checked_mul(self.inputs), "values of the inputs' gradient");
         let weights = Weights {
             packed: packed.as_ptr(),
             panel: self.outputs * PANEL,

@@ -3,6 +3,7 @@
 //! Convolutions, their input gradients and dense layers are all this kernel. Every output is one sum in the order of the
 //! runs, each step one fused multiply-add, so neither tile nor lanes decide its bytes.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the whole module is one contract: see `correlate`")]
+#![allow(clippy::needless_range_loop, reason = "tiles of registers read best by their indices")]
 
 use super::pack::PANEL;
 use super::plan::Run;

@@ -3,6 +3,7 @@
 //! Loads decide the speed, so where taps are neighbours, as in all common kernels, a tile of pixels loads each value of the
 //! map once for the three taps of a kernel row.
 #![allow(unsafe_op_in_unsafe_fn, reason = "raw kernels; each states its contract")]
+#![allow(clippy::needless_range_loop, reason = "tiles of registers read best by their indices")]
 
 use super::correlate::{Grid, Weights, load_upto};
 use super::plan::Run;

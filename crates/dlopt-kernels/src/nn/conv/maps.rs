@@ -1,5 +1,6 @@
 //! What happens to maps around the sums: max pool with ReLU, its reverse, ReLU's mask, bias gradients.
 #![allow(unsafe_op_in_unsafe_fn, reason = "raw kernels; each states its contract")]
+#![allow(clippy::needless_range_loop, reason = "tiles of registers read best by their indices")]
 
 use super::correlate::load_upto;
 use crate::nn::simd::{V, per_isa};

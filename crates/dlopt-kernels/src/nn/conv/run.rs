@@ -27,6 +27,7 @@ pub(super) struct Operands {
 
 impl Operands {
     /// The outputs `rows` of a cell, of some channels of a group; `out` is where the cell's first one goes.
+    #[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
     unsafe fn compute(
         self,
         plan: &Correlation,

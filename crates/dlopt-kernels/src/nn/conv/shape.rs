@@ -75,6 +75,11 @@ impl ConvShape {
             self.inputs.is_multiple_of(self.groups) && self.outputs.is_multiple_of(self.groups),
             "inputs and outputs of a convolution are multiples of its groups, found {self:?}"
         );
+        let [top, bottom, left, right] = self.padding.map(|n| n as u128);
+        let extents = [self.height as u128 + top + bottom, self.width as u128 + left + right];
+        let factors = [self.inputs, self.outputs].into_iter().chain(steps.into_iter().flatten()).map(|n| n as u128);
+        let product = extents.into_iter().chain(factors).fold(1_u128, u128::saturating_mul);
+        assert!(product < 1 << 58, "a convolution's places are counted in 64 bits, found {self:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tile of weight gradients: inputs of a run by registers of output channels, summed over all pixels in registers and
 //! added to memory once.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the whole module is one contract: see `weight_gradient`")]
+#![allow(clippy::needless_range_loop, reason = "tiles of registers read best by their indices")]
 
 use super::correlate::Grid;
 use crate::nn::simd::{V, per_isa};
