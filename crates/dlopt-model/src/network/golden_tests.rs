@@ -13,7 +13,7 @@ use super::{Mode, Network};
 use crate::description::Description;
 use crate::layout::FlatLayout;
 use crate::plan::{Node, Shape};
-use crate::resolve::resolve;
+use crate::resolve::resolve_open;
 
 /// Largest difference over the largest magnitude: the file is exact to one rounding, the network sums in 32 bits.
 const TOLERANCE: f32 = 2e-5;
@@ -49,7 +49,7 @@ fn read(path: &Path) -> Option<Case> {
         Description::from_value(serde_json::json!({ "layers": case["layers"] })).unwrap().named().unwrap();
     let input: Shape = serde_json::from_value(case["input"].clone()).unwrap();
     let outputs = *tensors["output"].0.last().unwrap();
-    let nodes = resolve(&description, &input, outputs).unwrap();
+    let nodes = resolve_open(&description, &input, outputs).unwrap();
     let layout = FlatLayout::of(&nodes);
     Some(Case { nodes, layout, is_training: case["mode"] == "training", tensors, lengths })
 }
