@@ -66,31 +66,37 @@ pub(super) unsafe fn block_product<T: V, const NR: usize, const ONE: usize>(
     rows: usize,
     target: impl Target,
 ) {
-    if rows == 1 {
+    if const { T::IS_COMPACT } {
+        for row in 0..rows {
+            for column in (0..width).step_by(ONE * T::N) {
+                product_tile::<T, 1, ONE>(x, runs, w, width, row, column, target);
+            }
+        }
+    } else if rows == 1 {
         for column in (0..width).step_by(ONE * T::N) {
             product_tile::<T, 1, ONE>(x, runs, w, width, 0, column, target);
         }
-        return;
-    }
-    for column in (0..width).step_by(NR * T::N) {
-        let tiles = rows.div_ceil(6);
-        let mut first = 0;
-        for tile in 0..tiles {
-            let m = (rows - first).div_ceil(tiles - tile);
-            macro_rules! run {
-                ($m:literal) => {
-                    product_tile::<T, $m, NR>(x, runs, w, width, first, column, target)
-                };
+    } else {
+        for column in (0..width).step_by(NR * T::N) {
+            let tiles = rows.div_ceil(6);
+            let mut first = 0;
+            for tile in 0..tiles {
+                let m = (rows - first).div_ceil(tiles - tile);
+                macro_rules! run {
+                    ($m:literal) => {
+                        product_tile::<T, $m, NR>(x, runs, w, width, first, column, target)
+                    };
+                }
+                // Even tiles of two rows or more have two rows or more each.
+                match m {
+                    0..=2 => run!(2),
+                    3 => run!(3),
+                    4 => run!(4),
+                    5 => run!(5),
+                    _ => run!(6),
+                }
+                first += m;
             }
-            // Even tiles of two rows or more have two rows or more each.
-            match m {
-                0..=2 => run!(2),
-                3 => run!(3),
-                4 => run!(4),
-                5 => run!(5),
-                _ => run!(6),
-            }
-            first += m;
         }
     }
 }
@@ -171,19 +177,24 @@ pub(super) unsafe fn weight_gradient<T: V>(
         };
         macro_rules! registers {
             ($n:literal) => {{
-                let tiles = inputs.div_ceil(6);
+                let tallest = if T::IS_COMPACT { 1 } else { 6 };
+                let tiles = inputs.div_ceil(tallest);
                 let mut first = 0;
                 for tile in 0..tiles {
                     let m = (inputs - first).div_ceil(tiles - tile);
                     let x = Pixels { at: x.at.add(first), ..x };
                     let dw = dw.add(first * stride);
-                    match m {
-                        1 => weight_tile::<T, 1, $n>(x, g, rows, dw, stride, columns),
-                        2 => weight_tile::<T, 2, $n>(x, g, rows, dw, stride, columns),
-                        3 => weight_tile::<T, 3, $n>(x, g, rows, dw, stride, columns),
-                        4 => weight_tile::<T, 4, $n>(x, g, rows, dw, stride, columns),
-                        5 => weight_tile::<T, 5, $n>(x, g, rows, dw, stride, columns),
-                        _ => weight_tile::<T, 6, $n>(x, g, rows, dw, stride, columns),
+                    if const { T::IS_COMPACT } {
+                        weight_tile::<T, 1, $n>(x, g, rows, dw, stride, columns);
+                    } else {
+                        match m {
+                            1 => weight_tile::<T, 1, $n>(x, g, rows, dw, stride, columns),
+                            2 => weight_tile::<T, 2, $n>(x, g, rows, dw, stride, columns),
+                            3 => weight_tile::<T, 3, $n>(x, g, rows, dw, stride, columns),
+                            4 => weight_tile::<T, 4, $n>(x, g, rows, dw, stride, columns),
+                            5 => weight_tile::<T, 5, $n>(x, g, rows, dw, stride, columns),
+                            _ => weight_tile::<T, 6, $n>(x, g, rows, dw, stride, columns),
+                        }
                     }
                     first += m;
                 }

@@ -21,22 +21,29 @@ unsafe fn forward_block<T: V, C: CellMath, const NR: usize, const ONE: usize>(
 ) {
     let mut sums = MaybeUninit::<Sums>::uninit();
     let sums = sums.as_mut_ptr().cast::<f32>();
-    let tiles = rows.div_ceil(6);
-    let mut first = 0;
-    for tile in 0..tiles {
-        let m = (rows - first).div_ceil(tiles - tile);
-        match m {
-            1 => cells::sum::<T, C, 1, ONE>(s, unit, first, width, sums),
-            2 => cells::sum::<T, C, 2, NR>(s, unit, first, width, sums),
-            3 => cells::sum::<T, C, 3, NR>(s, unit, first, width, sums),
-            4 => cells::sum::<T, C, 4, NR>(s, unit, first, width, sums),
-            5 => cells::sum::<T, C, 5, NR>(s, unit, first, width, sums),
-            _ => cells::sum::<T, C, 6, NR>(s, unit, first, width, sums),
+    if const { T::IS_COMPACT } {
+        for row in 0..rows {
+            cells::sum::<T, C, 1, ONE>(s, unit, row, width, sums);
+            C::finish::<T>(s, unit, row, sums, width);
         }
-        for row in 0..m {
-            C::finish::<T>(s, unit, first + row, sums.add(row * BLOCK), width);
+    } else {
+        let tiles = rows.div_ceil(6);
+        let mut first = 0;
+        for tile in 0..tiles {
+            let m = (rows - first).div_ceil(tiles - tile);
+            match m {
+                1 => cells::sum::<T, C, 1, ONE>(s, unit, first, width, sums),
+                2 => cells::sum::<T, C, 2, NR>(s, unit, first, width, sums),
+                3 => cells::sum::<T, C, 3, NR>(s, unit, first, width, sums),
+                4 => cells::sum::<T, C, 4, NR>(s, unit, first, width, sums),
+                5 => cells::sum::<T, C, 5, NR>(s, unit, first, width, sums),
+                _ => cells::sum::<T, C, 6, NR>(s, unit, first, width, sums),
+            }
+            for row in 0..m {
+                C::finish::<T>(s, unit, first + row, sums.add(row * BLOCK), width);
+            }
+            first += m;
         }
-        first += m;
     }
 }
 
