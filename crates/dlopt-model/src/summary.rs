@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(line("input"), "input 28 x 28 x 1: 121,930 parameters, 2,528,000 multiply-adds a sample");
         assert_eq!(
             line("memory"),
-            "memory: weights 487.7 kB, gradients 487.7 kB, optimiser 975.4 kB, activations of a batch of 32 about 1007.1 kB"
+            "memory: weights 487.7 kB, gradients 487.7 kB, optimiser 975.4 kB, activations of a batch of 32 about 1006.8 kB"
         );
     }
 

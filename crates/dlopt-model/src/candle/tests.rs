@@ -175,15 +175,21 @@ fn presets_agree_with_the_kernels() {
         ("mlp", Shape::Vector { features: 13 }, 17),
         ("lstm", Shape::Series { time: 5, features: 7 }, 9),
         ("gru", image(6, 5, 2), 9),
-        // Norms over few values multiply what rounding leaves.
         ("resnet20", image(12, 11, 3), 9),
         ("mobilenet", image(11, 12, 1), 9),
     ];
     for (name, input, samples) in cases {
-        let nodes = resolve(&Preset::named(name).unwrap().description(), &input, 5).unwrap();
-        let tolerance = if nodes.len() > 20 { 2e-3 } else { 2e-5 };
         println!("{name}");
-        compare(&nodes, samples, None, tolerance);
+        let preset = Preset::named(name).unwrap();
+        let nodes = resolve(&preset.description(), &input, 5).unwrap();
+        let is_deep = nodes.len() > 20;
+        // A value at the kink of a ReLU may fall to either side, and a deep network's gradients feel one.
+        compare(&nodes, samples, None, if is_deep { 0.1 } else { 2e-5 });
+        if is_deep {
+            let smooth = Description::from_toml(&preset.text.replace("\"relu\"", "\"silu\"")).unwrap();
+            // Norms over some hundred values multiply what rounding leaves, layer by layer.
+            compare(&resolve(&smooth, &input, 5).unwrap(), samples, None, 5e-4);
+        }
     }
 }
 

@@ -18,20 +18,22 @@ pub(super) fn layers(value: Value, place: &str) -> Result<Vec<Layer>> {
 pub(super) fn options<T: DeserializeOwned>(table: Map<String, Value>) -> Result<T> {
     refuse_unknown(&table, fields::<T>(), "option")?;
     serde_json::from_value(Value::Object(table.clone())).map_err(|error| {
+        let text = error.to_string();
+        if let Some(field) = text.strip_prefix("missing field ") {
+            return Error::input(format!("option {field} is missing"));
+        }
+        // Serde does not say where a value stood: it is the one without which nothing, or only itself, is missed.
         let culprit = table.keys().find(|key| {
             let mut without = table.clone();
             without.remove(*key);
             match serde_json::from_value::<T>(Value::Object(without)) {
                 Ok(_) => true,
-                Err(other) => other.to_string().starts_with("missing field") && other.to_string() != error.to_string(),
+                Err(other) => other.to_string() == format!("missing field `{key}`"),
             }
         });
         match culprit {
-            Some(key) => Error::input(format!("option `{key}`: {error}")),
-            None => match error.to_string().strip_prefix("missing field ") {
-                Some(field) => Error::input(format!("option {field} is missing")),
-                None => Error::input(error.to_string()),
-            },
+            Some(key) => Error::input(format!("option `{key}`: {text}")),
+            None => Error::input(text),
         }
     })
 }
