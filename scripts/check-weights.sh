@@ -28,10 +28,9 @@ done
 torch=${DLOPT_TORCH_VENV:-$root/data/venv-torch}
 keras=${DLOPT_KERAS_VENV:-$root/data/venv-keras}
 "$python" -B "$here/torch_venv.py" "$torch" numpy safetensors
-if [ ! -f "$keras/dlopt-ready" ]; then
+if ! "$keras/bin/python" -c 'import importlib.metadata as m; m.version("keras"); m.version("safetensors")' 2>/dev/null; then
   "$python" -m venv "$keras"
   "$keras/bin/python" -m pip install --quiet --disable-pip-version-check tensorflow-cpu keras numpy safetensors
-  touch "$keras/dlopt-ready"
 fi
 data=${DLOPT_DATA:-$root/data}
 "$here/fetch-data.sh" fashion-mnist series "$data" >/dev/null
@@ -41,7 +40,8 @@ if [ -z "${DLOPT:-}" ]; then
   DLOPT="$root/target/release/dlopt"
 fi
 "$DLOPT" prepare "$data/fashion-mnist" -o "$work/fashion.safetensors" --force --quiet
-"$DLOPT" prepare "$data/series/JapaneseVowels_TRAIN.ts" "$data/series/JapaneseVowels_TEST.ts" -o "$work/vowels.safetensors" --force --quiet
+"$DLOPT" prepare --train "$data/series/JapaneseVowels_TRAIN.ts" --test "$data/series/JapaneseVowels_TEST.ts" \
+  -o "$work/vowels.safetensors" --force --quiet
 
 echo '| network, data | way | samples | largest logit | largest difference | same class | within 1e-4 of the largest |'
 echo '|---|---|---|---|---|---|---|'

@@ -171,7 +171,7 @@ def evaluated(dlopt, checkpoint, data):
     out = checkpoint.with_suffix(".predictions")
     run(dlopt, "eval", checkpoint, "--data", data, "--split", "test", "--predictions", out, "--force", "--quiet")
     with safe_open(out, "np") as file:
-        return file.get_tensor("logits")
+        return file.get_tensor("outputs")
 
 
 def told(what, way, ours, theirs):

@@ -5,8 +5,8 @@
 
 FASHION is a folder made by fashion.py, SERIES_FOLDER holds `NAME_TRAIN.ts` and `NAME_TEST.ts`. Adam at 0.001 with
 epsilon 1e-7, the cross-entropy of the logits, the remainder of an epoch as a smaller batch, the weights of the last
-epoch. Series are standardised by feature with the training split's statistics and packed, so that the state after
-the last valid step is what the dense layer sees. `--start dlopt` draws the first weights as dlopt does (Glorot,
+epoch. As `dlopt prepare` does it, pictures are standardised by the mean and deviation of all training pixels and series by
+feature. Series are packed, so that the state after the last valid step is what the dense layer sees. `--start dlopt` draws the first weights as dlopt does (Glorot,
 orthogonal, a forget gate's bias of 1), `--start torch` leaves PyTorch's own. One line a seed, then mean and spread.
 """
 import argparse
@@ -56,6 +56,9 @@ def main():
 
 def read_fashion(folder, network):
     images, labels, test_images, test_labels = fashion.load(folder)
+    # What `dlopt prepare` does where nothing is said: the mean and deviation of all training pixels.
+    mean, deviation = images.mean(dtype=np.float64), images.std(dtype=np.float64)
+    images, test_images = (((x - mean) / deviation).astype(np.float32) for x in (images, test_images))
     if network in ("lstm", "gru"):
         return images, labels, None, test_images, test_labels, None, {"series": {"time": 28, "features": 28}}
     return (images[..., None], labels, None, test_images[..., None], test_labels, None,
