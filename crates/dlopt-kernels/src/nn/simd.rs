@@ -287,7 +287,7 @@ pub(crate) unsafe fn tanh<T: V>(x: T) -> T {
 #[inline(always)]
 pub(crate) unsafe fn sigmoid<T: V>(x: T) -> T {
     const P: [f32; 5] = [0.25, 8.363_164e-3, 5.461_922_5e-5, 8.050_674_7e-8, 1.304_244_3e-11];
-    const Q: [f32; 4] = [0.116_785_945, 1.617_321_7e-3, 5.133_909e-6, 3.037_853_7e-9];
+    const Q: [f32; 4] = [0.116_785_94, 1.617_321_7e-3, 5.133_909e-6, 3.037_853_7e-9];
     let ratio = odd_ratio(T::splat(-18.0).max(T::splat(18.0).min(x)), P, Q);
     T::splat(0.0).max(T::splat(1.0).min(T::splat(0.5).add(ratio)))
 }

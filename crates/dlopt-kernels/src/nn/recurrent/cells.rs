@@ -1,5 +1,6 @@
 //! What the three cells compute beside their products: gates and their gradients, sixteen units at a time.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of `simd`")]
+#![allow(clippy::needless_range_loop, reason = "tiles are indexed by row and register alike")]
 
 use super::product::{BLOCK, GROUP, accumulate, add_part};
 use crate::nn::simd::{V, sigmoid, tanh};

@@ -3,6 +3,7 @@
 //! Weights are packed in blocks of up to 64 columns, `[block][k][width]`; an operand is a run of values a row. Every
 //! output is one sum over `k` in order, so tiles and lanes change no byte.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of `simd`")]
+#![allow(clippy::needless_range_loop, reason = "tiles are indexed by row and register alike")]
 
 use crate::nn::simd::V;
 

@@ -1,5 +1,7 @@
 use super::*;
 use crate::level::at_every_level;
+use crate::nn::Team;
+use crate::nn::simd::{A, V, sigmoid, tanh};
 
 const CELLS: [Cell; 3] = [Cell::Rnn, Cell::Lstm, Cell::Gru];
 
@@ -305,4 +307,34 @@ fn a_second_backward_is_refused() {
     case.forward(Some(&mut saved));
     case.backward(&mut saved);
     case.backward(&mut saved);
+}
+
+#[test]
+#[should_panic(expected = "`saved` comes from another layer")]
+fn what_another_layer_saved_is_refused() {
+    let cases = cases(&[[2, 2, 3, 2]]);
+    let mut saved = RecurrentSaved::default();
+    cases[0].forward(Some(&mut saved));
+    cases[1].backward(&mut saved);
+}
+
+#[test]
+fn tanh_and_sigmoid_are_near_and_bounded_and_keep_nan() {
+    let lane = |f: unsafe fn(A) -> A, x: f32| {
+        let mut out = [0.0; 8];
+        // SAFETY: the portable register needs no instruction set, and has eight lanes.
+        unsafe { f(A::splat(x)).store(out.as_mut_ptr()) };
+        out[0]
+    };
+    for magnitude in (0..0x4200_0000_u32).step_by(9973).map(f32::from_bits).chain([f32::INFINITY]) {
+        for x in [magnitude, -magnitude] {
+            let (t, s) = (lane(tanh::<A>, x), lane(sigmoid::<A>, x));
+            let (exact_t, exact_s) = (f64::from(x).tanh(), 1.0 / (1.0 + (-f64::from(x)).exp()));
+            assert!((f64::from(t) - exact_t).abs() <= 3.2e-7 * exact_t.abs(), "tanh({x}) = {t}, wanted {exact_t}");
+            assert!((f64::from(s) - exact_s).abs() <= 1.8e-7, "sigmoid({x}) = {s}, wanted {exact_s}");
+            assert!((-1.0..=1.0).contains(&t) && (0.0..=1.0).contains(&s), "at {x}: {t}, {s}");
+        }
+    }
+    assert_eq!((lane(tanh::<A>, 0.0), lane(sigmoid::<A>, 0.0)), (0.0, 0.5));
+    assert!(lane(tanh::<A>, f32::NAN).is_nan() && lane(sigmoid::<A>, f32::NAN).is_nan());
 }
