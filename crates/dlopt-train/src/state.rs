@@ -43,8 +43,8 @@ pub(crate) struct Sums {
 /// What is no vector.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Facts {
-    /// What the run was asked: settings, model, data, first weights. Another answer refuses to go on.
-    pub(crate) run: serde_json::Value,
+    /// What the run was asked: settings, model, data, first weights, as JSON text. Another text refuses to go on.
+    pub(crate) run: String,
     /// Whole epochs done.
     pub(crate) epoch: usize,
     /// Updates done in this epoch.
@@ -78,8 +78,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Writes the state; the file appears whole or not at all.
+    /// Writes the state and the folder for it; the file appears whole or not at all.
     pub(crate) fn save(&self, path: &Path) -> Result<()> {
+        if let Some(folder) = path.parent() {
+            dlopt_checkpoint::make_folder(folder)?;
+        }
         let mut named: Vec<(String, &[f32])> =
             vec![("weights".to_owned(), &self.weights), ("buffers".to_owned(), &self.buffers)];
         for (index, moment) in self.moments.iter().enumerate() {

@@ -70,6 +70,8 @@ pub struct Trainer<'a> {
     pub engine: Engine,
     /// Who takes part in every step.
     pub extensions: Vec<Box<dyn Extension>>,
+    /// Updates between two saves of the state, instead of a time.
+    pub save_every: Option<u64>,
     /// Where the state is kept while it runs; without one, a run that is stopped is lost.
     pub state_path: Option<PathBuf>,
     /// What a resumed run must agree on: settings, model, data, first weights.
@@ -154,7 +156,7 @@ impl Trainer<'_> {
 
     fn begun(&self, weights: Vec<f32>, buffers: Vec<f32>) -> State {
         State {
-            facts: Facts { run: self.run.clone(), ..Facts::default() },
+            facts: Facts { run: self.run.to_string(), ..Facts::default() },
             moments: vec![vec![0.0; weights.len()]; self.settings.optimizer.moments()],
             average: self.settings.average.map(|_| weights.clone()),
             weights,
@@ -167,7 +169,7 @@ impl Trainer<'_> {
         let path =
             self.state_path.as_deref().ok_or_else(|| Error::usage("--resume needs -o: a stream keeps no state"))?;
         let state = State::load(path)?;
-        if let Some(what) = difference(&state.facts.run, &self.run) {
+        if let Some(what) = difference(&state.facts.run, &self.run.to_string()) {
             return Err(Error::usage(format!("{}: the run that was stopped had another {what}", path.display()))
                 .hint("resume with the same command, or remove the folder to begin again"));
         }
@@ -240,7 +242,11 @@ impl Trainer<'_> {
             let sums = &state.facts.sums;
             observer.updated(samples.len(), f64::from(sums.loss) / f64::from(sums.weight));
             let is_stopped = self.stop.load(Ordering::Relaxed);
-            if is_stopped || saved.elapsed().as_secs() >= SECONDS_BETWEEN_SAVES {
+            let is_due = match self.save_every {
+                Some(updates) => state.facts.step.is_multiple_of(updates.max(1)),
+                None => saved.elapsed().as_secs() >= SECONDS_BETWEEN_SAVES,
+            };
+            if is_stopped || is_due {
                 self.save(state)?;
                 *saved = Instant::now();
             }
@@ -546,18 +552,23 @@ pub fn frozen_nodes(layout: &FlatLayout, frozen: &[Range<usize>]) -> Vec<bool> {
 }
 
 /// The name of the first thing that two runs were asked differently.
-fn difference(a: &serde_json::Value, b: &serde_json::Value) -> Option<String> {
-    match (a, b) {
-        (serde_json::Value::Object(a), serde_json::Value::Object(b)) => {
-            a.keys().chain(b.keys()).find(|key| a.get(*key) != b.get(*key)).map(|key| match (a.get(key), b.get(key)) {
-                (Some(old), Some(new)) => difference(old, new)
-                    .filter(|inner| inner != "value")
-                    .map_or_else(|| format!("`{key}` ({old}, now {new})"), |inner| inner),
-                _ => format!("`{key}`"),
-            })
-        }
-        (a, b) => (a != b).then(|| "value".to_owned()),
+fn difference(old: &str, new: &str) -> Option<String> {
+    if old == new {
+        return None;
     }
+    let read = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
+    Some(first_difference("run", &read(old), &read(new)))
+}
+
+fn first_difference(key: &str, old: &serde_json::Value, new: &serde_json::Value) -> String {
+    if let (Some(a), Some(b)) = (old.as_object(), new.as_object())
+        && let Some(inner) = a.keys().chain(b.keys()).find(|key| a.get(*key) != b.get(*key))
+        && let (Some(old), Some(new)) = (a.get(inner), b.get(inner))
+    {
+        return first_difference(inner, old, new);
+    }
+    let short = |value: &serde_json::Value| value.to_string().chars().take(60).collect::<String>();
+    format!("`{key}`: {}, now {}", short(old), short(new))
 }
 
 /// A well-mixed number from two (SplitMix64; Steele, Lea and Flood, 2014).

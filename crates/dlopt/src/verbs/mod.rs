@@ -3,12 +3,15 @@
 mod completions;
 mod convert;
 mod diff;
+mod eval;
 mod inspect;
 mod list;
 mod man;
+mod prepare;
 mod prune;
 mod quantize;
 mod run;
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -45,6 +48,9 @@ enum Verb {
     Prune(prune::PruneArgs),
     Quantize(quantize::QuantizeArgs),
     Run(run::RunArgs),
+    Prepare(Box<prepare::PrepareArgs>),
+    Train(Box<train::TrainArgs>),
+    Eval(eval::EvalArgs),
     List(list::ListArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -60,6 +66,9 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Verb::Prune(args) => prune::run(&args, stop),
         Verb::Quantize(args) => quantize::run(&args, stop),
         Verb::Run(args) => run::run(&args, stop),
+        Verb::Prepare(args) => prepare::run(&args, stop),
+        Verb::Train(args) => train::run(&args, stop),
+        Verb::Eval(args) => eval::run(&args, stop),
         Verb::List(args) => list::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

@@ -187,6 +187,10 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     resume: bool,
 
+    /// Updates between two saves of what --resume goes on from [default: 15 seconds]
+    #[arg(long, value_name = "UPDATES", value_parser = clap::value_parser!(u64).range(1..))]
+    save_every: Option<u64>,
+
     /// Replace an existing output, and forget a run that was stopped
     #[arg(long)]
     force: bool,
@@ -280,6 +284,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
         layout: &model.layout,
         engine: Engine::on_cpu(&model.nodes, &model.layout, &frozen, team),
         extensions: Vec::new(),
+        save_every: args.save_every,
         state_path: state.as_ref().map(|folder| folder.join("state.safetensors")),
         run: run_facts(&settings, &model, &dataset),
         stop,
@@ -292,7 +297,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
         write_bytes(path, learning_curves_svg(&trained.history).as_bytes(), true)?;
     }
     save(out.target(stdout)?, &header, &tensors, args.force || args.resume)?;
-    if let Some(folder) = &state {
+    if let Some(folder) = state.as_deref().filter(|folder| folder.exists()) {
         remove(folder)?;
     }
     let report = Report {
@@ -414,7 +419,6 @@ fn state_of(args: &TrainArgs, out: &Out) -> Result<Option<PathBuf>> {
         return Err(Error::input(format!("{}: no state to go on from", folder.display()))
             .hint("a run saves its state every 15 seconds; without one, begin again without --resume"));
     }
-    make_folder(&folder)?;
     Ok(Some(folder))
 }
 
