@@ -34,7 +34,7 @@ pub fn run_over(
     stop: &AtomicBool,
     mut each: impl FnMut(&dlopt_data::Batch, &[f32]) -> Result<()>,
 ) -> Result<()> {
-    engine.load(weights, false);
+    engine.load(weights, false)?;
     let passes: Vec<Vec<usize>> = samples
         .clone()
         .step_by(batch.max(1))

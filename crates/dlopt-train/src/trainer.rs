@@ -216,7 +216,7 @@ impl Trainer<'_> {
             let at = self.moment(state, steps_per_epoch);
             gradients.fill(0.0);
             let used = self.weights_to_use(at, &state.weights, &mut used)?;
-            self.engine.load(used, true);
+            self.engine.load(used, true)?;
             let total = self.weight_of(samples);
             let mut step = StepSums::default();
             for (pass, _) in samples.chunks(settings.batch).enumerate() {

@@ -97,6 +97,10 @@ pub(crate) struct EvalArgs {
     #[arg(long)]
     use_own_preprocessing: bool,
 
+    /// cpu, or cuda, cuda:1, metal where dlopt was built with that feature; candle runs candle on the CPU, for comparison
+    #[arg(long, default_value = "cpu")]
+    device: String,
+
     /// Threads [default: all cores]; the metrics are the same at any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -265,7 +269,7 @@ fn outputs(
     }
     let dataset = Arc::new(dataset);
     let is_frozen = vec![false; loaded.layout.nodes.len()];
-    let mut engine = Engine::on_cpu(&loaded.nodes, &loaded.layout, &is_frozen, Arc::clone(team));
+    let mut engine = Engine::new(&args.device, &loaded.nodes, &loaded.layout, &is_frozen, Arc::clone(team))?;
     let mut buffers = loaded.buffers.clone();
     let mut all = Vec::with_capacity(samples.len() * loaded.config.outputs);
     let mut rates = Vec::with_capacity(args.repeat);

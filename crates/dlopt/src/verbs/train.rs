@@ -203,6 +203,10 @@ pub(crate) struct TrainArgs {
     #[arg(long)]
     dry_run: bool,
 
+    /// cpu, or cuda, cuda:1, metal where dlopt was built with that feature; candle runs candle on the CPU, for comparison
+    #[arg(long, default_value = "cpu")]
+    device: String,
+
     /// Threads [default: all cores]; the result is the same at any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -282,7 +286,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
         dataset: Arc::clone(&dataset),
         nodes: &model.nodes,
         layout: &model.layout,
-        engine: Engine::on_cpu(&model.nodes, &model.layout, &frozen, team),
+        engine: Engine::new(&args.device, &model.nodes, &model.layout, &frozen, team)?,
         extensions: Vec::new(),
         save_every: args.save_every,
         state_path: state.as_ref().map(|folder| folder.join("state.safetensors")),
