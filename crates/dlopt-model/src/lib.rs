@@ -24,6 +24,7 @@ pub use layout::{FlatLayout, FlatTensor, NamedTensor, NodeSlots};
 pub use network::{Mode, Network};
 pub use plan::{
     Activation, Direction, FlattenOrder, Init, Node, Op, Parameter, PoolKind, RecurrentKind, Role, Shape, parameters,
+    vocabulary,
 };
 pub use presets::{PRESETS, Preset};
 pub use resolve::resolve;

@@ -310,6 +310,16 @@ pub fn parameters(nodes: &[Node]) -> Vec<&Parameter> {
     all
 }
 
+/// Tokens that a plan's embeddings know, if it has any: inputs must be numbers below this.
+pub fn vocabulary(nodes: &[Node]) -> Option<usize> {
+    let own = |node: &Node| match &node.op {
+        Op::Embedding { vocabulary } => Some(*vocabulary),
+        Op::Residual { body, shortcut } => vocabulary(body).into_iter().chain(vocabulary(shortcut)).min(),
+        _ => None,
+    };
+    nodes.iter().filter_map(own).min()
+}
+
 /// What a tensor is to its layer. Decides the layout in memory (see `layout.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

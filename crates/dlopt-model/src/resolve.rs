@@ -227,7 +227,7 @@ impl Builder {
     ) -> Result<()> {
         let [height, width, channels] = self.picture(window.axes)?;
         let groups = extent("groups", groups)?;
-        if channels % groups != 0 || filters % groups != 0 {
+        if !channels.is_multiple_of(groups) || !filters.is_multiple_of(groups) {
             return Err(Error::input(format!(
                 "{groups} groups do not divide the {channels} channels that go in and the {filters} that come out"
             )));

@@ -275,7 +275,7 @@ fn memory_shape(parameters: &[Parameter], slot: usize, len: usize) -> Vec<usize>
             _,
         )) => {
             let (rows, inputs, hidden) = (parameters[0].shape[0], parameters[0].shape[1], parameters[1].shape[1]);
-            if slot % 2 == 0 { vec![inputs + hidden, rows] } else { vec![len] }
+            if slot.is_multiple_of(2) { vec![inputs + hidden, rows] } else { vec![len] }
         }
         _ => vec![len],
     }

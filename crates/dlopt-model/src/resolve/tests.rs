@@ -247,3 +247,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn windows_shorten_series_each_by_itself() {
+    let text = "{ type = \"conv1d\", filters = 2, kernel = 3, stride = 2 }, { type = \"lstm\", hidden = 2 }";
+    let nodes = layers(text, Shape::Series { time: 9, features: 2 }, 2).unwrap();
+    // Too short for a window counts as one step, which sees the zeros behind it.
+    assert_eq!(nodes[0].steps_of(&[9, 8, 3, 2, 1]), [4, 3, 1, 1, 1]);
+    assert_eq!(nodes[1].steps_of(&[4, 1]), [4, 1]);
+    let text = "{ type = \"avg_pool1d\", padding = \"same\" }, { type = \"lstm\", hidden = 2 }";
+    let nodes = layers(text, Shape::Series { time: 9, features: 2 }, 2).unwrap();
+    assert_eq!(nodes[0].steps_of(&[9, 8, 1]), [5, 4, 1]);
+}
+
+#[test]
+fn the_smallest_table_decides_the_tokens() {
+    use crate::plan::vocabulary;
+    let text = "{ type = \"embedding\", vocabulary = 9, size = 5 }, { type = \"gru\", hidden = 2 }";
+    assert_eq!(vocabulary(&layers(text, Shape::Tokens { time: 7 }, 2).unwrap()), Some(9));
+    assert_eq!(vocabulary(&preset("cnn", picture(28, 28, 1), 10)), None);
+}
