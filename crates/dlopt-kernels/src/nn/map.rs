@@ -132,6 +132,7 @@ struct Summed<M, const I: usize, const O: usize>(Values<M, I, O>);
 impl<M: MapSum<I, O>, const I: usize, const O: usize> Kernel for Summed<M, I, O> {
     type Out = f64;
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "halves are places of several things")]
     unsafe fn run<T: Bits>(self) -> f64 {
         let Values { map, inputs, outputs, len } = self.0;
         let mut lanes = [0.0_f64; LANES];

@@ -61,14 +61,14 @@ pub(super) unsafe fn ln<T: Bits>(x: T) -> T {
     let mantissa = biased.and(T::int_splat(0x007f_ffff)).int_add(T::int_splat(root_half));
     let e = exponent.add(offset);
     let f = mantissa.sub(T::splat(1.0));
-    let p = T::splat(-1.151_461_03e-1).fma(f, T::splat(7.037_683_6e-2));
+    let p = T::splat(-0.115_146_1).fma(f, T::splat(7.037_683_6e-2));
     let p = T::splat(1.167_699_9e-1).fma(f, p);
     let p = T::splat(-1.242_014_1e-1).fma(f, p);
     let p = T::splat(1.424_932_3e-1).fma(f, p);
     let p = T::splat(-1.666_805_8e-1).fma(f, p);
     let p = T::splat(2.000_071_5e-1).fma(f, p);
     let p = T::splat(-2.499_999_4e-1).fma(f, p);
-    let p = T::splat(3.333_333_1e-1).fma(f, p);
+    let p = T::splat(0.333_333_3).fma(f, p);
     let square = f.mul(f);
     let low = T::splat(0.0).fma(e, T::splat(-2.121_944_4e-4)).fma(f.mul(square), p);
     let y = f.add(low.fma(square, T::splat(-0.5))).fma(e, T::splat(0.693_359_4));
@@ -105,13 +105,13 @@ pub(super) unsafe fn tanh<T: Bits>(x: T) -> T {
 const TAIL: [f32; 10] = [
     0.124_663_2,
     0.124_795_57,
-    0.111_480_631,
+    0.111_480_63,
     0.092_092_32,
     0.049_410_157,
     0.009_473_414,
     0.059_182_294,
-    -0.139_297_724,
-    0.086_237_907,
+    -0.139_297_72,
+    0.086_237_91,
     -0.018_037_751,
 ];
 
