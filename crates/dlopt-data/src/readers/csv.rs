@@ -377,6 +377,8 @@ fn header_of(first: &ByteRecord, second: &ByteRecord) -> Header {
         && features + 1 == second.len()
         && first.len() > 2
         && first.iter().skip(2).all(is_name)
+        // Its classes are numbers; in a table without a first line `1,2,x` is a row like the next.
+        && second.iter().last().and_then(number::<usize>).is_some()
     {
         return Header::Declaration { rows };
     }
@@ -477,6 +479,9 @@ mod tests {
         assert!(message("3,3,a,b\n1,2,3,1\n4,5,6,0\n", &options).contains("promises 3 rows, and there are 2"));
         let outside = message("2,3,a,b\n1,2,3,1\n4,5,6,2\n", &options);
         assert!(outside.contains("line 3: label `2` is outside the classes"), "{outside}");
+        let (about, values) = opened(b"1,2,x\n3,4,y\n", &options).unwrap();
+        assert_eq!(names(&about.labels), (vec!["x", "y"], &[0, 1][..]));
+        assert_eq!(values, [1.0, 2.0, 3.0, 4.0]);
     }
 
     #[test]
