@@ -30,11 +30,13 @@ command=$(grep -m1 '^cargo test' README.md)
 echo "\$ $command"
 $command
 
-step "the README's first command"
-demo=$(grep -m1 '^cargo run --release' README.md)
-echo "\$ $demo"
-$demo
-rm -rf target/silero-small.safetensors
+step "the README's commands"
+grep '^cargo run --release' README.md | while read -r demo; do
+  echo "\$ $demo"
+  # Its own standard input, so that no command takes the rest of the list.
+  bash -c "$demo" </dev/null
+done
+rm -rf target/silero-small.safetensors target/digits*.safetensors
 
 echo
 echo "all checks passed"
