@@ -39,7 +39,9 @@ if [ -z "${DLOPT:-}" ]; then
   (cd "$root" && cargo build --release --locked --quiet)
   DLOPT="$root/target/release/dlopt"
 fi
-"$DLOPT" prepare "$data/fashion-mnist" -o "$work/fashion.safetensors" --force --quiet
+# A few thousand pictures are enough to move every weight.
+"$torch/bin/python" -B "$root/benches/training/fashion.py" "$data/fashion-mnist" "$work/pictures" 2560
+"$DLOPT" prepare "$work/pictures/idx" -o "$work/fashion.safetensors" --force --quiet
 "$DLOPT" prepare --train "$data/series/JapaneseVowels_TRAIN.ts" --test "$data/series/JapaneseVowels_TEST.ts" \
   -o "$work/vowels.safetensors" --force --quiet
 
