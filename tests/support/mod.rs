@@ -2,7 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -125,6 +125,28 @@ impl Piped {
         assert!(self.codes.iter().all(|c| *c == Some(0)), "{:?}\n{}", self.codes, self.errors.join("\n"));
         self.stdout
     }
+}
+
+/// The verbs that `dlopt --help` shows.
+pub(crate) fn shown_verbs() -> BTreeSet<String> {
+    let help = out(&run(&["--help"]));
+    let list = help.split_once("Commands:").unwrap().1.split_once("Options:").unwrap().0;
+    let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
+    list.lines().filter(|l| l.starts_with("  ") && !l.starts_with("   ")).filter_map(first).collect()
+}
+
+/// The long flags that `dlopt VERB --help` shows.
+pub(crate) fn shown_flags(verb: &str) -> BTreeSet<String> {
+    let help = out(&run(&[verb, "--help"]));
+    let options = help.split_once("Options:").unwrap().1;
+    let options = options.split_once("Example").map_or(options, |(options, _)| options);
+    let flag = |line: &str| {
+        let line = line.trim_start();
+        let long =
+            line.strip_prefix("--").or_else(|| line.get(4..).filter(|_| line.starts_with('-'))?.strip_prefix("--"))?;
+        Some(long.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next()?.to_owned())
+    };
+    options.lines().filter_map(flag).filter(|f| f != "help").collect()
 }
 
 /// A new folder that vanishes with the test.

@@ -3,6 +3,7 @@
 //! [`Trainer`] is the loop; [`Settings`] all that decides its result; [`Extension`] the one seam for what later passes
 //! need (masks, fake-quantized weights, a teacher's loss, augmentation).
 
+mod changes;
 mod engine;
 mod evaluate;
 mod extension;
@@ -14,6 +15,7 @@ mod setup;
 mod state;
 mod trainer;
 
+pub use changes::{TensorChange, changes};
 pub use engine::Engine;
 pub use evaluate::run_over;
 pub use extension::{Extension, ExtraLoss, Moment};

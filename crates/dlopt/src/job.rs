@@ -204,10 +204,6 @@ fn warn(args: &OutputArgs, text: &str) {
 /// Refuses a report that could not be written, or that would replace a checkpoint, before any work.
 fn check_report(report: Option<&Path>, checkpoint: &Checkpoint, output: Option<&Path>) -> Result<()> {
     let Some(path) = report else { return Ok(()) };
-    let place = |p: &Path| -> Option<PathBuf> {
-        let parent = p.parent().filter(|d| *d != Path::new("")).unwrap_or(Path::new("."));
-        Some(parent.canonicalize().ok()?.join(p.file_name()?))
-    };
     let Some(own) = place(path).filter(|p| !p.is_dir()) else {
         return Err(Error::input(format!("{}: no report can be written there", path.display())));
     };
@@ -217,6 +213,38 @@ fn check_report(report: Option<&Path>, checkpoint: &Checkpoint, output: Option<&
             .hint("write the report to another name"));
     }
     Ok(())
+}
+
+/// Refuses files that could not be written, or that would replace what is read or each other, before any work. Each that
+/// is written comes with its flag.
+pub(crate) fn check_files(written: &[(&str, Option<&Path>)], read: &[Option<&Path>]) -> Result<()> {
+    let mut taken: Vec<(PathBuf, String)> = Vec::new();
+    for path in read.iter().flatten().filter(|p| **p != Path::new("-")) {
+        let place = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        taken.push((place, "is read, and is never modified".to_owned()));
+    }
+    for (flag, path) in written.iter().filter_map(|(flag, path)| Some((flag, (*path)?))) {
+        let is_stream = path == Path::new("-") || (path.exists() && !path.is_file() && !path.is_dir());
+        if is_stream {
+            continue;
+        }
+        let Some(place) = place(path) else {
+            return Err(Error::input(format!("{}: {flag} cannot write there", path.display()))
+                .hint("the folder above it must be there"));
+        };
+        let own = place.canonicalize().unwrap_or(place);
+        if let Some((_, fault)) = taken.iter().find(|(other, _)| own.starts_with(other) || other.starts_with(&own)) {
+            return Err(Error::usage(format!("{flag} {}: {fault}", path.display())).hint("write it to another name"));
+        }
+        taken.push((own, format!("is what {flag} writes")));
+    }
+    Ok(())
+}
+
+/// Where a file is or would be, with links in the folders above it followed.
+fn place(path: &Path) -> Option<PathBuf> {
+    let parent = path.parent().filter(|d| *d != Path::new("")).unwrap_or(Path::new("."));
+    Some(parent.canonicalize().ok()?.join(path.file_name()?))
 }
 
 /// Writes a report as JSON.

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::Args;
-use dlopt_checkpoint::{Dtype, Error, Header, Result, TensorInfo, write_bytes, write_file};
+use dlopt_checkpoint::{Dtype, Error, Header, Result, TensorInfo, dtype_name, write_bytes, write_file};
 use dlopt_data::{Batch, Dataset, Elements};
 use dlopt_kernels::nn::Team;
 use dlopt_metrics::{
@@ -24,6 +24,7 @@ use crate::args::ReportArgs;
 use crate::exit;
 use crate::job;
 use crate::streams;
+use crate::tables::{columns, grouped};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -133,7 +134,9 @@ struct ModelReport {
     /// Of the checkpoint's tensors, compressed or not.
     bytes: u64,
     parameters: usize,
+    /// The median of the runs.
     samples_per_second: f64,
+    samples_per_second_of_runs: Vec<f64>,
     metrics: Metrics,
 }
 
@@ -174,15 +177,26 @@ impl Metrics {
 struct Run {
     name: String,
     bytes: u64,
+    /// Those of the checkpoint, compressed or not.
+    tensors: Vec<TensorInfo>,
     loaded: Loaded,
     outputs: Vec<f32>,
-    samples_per_second: f64,
+    /// Samples a second of every run.
+    rates: Vec<f64>,
 }
 
 pub(super) fn run(args: &EvalArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     if args.batch == 0 || args.repeat == 0 {
         return Err(Error::usage("--batch and --repeat must be 1 or more"));
     }
+    let written = [
+        ("--predictions", args.predictions.as_deref()),
+        ("--confusion", args.confusion.as_deref()),
+        ("--reliability", args.reliability.as_deref()),
+        ("--mistakes", args.mistakes.as_deref()),
+        ("--report", args.report.report.as_deref()),
+    ];
+    job::check_files(&written, &[Some(&args.data), Some(&args.model), args.against.as_deref()])?;
     let dataset = Dataset::open(&args.data)?;
     let split = split_of(args, &dataset);
     let samples: Vec<usize> = match split.as_str() {
@@ -225,7 +239,13 @@ pub(super) fn run(args: &EvalArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     if args.report.json {
         streams::print_json(&report)?;
     } else if !args.report.quiet {
-        streams::print(&text(&report))?;
+        let mut text = text(&report);
+        if args.report.verbose {
+            for run in std::iter::once(&own).chain(&other) {
+                text.push_str(&format!("\n{}\n{}", run.name, tensors(&run.tensors)));
+            }
+        }
+        streams::print(&text)?;
     }
     Ok(exit::for_gates(gate.into_iter()))
 }
@@ -283,13 +303,13 @@ fn outputs(
         })?;
         rates.push(samples.len() as f64 / began.elapsed().as_secs_f64().max(1e-9));
     }
-    rates.sort_by(f64::total_cmp);
     Ok(Run {
         name: checkpoint.name.clone(),
         bytes: checkpoint.header.data_bytes(),
+        tensors: checkpoint.header.tensors.clone(),
         loaded,
         outputs: all,
-        samples_per_second: rates[rates.len() / 2],
+        rates,
     })
 }
 
@@ -338,9 +358,17 @@ fn measured(run: &Run, truth: &Truth, options: &Options) -> Result<ModelReport> 
         name: run.name.clone(),
         bytes: run.bytes,
         parameters: run.loaded.layout.params_len,
-        samples_per_second: run.samples_per_second,
+        samples_per_second: median(&run.rates),
+        samples_per_second_of_runs: run.rates.clone(),
         metrics,
     })
+}
+
+/// The middle one; of an even number the upper of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 fn compared(first: &Run, second: &Run, truth: &Truth, options: &Options) -> Result<Paired> {
@@ -420,11 +448,12 @@ fn text(report: &Report) -> String {
     let mut text = format!("{}: split {}, {} samples\n", report.data, report.split, report.samples);
     for model in std::iter::once(&report.model).chain(&report.against) {
         text.push_str(&format!(
-            "\n{}: {} parameters in {} bytes; {:.0} samples/s in batches of {}, {} threads\n{}",
+            "\n{}: {} parameters in {} bytes; {:.0} samples/s{} in batches of {}, {} threads\n{}",
             model.name,
-            crate::tables::grouped(model.parameters as u64),
-            crate::tables::grouped(model.bytes),
+            grouped(model.parameters as u64),
+            grouped(model.bytes),
             model.samples_per_second,
+            spread(&model.samples_per_second_of_runs),
             report.batch,
             report.threads,
             model.metrics.text()
@@ -438,4 +467,26 @@ fn text(report: &Report) -> String {
         });
     }
     text
+}
+
+/// How far the speeds of several runs lie apart.
+fn spread(rates: &[f64]) -> String {
+    if rates.len() < 2 {
+        return String::new();
+    }
+    let low = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = rates.iter().copied().fold(0.0, f64::max);
+    format!(" ({low:.0} to {high:.0} in {} runs)", rates.len())
+}
+
+/// A line for each tensor, as the checkpoint stores it.
+fn tensors(tensors: &[TensorInfo]) -> String {
+    let rows: Vec<_> = tensors
+        .iter()
+        .map(|t| {
+            let (dtype, shape) = (dtype_name(t.dtype), format!("{:?}", t.shape));
+            vec![format!("  {}", t.name), dtype.to_owned(), shape, grouped(t.bytes())]
+        })
+        .collect();
+    columns(&["  tensor", "dtype", "shape", "bytes"], &rows)
 }

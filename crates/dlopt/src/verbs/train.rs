@@ -14,8 +14,8 @@ use dlopt_kernels::nn::Team;
 use dlopt_metrics::{EpochRecord, learning_curves_svg};
 use dlopt_model::{Initialization, save};
 use dlopt_train::{
-    Engine, Loss, Model, Observer, Optimizer, OptimizerOptions, Request, Schedule, Settings, Trained, Trainer,
-    balanced_weights, frozen_nodes, frozen_slots, run_facts, state_folder,
+    Engine, Loss, Model, Observer, Optimizer, OptimizerOptions, Request, Schedule, Settings, TensorChange, Trained,
+    Trainer, balanced_weights, changes, frozen_nodes, frozen_slots, run_facts, state_folder,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -25,6 +25,7 @@ use crate::exit;
 use crate::job::{self, Out};
 use crate::messages;
 use crate::streams;
+use crate::tables::columns;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -225,7 +226,7 @@ pub(crate) struct TrainArgs {
 
 /// How fresh weights start.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Start {
+pub(super) enum Start {
     /// Uniform, by inputs and outputs (Glorot and Bengio, 2010)
     Glorot,
     /// Normal, by inputs (He et al., 2015)
@@ -247,6 +248,8 @@ struct Report<'a> {
     stopped_early: bool,
     /// From the start of the process to the end of the first update.
     seconds_to_first_step: Option<f64>,
+    /// What became of the weights.
+    tensors: Vec<TensorChange>,
     output: Option<String>,
 }
 
@@ -262,6 +265,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     let out = Out::named(args.output.as_deref(), false);
     let needs_stdout = matches!(out, Out::Stdout) && !args.dry_run;
     let stdout = needs_stdout.then(streams::stdout_for_checkpoint).transpose()?;
+    check_files(args)?;
     let mut dataset = Dataset::open(&args.data)?;
     let model = model(args, &mut dataset)?;
     let settings = settings(args, &dataset, &model)?;
@@ -315,10 +319,25 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
         updates: trained.steps,
         stopped_early: trained.stopped_early,
         seconds_to_first_step: watcher.first_step,
+        tensors: changes(&model.layout, &model.weights, &trained.weights),
         output: args.output.as_ref().map(|p| p.display().to_string()),
     };
     tell(args, &report, &trained)?;
     Ok(exit::for_gates(std::iter::empty()))
+}
+
+/// Hours of work must not end in a file that cannot be written, or replace what it began with.
+fn check_files(args: &TrainArgs) -> Result<()> {
+    let best = args.checkpoints.as_deref().map(|folder| folder.join("best.safetensors"));
+    let written = [
+        ("--output", args.output.as_deref()),
+        ("--log", args.log.as_deref()),
+        ("--curves", args.curves.as_deref()),
+        ("--report", args.report.report.as_deref()),
+        ("--checkpoints", best.as_deref().filter(|best| best.exists())),
+    ];
+    let model = args.model.as_deref().map(Path::new).filter(|path| path.exists());
+    job::check_files(&written, &[Some(&args.data), args.init.as_deref(), model])
 }
 
 fn model(args: &TrainArgs, dataset: &mut Dataset) -> Result<Model> {
@@ -436,11 +455,27 @@ fn tell(args: &TrainArgs, report: &Report<'_>, trained: &Trained) -> Result<()> 
         let is_free = args.output.as_deref().is_some_and(|p| p != Path::new("-"));
         if is_free { streams::print_json(report)? } else { messages::tell(&streams::json(report)) }
     } else if !args.report.quiet {
+        if args.report.verbose {
+            messages::tell(&tensors(&report.tensors));
+        }
         let why = if trained.stopped_early { ", stopped early" } else { "" };
         let place = report.output.as_deref().unwrap_or("standard output");
         messages::tell(&format!("{} updates{why}; weights of epoch {} in {place}\n", trained.steps, trained.epoch));
     }
     Ok(())
+}
+
+/// A line for each tensor: how large its values were and are, and how far they moved.
+fn tensors(changes: &[TensorChange]) -> String {
+    let rows: Vec<_> = changes
+        .iter()
+        .map(|c| {
+            let moved = c.relative_change.map_or("-".to_owned(), |share| format!("{:.2}%", 100.0 * share));
+            let shape = format!("{:?}", c.shape);
+            vec![format!("  {}", c.name), shape, format!("{:.5}", c.rms_before), format!("{:.5}", c.rms_after), moved]
+        })
+        .collect();
+    columns(&["  tensor", "shape", "first rms", "rms", "moved by"], &rows)
 }
 
 /// Shows a training, logs it, and keeps checkpoints of it.
