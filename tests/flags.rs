@@ -694,11 +694,16 @@ fn part(name: &str, part: &str) -> String {
 }
 
 const LIST: [Case; 1] = [("json", |g| {
-    let table = json_out(&g.ok("list --json"));
+    let tables = json_out(&g.ok("list --json"));
     let text = out(&g.ok("list"));
-    for scheme in table["quantize --scheme"].as_array().unwrap() {
-        let name = scheme["name"].as_str().unwrap().to_lowercase();
-        assert!(text.contains(&name), "{name} in\n{text}");
+    for (table, rows) in tables.as_object().unwrap() {
+        let part = text.split(&format!("{table}\n")).nth(1).unwrap_or_else(|| panic!("no {table} in\n{text}"));
+        let part = part.split("\n\n").next().unwrap();
+        for row in rows.as_array().unwrap() {
+            let name = if row.is_array() { &row[0] } else { &row["name"] }.as_str().unwrap();
+            let name = if table == "quantize --scheme" { name.to_lowercase() } else { name.to_owned() };
+            assert!(part.lines().any(|l| l.split_whitespace().next() == Some(&name)), "{name} in\n{part}");
+        }
     }
 })];
 
@@ -799,27 +804,9 @@ fn every_flag_of_list_and_man_changes_something() {
     turn_every_flag_of("man");
 }
 
-/// The verbs that `dlopt --help` shows.
-fn shown_verbs() -> BTreeSet<String> {
-    let help = out(&run(&["--help"]));
-    let list = help.split_once("Commands:").unwrap().1.split_once("Options:").unwrap().0;
-    let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
-    list.lines().filter(|l| l.starts_with("  ") && !l.starts_with("   ")).filter_map(first).collect()
-}
-
-/// The long flags that `dlopt VERB --help` shows.
-fn shown_flags(verb: &str) -> BTreeSet<String> {
-    let help = out(&run(&[verb, "--help"]));
-    let options = help.split_once("Options:").unwrap().1;
-    let options = options.split_once("Example").map_or(options, |(options, _)| options);
-    let flag = |line: &str| {
-        let line = line.trim_start();
-        let long =
-            line.strip_prefix("--").or_else(|| line.get(4..).filter(|_| line.starts_with('-'))?.strip_prefix("--"))?;
-        Some(long.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next()?.to_owned())
-    };
-    options.lines().filter_map(flag).filter(|f| f != "help").collect()
-}
+/// Verbs whose flags have their tests, and the test that none is missing, in another file.
+const ELSEWHERE: [(&str, &str); 3] =
+    [("prepare", "prepare.rs"), ("train", "flags_learning.rs"), ("eval", "flags_learning.rs")];
 
 #[test]
 fn no_flag_is_without_a_test() {
@@ -828,12 +815,37 @@ fn no_flag_is_without_a_test() {
         tested.insert(verb.name.to_owned(), verb.cases.iter().map(|(flag, _)| (*flag).to_owned()).collect());
     }
     let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for verb in shown_verbs().into_iter().filter(|v| v != "help") {
+    let is_here = |verb: &String| verb != "help" && ELSEWHERE.iter().all(|(name, _)| name != verb);
+    for verb in shown_verbs().into_iter().filter(is_here) {
         let flags = shown_flags(&verb);
         shown.insert(verb, flags);
     }
     assert_eq!(shown, tested);
     assert!(shown["prune"].contains("sparsity") && shown["prune"].contains("output"), "the help is read right");
+}
+
+#[test]
+fn the_list_names_what_flags_take() {
+    let tables = json_out(&run(&["list", "--json"]));
+    for (table, names) in [
+        ("prepare --format", &["idx", "npz", "ts", "csv"][..]),
+        ("prepare --filter", &["bilinear", "nearest"]),
+        ("train --model", &["cnn", "lenet5", "lenet300", "resnet20", "mobilenet", "mlp", "lstm", "gru"]),
+        ("train: layers of a description", &["conv2d", "dense", "batch_norm", "lstm", "residual"]),
+        ("train --initialization", &["glorot", "he"]),
+        ("train --optimizer", &["sgd", "adam", "adamw", "rmsprop"]),
+        ("train --schedule", &["constant", "one-cycle"]),
+        ("train --loss", &["cross-entropy", "binary-cross-entropy", "mse"]),
+    ] {
+        let rows = tables[table].as_array().unwrap_or_else(|| panic!("no {table} in {tables}"));
+        for name in names {
+            let row = rows.iter().find(|r| r[0] == *name).unwrap_or_else(|| panic!("no {name} in {table}"));
+            assert!(!row[1].as_str().unwrap().is_empty(), "{name} says nothing");
+        }
+    }
+    let sources: Vec<&str> =
+        tables["train --model"].as_array().unwrap().iter().map(|r| r[2].as_str().unwrap()).collect();
+    assert!(sources.iter().any(|s| s.contains("arXiv:1512.03385")), "{sources:?}");
 }
 
 #[test]
@@ -1075,7 +1087,10 @@ fn completions_and_pages_name_every_verb_and_flag() {
         for verb in shown_verbs() {
             assert!(text.contains(&verb), "{verb} in {shell}");
         }
-        assert!(text.contains("max-shard-size") && text.contains("allow-nonfinite"), "{shell}");
+        assert!(
+            ["max-shard-size", "allow-nonfinite", "label-smoothing", "mistakes-shown"].iter().all(|f| text.contains(f)),
+            "{shell}"
+        );
     }
     assert_eq!(run(&["completions", "csh"]).status.code(), Some(2));
     let dir = temp_dir();

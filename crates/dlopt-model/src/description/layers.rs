@@ -14,12 +14,12 @@ use crate::plan::{Activation, FlattenOrder};
 
 /// Declares the types of layers once: their names in a description, their options.
 macro_rules! layers {
-    ($($(#[$meta:meta])* $name:literal => $variant:ident($options:ident),)*) => {
+    ($(#[doc = $summary:literal] $name:literal => $variant:ident($options:ident),)*) => {
         /// What a layer is, with its options.
         #[derive(Clone, Debug, PartialEq, Serialize)]
         #[serde(tag = "type")]
         pub enum LayerType {
-            $($(#[$meta])* #[serde(rename = $name)] $variant($options),)*
+            $(#[doc = $summary] #[serde(rename = $name)] $variant($options),)*
         }
 
         /// The types a description can name.
@@ -29,6 +29,11 @@ macro_rules! layers {
             /// Its name in a description.
             pub fn label(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $name,)* }
+            }
+
+            /// The names a description can use, each with what the layer does.
+            pub fn summaries() -> impl Iterator<Item = (&'static str, &'static str)> {
+                [$(($name, $summary)),*].into_iter().map(|(name, text)| (name, text.trim().trim_end_matches('.')))
             }
 
             pub(super) fn read(name: &str, options: Map<String, Value>) -> Result<Self> {

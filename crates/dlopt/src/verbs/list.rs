@@ -1,22 +1,28 @@
-//! `dlopt list`: the tables of schemes, methods, criteria, patterns and stores, as the passes read them.
+//! `dlopt list`: the tables of schemes, methods, criteria, models, optimizers and more, as the verbs read them.
 
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use dlopt_checkpoint::Result;
+use dlopt_model::{LayerType, PRESETS};
 use dlopt_prune::Plugin as PrunePlugin;
 use dlopt_quantize::formats::{DENSE, FORMATS};
 use dlopt_quantize::layouts::LAYOUTS;
 use dlopt_quantize::methods::METHODS;
 use dlopt_quantize::{Plugin as QuantizePlugin, SCHEMES};
+use dlopt_train::{LOSSES, OPTIMIZERS, SCHEDULES};
 
+use super::prepare::{FilterName, StandardiseName};
+use super::train::Start;
 use crate::streams;
 use crate::tables::columns;
 
-/// List schemes, methods, criteria, patterns and stores
+/// List what flags can name: schemes, methods, criteria, formats of data, models, layers, optimizers, losses and more
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  dlopt list\n  dlopt list --json | jq '.[\"quantize --scheme\"][].name'")]
+#[command(
+    after_help = "Examples:\n  dlopt list\n  dlopt list --json | jq '.[\"quantize --scheme\"][].name'\n  dlopt list --json | jq '.[\"train --model\"][][0]'"
+)]
 pub(crate) struct ListArgs {
     /// Print as JSON
     #[arg(long)]
@@ -34,6 +40,8 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
     tables.push(("prune --criterion", prune(dlopt_prune::criteria())));
     tables.push(("prune --pattern", prune(dlopt_prune::patterns())));
     tables.push(("prune --store", prune(dlopt_prune::stores())));
+    tables.extend(of_prepare());
+    tables.extend(of_train());
     if args.json {
         let mut all: serde_json::Map<String, serde_json::Value> =
             tables.into_iter().map(|(name, rows)| (name.to_owned(), serde_json::json!(rows))).collect();
@@ -43,12 +51,51 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
     }
     let mut text = schemes();
     for (name, rows) in tables {
-        let rows: Vec<Vec<String>> =
-            rows.into_iter().map(|[name, summary, source]| vec![format!("  {name}"), summary, source]).collect();
-        let _ = write!(text, "\n{name}\n{}", columns(&["  name", "what", "source"], &rows));
+        // Many tables have no sources: a column of nothing says nothing.
+        let shown = if rows.iter().any(|[_, _, source]| !source.is_empty()) { 3 } else { 2 };
+        let rows: Vec<Vec<String>> = rows
+            .into_iter()
+            .map(|[name, summary, source]| vec![format!("  {name}"), summary, source][..shown].to_vec())
+            .collect();
+        let _ = write!(text, "\n{name}\n{}", columns(&["  name", "what", "source"][..shown], &rows));
     }
     streams::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What flags of `prepare` can name.
+fn of_prepare() -> [(&'static str, Vec<[String; 3]>); 3] {
+    [
+        ("prepare --format", dlopt_data::formats().map(|f| row(f.name, f.summary, "")).collect()),
+        ("prepare --filter", values_of::<FilterName>()),
+        ("prepare --standardise", values_of::<StandardiseName>()),
+    ]
+}
+
+/// What flags of `train`, and descriptions of models, can name.
+fn of_train() -> Vec<(&'static str, Vec<[String; 3]>)> {
+    let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(name, summary)| row(name, summary, "")).collect();
+    let presets = PRESETS.iter().map(|preset| {
+        let description = preset.description();
+        row(preset.name, &description.summary.unwrap_or_default(), &description.source.unwrap_or_default())
+    });
+    let layers = LayerType::summaries().map(|(name, summary)| row(name, summary, ""));
+    vec![
+        ("train --model", presets.collect()),
+        ("train: layers of a description", layers.collect()),
+        ("train --initialization", values_of::<Start>()),
+        ("train --optimizer", pairs(&OPTIMIZERS)),
+        ("train --schedule", pairs(&SCHEDULES)),
+        ("train --loss", pairs(&LOSSES)),
+    ]
+}
+
+/// The values of a flag, as its parser knows them.
+fn values_of<T: ValueEnum>() -> Vec<[String; 3]> {
+    let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    values
+        .map(|value| row(value.get_name(), &value.get_help().map(ToString::to_string).unwrap_or_default(), ""))
+        .collect()
 }
 
 fn row(name: &str, summary: &str, source: &str) -> [String; 3] {

@@ -162,7 +162,7 @@ enum KindName {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum FilterName {
+pub(super) enum FilterName {
     /// Between the nearest pixels, or their average when pictures shrink
     Bilinear,
     /// The nearest pixel
@@ -170,7 +170,7 @@ enum FilterName {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum StandardiseName {
+pub(super) enum StandardiseName {
     /// None
     None,
     /// Mean and deviation of each channel of pictures
