@@ -172,9 +172,14 @@ fn a_loss_that_is_no_number_stops_the_run_and_names_the_step() {
     let output = run_in(dir, line);
     assert_code(&output, 1, line);
     let errors = err(&output);
-    assert!(errors.contains("at update ") && errors.contains("state.safetensors"), "{errors}");
+    assert!(errors.contains("at update ") && errors.contains("last-good.safetensors"), "{errors}");
     assert!(errors.contains("--clip-norm"), "{errors}");
     assert!(!dir.join("m.safetensors").exists());
+    // What was good can be trained on.
+    ok_in(
+        dir,
+        "train --init m.safetensors.dlopt-training/last-good.safetensors --data d.safetensors --epochs 1 -o n.safetensors -q",
+    );
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod changes;
 mod engine;
 mod evaluate;
 mod extension;
+#[cfg(test)]
+mod golden_tests;
 mod loss;
 mod optimizer;
 mod schedule;
@@ -23,7 +25,9 @@ pub use loss::{LOSSES, Loss};
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
 pub use settings::Settings;
-pub use setup::{Model, Request, check_preprocessing, check_shape, run_facts, shape_of, use_own_preprocessing};
+pub use setup::{
+    Model, Request, check_preprocessing, check_shape, check_vocabulary, run_facts, shape_of, use_own_preprocessing,
+};
 pub use trainer::{
     EVALUATION_BATCH, Observer, Trained, Trainer, balanced_weights, frozen_nodes, frozen_slots, groups, state_folder,
 };

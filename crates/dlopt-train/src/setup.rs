@@ -7,7 +7,7 @@ use dlopt_checkpoint::{Checkpoint, Context, Error, HISTORY_KEY, Header, Result, 
 use dlopt_data::{Dataset, Elements, Preprocessing};
 use dlopt_model::{
     Adopted, Description, FlatLayout, Initialization, ModelConfig, Node, Preset, Shape, adopt_weights, initial_values,
-    load_weights, to_tensors,
+    load_weights, to_tensors, vocabulary,
 };
 use sha2::{Digest, Sha256};
 
@@ -81,6 +81,7 @@ impl Model {
             }
         };
         let nodes = config.resolve()?;
+        check_vocabulary(&nodes, dataset)?;
         let layout = FlatLayout::of(&nodes);
         let (weights, buffers, adopted) = match source {
             None => {
@@ -205,6 +206,23 @@ fn of_classes(classes: &[String]) -> String {
         few if few.len() <= 4 => format!(" ({})", few.join(", ")),
         [first, second, ..] => format!(" ({first}, {second}, …)"),
         [one] => format!(" ({one})"),
+    }
+}
+
+/// Refuses tokens that the network has no row for.
+///
+/// # Errors
+/// When the vocabulary of the data is larger; both are named.
+pub fn check_vocabulary(nodes: &[Node], dataset: &Dataset) -> Result<()> {
+    let Some(known) = vocabulary(nodes) else { return Ok(()) };
+    match dataset.info().elements {
+        Elements::Tokens { vocabulary, .. } if vocabulary <= known => Ok(()),
+        Elements::Tokens { vocabulary, .. } => Err(Error::input(format!(
+            "{}: has {vocabulary} tokens, and the network's embedding knows {known}",
+            dataset.name()
+        ))
+        .hint("an embedding with a larger `vocabulary`")),
+        _ => Err(Error::input(format!("{}: has no tokens, and the network begins with an embedding", dataset.name()))),
     }
 }
 

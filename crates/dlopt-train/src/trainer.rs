@@ -50,6 +50,11 @@ pub trait Observer {
     fn wants_checkpoints(&self) -> bool {
         false
     }
+    /// The loss became no number; gets the weights of the last whole epoch (the first ones before it), and says where it
+    /// put them.
+    fn diverged(&mut self, _last_good: &Trained) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
     /// After an epoch, with what the model would be if training ended here.
     fn checkpoint(&mut self, _so_far: &Trained, _is_best: bool) -> Result<()> {
         Ok(())
@@ -121,7 +126,11 @@ impl Trainer<'_> {
         let mut saved = Instant::now();
         while state.facts.epoch < settings.epochs && !state.facts.is_finished {
             let began = Instant::now();
-            let learning_rate = self.epoch(&mut state, &training, &groups, &mut saved, observer)?;
+            let last_good = trained_so_far(&state);
+            let learning_rate = match self.epoch(&mut state, &training, &groups, &mut saved, observer)? {
+                Ended::Whole { learning_rate } => learning_rate,
+                Ended::Diverged(what) => return Err(diverged(&what, &last_good, observer)?),
+            };
             let seconds = state.facts.sums.milliseconds as f64 / 1e3;
             let outcome = match &validation {
                 Some(range) => Some(self.look_at(&mut state, range.clone())?),
@@ -131,16 +140,8 @@ impl Trainer<'_> {
             observer.epoch_ended(&record, training.len() as f64 / seconds.max(1e-9))?;
             observer.history(&state.facts.history)?;
             if observer.wants_checkpoints() {
-                let facts = &state.facts;
-                let so_far = Trained {
-                    weights: state.average.as_ref().unwrap_or(&state.weights).clone(),
-                    buffers: state.buffers.clone(),
-                    history: facts.history.clone(),
-                    epoch: facts.epoch,
-                    steps: facts.step,
-                    stopped_early: facts.is_finished,
-                };
-                observer.checkpoint(&so_far, facts.best.is_some_and(|(_, epoch)| epoch == facts.epoch))?;
+                let is_best = state.facts.best.is_some_and(|(_, epoch)| epoch == state.facts.epoch);
+                observer.checkpoint(&trained_so_far(&state), is_best)?;
             }
         }
         Ok(self.result(state))
@@ -187,7 +188,7 @@ impl Trainer<'_> {
         Ok(state)
     }
 
-    /// Runs what is left of an epoch; returns its last learning rate.
+    /// Runs what is left of an epoch.
     fn epoch(
         &mut self,
         state: &mut State,
@@ -195,7 +196,7 @@ impl Trainer<'_> {
         groups: &[Group],
         saved: &mut Instant,
         observer: &mut dyn Observer,
-    ) -> Result<f64> {
+    ) -> Result<Ended> {
         let settings = self.settings;
         let steps_per_epoch = settings.steps_per_epoch(training.len());
         let order = epoch_order(training.clone(), settings.seed, state.facts.epoch as u64);
@@ -233,7 +234,9 @@ impl Trainer<'_> {
             };
             learning_rate = settings.learning_rate * settings.schedule.factor(position, state.facts.plateau.factor);
             self.update(at, state, groups, &mut gradients, learning_rate)?;
-            self.count(state, &step, total, samples.len(), learning_rate)?;
+            if let Some(what) = count(state, &step, total, samples.len(), learning_rate) {
+                return Ok(Ended::Diverged(what));
+            }
             let passed = clock.elapsed();
             if passed > Duration::from_millis(50) || state.facts.epoch_step == steps_per_epoch {
                 state.facts.sums.milliseconds += passed.as_millis() as u64;
@@ -255,7 +258,7 @@ impl Trainer<'_> {
                     .hint("the same command with --resume goes on from there"));
             }
         }
-        Ok(learning_rate)
+        Ok(Ended::Whole { learning_rate })
     }
 
     fn moment(&self, state: &State, steps_per_epoch: u64) -> Moment {
@@ -375,30 +378,6 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Takes a step into the sums, and refuses to go on from a loss that is no number.
-    fn count(&self, state: &mut State, step: &StepSums, total: f64, samples: usize, rate: f64) -> Result<()> {
-        state.facts.step += 1;
-        state.facts.epoch_step += 1;
-        if !step.loss.is_finite() {
-            let epoch = state.facts.epoch + 1;
-            let last_good = match &self.state_path {
-                Some(path) if path.exists() => format!("the last state before it is {}", path.display()),
-                _ => "nothing was saved before it".to_owned(),
-            };
-            return Err(Error::input(format!(
-                "the loss is {} at update {} (epoch {epoch}, learning rate {rate:.3e}); {last_good}",
-                step.loss, state.facts.step
-            ))
-            .hint("a smaller --learning-rate, --warmup, or --clip-norm 1"));
-        }
-        let sums = &mut state.facts.sums;
-        sums.loss = (f64::from(sums.loss) + step.loss).into();
-        sums.weight = (f64::from(sums.weight) + total).into();
-        sums.correct += step.correct;
-        sums.samples += samples as u64;
-        Ok(())
-    }
-
     fn look_at(&mut self, state: &mut State, range: Range<usize>) -> Result<Outcome> {
         let weights = state.average.as_ref().unwrap_or(&state.weights);
         look(&mut self.engine, self.settings, &self.dataset, range, weights, &mut state.buffers, self.stop)
@@ -465,6 +444,52 @@ impl Trainer<'_> {
         let (history, steps, stopped_early) = (facts.history, facts.step, facts.is_finished);
         Trained { weights, buffers, history, epoch, steps, stopped_early }
     }
+}
+
+/// How an epoch ended.
+enum Ended {
+    Whole {
+        learning_rate: f64,
+    },
+    /// The loss became no number; says where.
+    Diverged(String),
+}
+
+/// What a training would come to if it ended now.
+fn trained_so_far(state: &State) -> Trained {
+    Trained {
+        weights: state.average.as_ref().unwrap_or(&state.weights).clone(),
+        buffers: state.buffers.clone(),
+        history: state.facts.history.clone(),
+        epoch: state.facts.epoch,
+        steps: state.facts.step,
+        stopped_early: state.facts.is_finished,
+    }
+}
+
+/// The error of a loss that is no number.
+fn diverged(what: &str, last_good: &Trained, observer: &mut dyn Observer) -> Result<Error> {
+    let kept = match observer.diverged(last_good)? {
+        Some(path) => format!("; the weights of epoch {} are kept in {}", last_good.epoch, path.display()),
+        None => String::new(),
+    };
+    Ok(Error::input(format!("{what}{kept}")).hint("a smaller --learning-rate, --warmup, or --clip-norm 1"))
+}
+
+/// Takes a step into the sums; says so when its loss is no number.
+fn count(state: &mut State, step: &StepSums, total: f64, samples: usize, rate: f64) -> Option<String> {
+    state.facts.step += 1;
+    state.facts.epoch_step += 1;
+    if !step.loss.is_finite() {
+        let (loss, update, epoch) = (step.loss, state.facts.step, state.facts.epoch + 1);
+        return Some(format!("the loss is {loss} at update {update} (epoch {epoch}, learning rate {rate:.3e})"));
+    }
+    let sums = &mut state.facts.sums;
+    sums.loss = (f64::from(sums.loss) + step.loss).into();
+    sums.weight = (f64::from(sums.weight) + total).into();
+    sums.correct += step.correct;
+    sums.samples += samples as u64;
+    None
 }
 
 #[derive(Default)]

@@ -86,7 +86,8 @@ impl Walk<'_> {
             groups,
         };
         let kernel = Convolution::new(shape, relu, pools);
-        ConvolutionLayer::new(kernel, pools, slots.trained[0].clone(), slots.trained.get(1).cloned(), !is_frozen)
+        let (weight, bias) = (slots.trained[0].clone(), slots.trained.get(1).cloned());
+        ConvolutionLayer::new(kernel, pools, weight, bias, !is_frozen, over_series(node))
     }
 
     fn dense(&mut self, node: &Node, relu: bool) -> DenseLayer {
@@ -135,7 +136,8 @@ impl Walk<'_> {
             Op::Pool { kind, kernel, stride, padding } => {
                 let [height, width, channels] = picture(&node.input);
                 let (kernel, stride, padding) = (*kernel, *stride, *padding);
-                Box::new(PoolLayer::new(*kind, PoolShape { height, width, channels, kernel, stride, padding }))
+                let shape = PoolShape { height, width, channels, kernel, stride, padding };
+                Box::new(PoolLayer::new(*kind, shape, over_series(node)))
             }
             Op::LayerNorm { epsilon } => Box::new(LayerNormLayer {
                 features,
@@ -173,6 +175,11 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// The node, if it goes over a series.
+fn over_series(node: &Node) -> Option<Node> {
+    matches!(node.input, Shape::Series { .. }).then(|| node.clone())
 }
 
 fn is_relu(node: Option<&Node>) -> bool {

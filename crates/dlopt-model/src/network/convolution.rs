@@ -7,6 +7,7 @@ use dlopt_kernels::nn::{Convolution, Team};
 
 use super::layer::{Backward, Forward, Layer, add_sums, forward_chunk, sum_chunk};
 use super::values::{Memory, Values};
+use crate::plan::Node;
 
 /// Images a forward task holds at most.
 const IMAGES_PER_TASK: usize = 8;
@@ -22,6 +23,8 @@ pub(crate) struct ConvolutionLayer {
     /// Which cell of each window won; kept from pass to pass.
     won: Vec<u8>,
     kept: Option<(Values, Values)>,
+    /// Its node, when it goes over series.
+    over_series: Option<Node>,
 }
 
 impl ConvolutionLayer {
@@ -31,6 +34,7 @@ impl ConvolutionLayer {
         weight: Range<usize>,
         bias: Option<Range<usize>>,
         is_trained: bool,
+        over_series: Option<Node>,
     ) -> Self {
         Self {
             kernel,
@@ -42,6 +46,7 @@ impl ConvolutionLayer {
             packed_back: Vec::new(),
             won: Vec::new(),
             kept: None,
+            over_series,
         }
     }
 }
@@ -77,6 +82,9 @@ impl Layer for ConvolutionLayer {
             let x = &x[index * chunk * inputs..][..images * inputs];
             kernel.forward(images, x, packed, bias, out, won.as_deref_mut());
         });
+        if let Some(node) = &self.over_series {
+            run.passed(node);
+        }
         let out = Arc::new(out);
         if keeps {
             self.kept = Some((x, Arc::clone(&out)))

@@ -162,3 +162,30 @@ fn close_biases(case: &Case, found: &BTreeMap<String, Vec<f32>>, key: &str, name
         close(&found[&other], wanted, &format!("{name}: {other}"));
     }
 }
+
+#[test]
+fn windows_over_series_shorten_what_a_recurrent_layer_reads() {
+    let text = "layers = [
+        { type = \"conv1d\", filters = 3, kernel = 3, activation = \"relu\" },
+        { type = \"max_pool1d\", size = 2 },
+        { type = \"lstm\", hidden = 5 },
+        { type = \"dense\", units = \"classes\" },
+    ]";
+    let description = Description::from_toml(text).unwrap();
+    let nodes = resolve_open(&description, &Shape::Series { time: 14, features: 2 }, 4).unwrap();
+    let layout = FlatLayout::of(&nodes);
+    let (weights, mut buffers) = crate::init::initial_values(&nodes, &layout, 3).unwrap();
+    let mut network = Network::new(&nodes, &layout, &vec![false; layout.nodes.len()], Arc::new(Team::new(2)));
+    network.load(&weights, true);
+    // The same valid steps in a longer padded series say the same.
+    let lengths = [14, 9, 4];
+    let mut input: Vec<f32> = (0..3 * 14 * 2).map(|i| (i as f32 * 0.37).sin()).collect();
+    let first = network.forward(&weights, &mut buffers, &input, Some(&lengths), Mode::Training { key: 0 });
+    let mut gradients = vec![0.0; weights.len()];
+    network.backward(&weights, vec![1.0; first.len()], &mut gradients, true).unwrap();
+    for (sample, length) in lengths.iter().enumerate() {
+        input[(sample * 14 + *length as usize) * 2..(sample + 1) * 14 * 2].fill(9.0);
+    }
+    let again = network.forward(&weights, &mut buffers, &input, Some(&lengths), Mode::Inference);
+    assert_eq!(first, again);
+}

@@ -4,6 +4,7 @@ use dlopt_kernels::nn::Team;
 
 use super::Mode;
 use super::values::{Memory, Values};
+use crate::plan::Node;
 
 /// Samples a task holds where sums over samples are stored: small enough for two cores to share a batch of 32, large
 /// enough that adding the sums up is cheap. It decides the bytes, so it never follows the threads.
@@ -19,7 +20,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) weights: &'a [f32],
     pub(crate) buffers: &'a mut [f32],
     pub(crate) samples: usize,
-    pub(crate) lengths: Option<&'a [u32]>,
+    /// Valid steps of each sample, as they reach the layer: windows over a series change them.
+    pub(crate) lengths: Option<Vec<u32>>,
     pub(crate) mode: Mode,
 }
 
@@ -27,6 +29,13 @@ impl Forward<'_> {
     /// Whether what the backward pass needs must be kept.
     pub(crate) fn trains(&self) -> bool {
         matches!(self.mode, Mode::Training { .. })
+    }
+
+    /// Windows of `node` went over the series.
+    pub(crate) fn passed(&mut self, node: &Node) {
+        if let Some(lengths) = &mut self.lengths {
+            *lengths = node.steps_of(lengths);
+        }
     }
 }
 
@@ -37,7 +46,6 @@ pub(crate) struct Backward<'a> {
     pub(crate) weights: &'a [f32],
     pub(crate) gradients: &'a mut [f32],
     pub(crate) samples: usize,
-    pub(crate) lengths: Option<&'a [u32]>,
 }
 
 /// One layer that is ready to run.

@@ -51,8 +51,8 @@ pub struct Network {
     memory: Memory,
     input: Shape,
     output: Shape,
-    /// Samples and lengths of the last training pass.
-    seen: Option<(usize, Option<Vec<u32>>)>,
+    /// Samples of the last training pass.
+    seen: Option<usize>,
 }
 
 impl Network {
@@ -109,13 +109,21 @@ impl Network {
         let samples = inputs.len() / self.input.len().max(1);
         let mut first = self.memory.take(inputs.len());
         first.copy_from_slice(inputs);
-        let mut run = Forward { team: &self.team, memory: &mut self.memory, weights, buffers, samples, lengths, mode };
+        let mut run = Forward {
+            team: &self.team,
+            memory: &mut self.memory,
+            weights,
+            buffers,
+            samples,
+            lengths: lengths.map(<[u32]>::to_vec),
+            mode,
+        };
         let mut x: Values = Arc::new(first);
         for layer in &mut self.layers {
             x = layer.forward(&mut run, x);
         }
         if let Mode::Training { .. } = mode {
-            self.seen = Some((samples, lengths.map(<[u32]>::to_vec)));
+            self.seen = Some(samples);
         }
         Arc::try_unwrap(x).unwrap_or_else(|shared| shared.to_vec())
     }
@@ -132,15 +140,8 @@ impl Network {
         gradients: &mut [f32],
         wants_input: bool,
     ) -> Option<Vec<f32>> {
-        let (samples, lengths) = self.seen.take().expect("a training pass comes before its backward pass");
-        let mut run = Backward {
-            team: &self.team,
-            memory: &mut self.memory,
-            weights,
-            gradients,
-            samples,
-            lengths: lengths.as_deref(),
-        };
+        let samples = self.seen.take().expect("a training pass comes before its backward pass");
+        let mut run = Backward { team: &self.team, memory: &mut self.memory, weights, gradients, samples };
         backward_through(&mut self.layers, &mut run, gradient, wants_input)
     }
 

@@ -6,7 +6,7 @@ use dlopt_kernels::nn::{PoolShape, average_pool, average_pool_gradient, max_pool
 
 use super::layer::{Backward, Forward, Layer, forward_chunk};
 use super::values::{Memory, Values};
-use crate::plan::PoolKind;
+use crate::plan::{Node, PoolKind};
 
 const IMAGES_PER_TASK: usize = 8;
 
@@ -17,13 +17,15 @@ pub(crate) struct PoolLayer {
     outputs: usize,
     /// Which cell of each window was the largest; kept from pass to pass.
     won: Vec<u16>,
+    /// Its node, when it goes over series.
+    over_series: Option<Node>,
 }
 
 impl PoolLayer {
-    pub(crate) fn new(kind: PoolKind, shape: PoolShape) -> Self {
+    pub(crate) fn new(kind: PoolKind, shape: PoolShape, over_series: Option<Node>) -> Self {
         let inputs = shape.height * shape.width * shape.channels;
         let outputs = shape.out_height() * shape.out_width() * shape.channels;
-        Self { kind, shape, inputs, outputs, won: Vec::new() }
+        Self { kind, shape, inputs, outputs, won: Vec::new(), over_series }
     }
 }
 
@@ -45,6 +47,9 @@ impl Layer for PoolLayer {
                 PoolKind::Average => average_pool(&self.shape, images, x, out),
             }
         });
+        if let Some(node) = &self.over_series {
+            run.passed(node);
+        }
         run.memory.release(x);
         Arc::new(out)
     }

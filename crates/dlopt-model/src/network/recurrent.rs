@@ -34,7 +34,7 @@ pub(crate) struct RecurrentLayer {
     /// Output steps of a sample: all, or one.
     steps: usize,
     is_trained: bool,
-    kept: Option<Values>,
+    kept: Option<(Values, Option<Vec<u32>>)>,
 }
 
 impl RecurrentLayer {
@@ -91,7 +91,7 @@ impl Layer for RecurrentLayer {
                 let first = index * chunk;
                 let rows = out.len() / outputs;
                 let x = &x[first * inputs..][..rows * inputs];
-                let lengths = run.lengths.map(|l| &l[first..first + rows]);
+                let lengths = run.lengths.as_ref().map(|l| &l[first..first + rows]);
                 kernel.forward(rows, x, lengths, packed, bias, saved.as_deref_mut(), out);
             });
             sides.push(out);
@@ -111,15 +111,15 @@ impl Layer for RecurrentLayer {
             Err(mut one) => one.pop().expect("a layer reads in one direction at least"),
         };
         if keeps {
-            self.kept = Some(x)
+            self.kept = Some((x, run.lengths.clone()));
         } else {
-            run.memory.release(x)
+            run.memory.release(x);
         }
         Arc::new(out)
     }
 
     fn backward(&mut self, run: &mut Backward<'_>, gradient: Vec<f32>, wants_input: bool) -> Option<Vec<f32>> {
-        let x = self.kept.take().expect("a training pass came before");
+        let (x, lengths) = self.kept.take().expect("a training pass came before");
         let (inputs, outputs, hidden) = (self.inputs(), self.outputs(), self.shape.hidden);
         let chunk = sum_chunk(run.samples, 0).max(ROWS_PER_TASK);
         let is_double = self.ways.len() == 2;
@@ -147,7 +147,7 @@ impl Layer for RecurrentLayer {
                 run.team.each(&mut tasks, |index, (sums, saved, dx)| {
                     let first = index * chunk;
                     let rows = chunk.min(run.samples - first);
-                    let lengths = run.lengths.map(|l| &l[first..first + rows]);
+                    let lengths = lengths.as_ref().map(|l| &l[first..first + rows]);
                     let (dw, db) = sums.split_at_mut(weights);
                     kernel.backward(
                         rows,
@@ -185,7 +185,7 @@ impl Layer for RecurrentLayer {
     }
 
     fn forget(&mut self, memory: &mut Memory) {
-        if let Some(x) = self.kept.take() {
+        if let Some((x, _)) = self.kept.take() {
             memory.release(x);
         }
     }

@@ -33,9 +33,12 @@ impl Layer for ResidualLayer {
 
     fn forward(&mut self, run: &mut Forward<'_>, x: Values) -> Values {
         let mut long = Arc::clone(&x);
+        let lengths = run.lengths.clone();
         for layer in &mut self.body {
             long = layer.forward(run, long);
         }
+        // Both ways end in the same shape, so in the same lengths.
+        run.lengths = lengths;
         let mut short = x;
         for layer in &mut self.shortcut {
             short = layer.forward(run, short);

@@ -16,7 +16,7 @@ use dlopt_metrics::{
     regression, reliability_svg, worst_mistakes,
 };
 use dlopt_model::{Loaded, load};
-use dlopt_train::{Engine, check_preprocessing, check_shape, run_over, use_own_preprocessing};
+use dlopt_train::{Engine, check_preprocessing, check_shape, check_vocabulary, run_over, use_own_preprocessing};
 use serde::Serialize;
 
 use super::train::threads;
@@ -274,6 +274,7 @@ fn outputs(
     // Two networks may have been trained on data prepared in two ways; each gets its own numbers.
     let mut dataset = Dataset::open(&args.data)?;
     check_shape(&loaded.config, &checkpoint.name, &dataset)?;
+    check_vocabulary(&loaded.nodes, &dataset)?;
     if args.use_own_preprocessing {
         use_own_preprocessing(&loaded.config, &checkpoint.name, &mut dataset)?;
     }

@@ -285,6 +285,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     let frozen = frozen_nodes(&model.layout, &frozen_slots(&model.layout, &settings.freeze)?);
     let training_samples = dataset.split(&settings.training_split)?.len();
     let mut watcher = Watcher::new(args, &settings, &model, &dataset, started);
+    watcher.last_good = state.as_ref().map(|folder| folder.join("last-good.safetensors"));
     let trainer = Trainer {
         settings: &settings,
         dataset: Arc::clone(&dataset),
@@ -490,6 +491,8 @@ struct Watcher<'a> {
     is_shown: bool,
     epochs: Vec<EpochReport>,
     updates_since_drawn: u32,
+    /// Where the last good weights go when the loss is no number.
+    last_good: Option<PathBuf>,
 }
 
 impl<'a> Watcher<'a> {
@@ -517,6 +520,7 @@ impl<'a> Watcher<'a> {
             is_shown,
             epochs: Vec::new(),
             updates_since_drawn: 0,
+            last_good: None,
         }
     }
 }
@@ -555,6 +559,16 @@ impl Observer for Watcher<'_> {
         let Some(path) = &self.args.log else { return Ok(()) };
         let lines: String = history.iter().map(EpochRecord::to_line).collect();
         write_bytes(path, lines.as_bytes(), true)
+    }
+
+    fn diverged(&mut self, last_good: &Trained) -> Result<Option<PathBuf>> {
+        let Some(path) = &self.last_good else { return Ok(None) };
+        if let Some(folder) = path.parent() {
+            make_folder(folder)?;
+        }
+        let (header, tensors) = self.model.checkpoint("train", self.settings, self.dataset, last_good)?;
+        dlopt_checkpoint::write_file(path, &header, &tensors, true)?;
+        Ok(Some(path.clone()))
     }
 
     fn wants_checkpoints(&self) -> bool {
