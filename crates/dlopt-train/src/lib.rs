@@ -8,6 +8,8 @@ mod engine;
 mod evaluate;
 mod extension;
 #[cfg(test)]
+mod extension_tests;
+#[cfg(test)]
 mod golden_tests;
 mod loss;
 mod optimizer;
