@@ -10,6 +10,7 @@
 //! the lanes that are read or written. The functions that are generic over `V` pass both duties on to their callers; the
 //! public functions of [`crate::nn`] check lengths, and [`per_isa!`] the instruction set.
 #![allow(unsafe_op_in_unsafe_fn, reason = "the whole module is one contract, stated above")]
+#![allow(clippy::needless_range_loop, reason = "lanes, taps and places are numbers to the intrinsics")]
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
