@@ -137,7 +137,8 @@ fn max_image(shape: &PoolShape, x: &[f32], out: &mut [f32], won: &mut [u16]) {
             window.each_tap(shape, |tap, at| {
                 let values = load(x, at + channel, count);
                 for lane in 0..LANES {
-                    let wins = values[lane] > best[lane] || values[lane].is_nan();
+                    // Without a branch, so that lanes stay together.
+                    let wins = (values[lane] > best[lane]) | values[lane].is_nan();
                     best[lane] = if wins { values[lane] } else { best[lane] };
                     tap_of_best[lane] = if wins { tap as u32 } else { tap_of_best[lane] };
                 }

@@ -161,12 +161,18 @@ unsafe fn tile<T: V, const MR: usize, const NR: usize>(
         }
     }
     for run in grid.runs {
-        // An output's own place may lie beside the map.
-        let p: [*const f32; MR] = std::array::from_fn(|m| from[m].wrapping_offset(run.at));
+        let mut p = from;
+        for place in &mut p {
+            // An output's own place may lie beside the map.
+            *place = place.wrapping_offset(run.at);
+        }
         let mut w = weights.packed.add(run.weight * PANEL);
         for i in 0..grid.len {
-            let b: [T; NR] =
-                std::array::from_fn(|n| T::load(w.add(n * T::N / PANEL * weights.panel + n * T::N % PANEL)));
+            // No closures here: one that is not inlined loses the instruction set.
+            let mut b = [T::splat(0.0); NR];
+            for n in 0..NR {
+                b[n] = T::load(w.add(n * T::N / PANEL * weights.panel + n * T::N % PANEL));
+            }
             for m in 0..MR {
                 let a = T::splat(*p[m].add(i));
                 for n in 0..NR {

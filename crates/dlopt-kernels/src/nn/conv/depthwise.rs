@@ -115,10 +115,13 @@ unsafe fn pixels<T: V, const MR: usize, const PART: bool, const S: usize>(
     bias: T,
 ) {
     let mut acc = [bias; MR];
-    let weight = |run: &Run| T::load(at.weights.add(run.weight * weights.panel));
     if S > 0 {
         for triple in grid.runs.as_chunks::<3>().0 {
-            let w = [weight(&triple[0]), weight(&triple[1]), weight(&triple[2])];
+            // No closures here: one that is not inlined loses the instruction set.
+            let mut w = [T::splat(0.0); 3];
+            for kx in 0..3 {
+                w[kx] = T::load(at.weights.add(triple[kx].weight * weights.panel));
+            }
             let p = at.map.wrapping_offset(triple[0].at);
             for j in 0..S * (MR - 1) + 3 {
                 let x = T::load(p.add(j * (grid.pixel / S)));
@@ -131,7 +134,7 @@ unsafe fn pixels<T: V, const MR: usize, const PART: bool, const S: usize>(
         }
     } else {
         for run in grid.runs {
-            let w = weight(run);
+            let w = T::load(at.weights.add(run.weight * weights.panel));
             let p = at.map.wrapping_offset(run.at);
             for m in 0..MR {
                 let p = p.add(m * grid.pixel);
@@ -212,7 +215,10 @@ unsafe fn taps<T: V, const C: usize, const PART: bool>(
     dw: *mut f32,
 ) {
     let mut acc = [T::splat(0.0); C];
-    let at: [isize; C] = std::array::from_fn(|c| runs[c].at);
+    let mut at = [0; C];
+    for c in 0..C {
+        at[c] = runs[c].at;
+    }
     for row in 0..grid.rows {
         let mut p = map.wrapping_add(row * grid.row);
         let mut g = gradient.add(row * grid.out_row);
@@ -244,13 +250,18 @@ unsafe fn three_by_three<T: V>(map: *const f32, grid: &Grid, gradient: *const f3
     let mut acc = [[T::splat(0.0); 3]; 3];
     let (triples, _) = grid.runs.as_chunks::<3>();
     for row in 0..grid.rows {
-        let mut p: [*const f32; 3] =
-            std::array::from_fn(|ky| map.wrapping_add(row * grid.row).wrapping_offset(triples[ky][0].at));
+        let mut p = [map; 3];
+        for ky in 0..3 {
+            p[ky] = map.wrapping_add(row * grid.row).wrapping_offset(triples[ky][0].at);
+        }
         let mut g = gradient.add(row * grid.out_row);
         let mut left = grid.columns;
         macro_rules! some {
             ($count:literal) => {{
-                let d: [T; $count] = std::array::from_fn(|m| T::load(g.add(m * grid.out_pixel)));
+                let mut d = [T::splat(0.0); $count];
+                for m in 0..$count {
+                    d[m] = T::load(g.add(m * grid.out_pixel));
+                }
                 for ky in 0..3 {
                     for j in 0..$count + 2 {
                         let x = T::load(p[ky].add(j * grid.pixel));
@@ -262,7 +273,9 @@ unsafe fn three_by_three<T: V>(map: *const f32, grid: &Grid, gradient: *const f3
                     }
                 }
                 // The step behind the last pixel is never used.
-                p = p.map(|p| p.wrapping_add($count * grid.pixel));
+                for place in &mut p {
+                    *place = place.wrapping_add($count * grid.pixel);
+                }
                 g = g.wrapping_add($count * grid.out_pixel);
                 left -= $count;
             }};

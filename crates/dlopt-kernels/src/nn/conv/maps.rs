@@ -40,7 +40,8 @@ unsafe fn pool_rows_in<T: V>(
             let left = channels - channel;
             if left >= T::N {
                 let won = won.map_or(spare.as_mut_ptr(), |won| won.add(at));
-                T::pool4(four.map(|p| T::load(p)), out.add(at), won);
+                let four = [T::load(four[0]), T::load(four[1]), T::load(four[2]), T::load(four[3])];
+                T::pool4(four, out.add(at), won);
             } else {
                 let mut best = [0.0; LANES];
                 T::pool4(four.map(|p| T::load_part(p, left)), best.as_mut_ptr(), spare.as_mut_ptr());

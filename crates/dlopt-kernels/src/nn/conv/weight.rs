@@ -132,14 +132,16 @@ unsafe fn tile<T: V, const R: usize, const C: usize, const NR: usize, const PART
     for row in 0..grid.rows {
         let mut g = gradient.values.add(row * gradient.row);
         let start = map.wrapping_add(row * grid.row + input);
-        let mut p: [*const f32; R] = std::array::from_fn(|r| start.wrapping_offset(grid.runs[run + r].at));
+        // No closures here: one that is not inlined loses the instruction set.
+        let mut p = [start; R];
+        for r in 0..R {
+            p[r] = start.wrapping_offset(grid.runs[run + r].at);
+        }
         for _ in 0..grid.columns {
-            let b: [T; NR] =
-                std::array::from_fn(
-                    |n| {
-                        if PART { T::load_part(g, gradient.channels) } else { T::load(g.add(n * T::N)) }
-                    },
-                );
+            let mut b = [T::splat(0.0); NR];
+            for n in 0..NR {
+                b[n] = if PART { T::load_part(g, gradient.channels) } else { T::load(g.add(n * T::N)) };
+            }
             for r in 0..R {
                 for c in 0..C {
                     let a = T::splat(*p[r].add(c));
@@ -150,7 +152,9 @@ unsafe fn tile<T: V, const R: usize, const C: usize, const NR: usize, const PART
             }
             // The step behind the last pixel is never used.
             g = g.wrapping_add(gradient.pixel);
-            p = p.map(|p| p.wrapping_add(grid.pixel));
+            for place in &mut p {
+                *place = place.wrapping_add(grid.pixel);
+            }
         }
     }
     for r in 0..R {
