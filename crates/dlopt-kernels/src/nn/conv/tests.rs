@@ -60,6 +60,7 @@ impl Case {
     }
 
     /// The definition, one loop a letter; `won` decides where a pooled gradient goes.
+    #[allow(clippy::needless_range_loop, reason = "the letters of the definition")]
     fn check(&self, computed: &Results) {
         let [x, weight, bias, gradient] = self.operands();
         let s = self.shape;
