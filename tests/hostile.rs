@@ -13,17 +13,22 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use dlopt_checkpoint::{
     Carry, Checkpoint, Job, NoProgress, Pass, Resources, Target, Tensors, View, open_import, tensor_bytes,
 };
+use dlopt_data::{Batch, Dataset};
 use dlopt_inspect::{DiffOptions, VerifyOptions, diff, metadata, stats, summary, verify, verify_path};
+use dlopt_kernels::nn::Team;
+use dlopt_model::{Summary, load};
 use dlopt_prune::Densify;
 use dlopt_quantize::Dequantize;
+use dlopt_train::{Engine, check_preprocessing, check_shape, run_over};
 use serde_json::{Value, json};
-use support::{DLOPT, Random, Tensor, bits_of, err, fixture, names_in, parse, temp_dir, with_header_text};
+use support::{DLOPT, Random, Tensor, bits_of, err, fixture, names_in, ok_in, parse, temp_dir, with_header_text};
 
 /// A case may take this long on a busy machine.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -638,7 +643,211 @@ fn compressed() -> Vec<(String, Model)> {
     models
 }
 
+/// Batches of a dataset, from memory and from disk.
+fn read_dataset(path: &Path, _bytes: &[u8]) -> bool {
+    let mut answers = Vec::new();
+    for memory_bytes in [0, u64::MAX] {
+        let Ok(dataset) = Dataset::open_within(path, memory_bytes) else {
+            answers.push(None);
+            continue;
+        };
+        for split in dataset.info().splits.keys() {
+            let _ = dataset.split(split);
+        }
+        let last = dataset.samples() - 1;
+        let mut batch = Batch::default();
+        let is_read = dataset.gather(&[last, 0, last / 2, 0], &mut batch).is_ok();
+        answers.push(is_read.then_some(batch));
+    }
+    assert!(answers[0] == answers[1], "memory and disk give different answers");
+    answers[0].is_some()
+}
+
+/// A network run over a dataset that it may have been trained on.
+fn run_network(path: &Path, data: &Path) -> bool {
+    let dataset = Dataset::open(data).unwrap();
+    let Ok(checkpoint) = Checkpoint::open(path) else { return false };
+    let Ok(loaded) = load(&checkpoint) else { return false };
+    let _ = Summary::of(&loaded.config, &loaded.nodes, 32, 2);
+    let fits = check_shape(&loaded.config, "model", &dataset)
+        .and_then(|()| check_preprocessing(&loaded.config, "model", &dataset));
+    if fits.is_err() || loaded.config.outputs != dataset.outputs() {
+        return false;
+    }
+    let is_frozen = vec![false; loaded.layout.nodes.len()];
+    let team = Arc::new(Team::new(1));
+    let Ok(mut engine) = Engine::new("cpu", &loaded.nodes, &loaded.layout, &is_frozen, team) else { return false };
+    let mut buffers = loaded.buffers.clone();
+    let stop = AtomicBool::new(false);
+    let (samples, values) = (0..dataset.samples(), (&loaded.params[..], &mut buffers[..]));
+    run_over(&mut engine, &Arc::new(dataset), samples, 7, values, &stop, |_, _| Ok(())).is_ok()
+}
+
+/// Datasets of every kind, and for each a network that takes it, dense and compressed: names of files in a new folder.
+fn learning() -> (tempfile::TempDir, Vec<(&'static str, Vec<String>)>) {
+    let made = temp_dir();
+    let dir = made.path();
+    let mut random = Random::new(11);
+    let mut rows = String::new();
+    let mut series = String::from("@problemName s\n@dimensions 2\n@classLabel true a b\n@data\n");
+    for row in 0..24 {
+        for _ in 0..24 {
+            rows += &format!("{},", random.bits() % 17);
+        }
+        rows += &format!("{}\n", ["x", "y", "z"][row % 3]);
+        let steps =
+            |random: &mut Random| (0..3 + row % 5).map(|_| random.normal().to_string()).collect::<Vec<_>>().join(",");
+        series += &format!("{}:{}:{}\n", steps(&mut random), steps(&mut random), ["a", "b"][row % 2]);
+    }
+    fs::write(dir.join("rows.csv"), rows).unwrap();
+    fs::write(dir.join("steps.ts"), series).unwrap();
+    let picture = "{ type = \"conv2d\", filters = 3, kernel = 2, padding = 1, activation = \"relu\" }, { type = \"batch_norm\" }, \
+         { type = \"max_pool2d\", size = 2 }, { type = \"residual\", body = [{ type = \"conv2d\", filters = 3, kernel = 3, \
+         padding = 1 }] }, { type = \"flatten\" }, ";
+    let recurrent =
+        "{ type = \"conv1d\", filters = 3, kernel = 2 }, { type = \"lstm\", hidden = 5, bidirectional = true }, ";
+    let cut = "--split-at 16,20 -q";
+    for (name, from, layers) in [
+        ("vectors", "rows.csv --constant keep", "{ type = \"dense\", units = 5 }, { type = \"layer_norm\" }, "),
+        ("pictures", "rows.csv --shape 6x4", picture),
+        ("series", "steps.ts", recurrent),
+        ("numbers", "rows.csv --targets 23,24 --drop 25", ""),
+    ] {
+        ok_in(dir, &format!("prepare {from} {cut} -o {name}.safetensors"));
+        let text = format!("layers = [{layers}{{ type = \"dense\", units = \"classes\" }}]");
+        fs::write(dir.join(format!("{name}.toml")), text).unwrap();
+        ok_in(
+            dir,
+            &format!("train --model {name}.toml --data {name}.safetensors --epochs 1 -q -o {name}-dense.safetensors"),
+        );
+        let pass = |line: &str, to: &str| {
+            ok_in(dir, &format!("{line} {name}-dense.safetensors -o {name}-{to}.safetensors -q"));
+        };
+        pass("quantize --scheme w8a16 --group channel --include *weight*", "w8");
+        pass("prune --sparsity 0.5 --store bitmask --include *weight*", "sparse");
+    }
+    let names =
+        |name: &'static str| (name, ["dense", "w8", "sparse"].map(|m| format!("{name}-{m}.safetensors")).to_vec());
+    (made, ["vectors", "pictures", "series", "numbers"].map(names).to_vec())
+}
+
 // The tests.
+
+#[test]
+fn changed_datasets_are_read_or_refused() {
+    let mut trials = Trials::new("dataset");
+    let (dir, made) = learning();
+    for (i, (name, _)) in made.iter().enumerate() {
+        let model = Model::of(&fs::read(dir.path().join(format!("{name}.safetensors"))).unwrap());
+        trials.run(name, &model.to_bytes(), read_dataset);
+        for seed in 0..250 * rounds() {
+            let mut changed = model.clone();
+            changed.change(&mut Random::new(seed << 16 | i as u64));
+            trials.run(&format!("{name}, seed {seed}"), &changed.to_bytes(), read_dataset);
+        }
+    }
+    trials.end_mixed();
+}
+
+#[test]
+fn changed_networks_are_run_or_refused() {
+    let mut trials = Trials::new("network");
+    let (dir, made) = learning();
+    for (i, (name, models)) in made.iter().enumerate() {
+        let data = dir.path().join(format!("{name}.safetensors"));
+        for (j, file) in models.iter().enumerate() {
+            let model = Model::of(&fs::read(dir.path().join(file)).unwrap());
+            assert!(run_network(&dir.path().join(file), &data), "{file}");
+            for seed in 0..100 * rounds() {
+                let mut changed = model.clone();
+                changed.change(&mut Random::new(seed << 16 | (8 * i + j) as u64));
+                trials.run(&format!("{file}, seed {seed}"), &changed.to_bytes(), |path, _| run_network(path, &data));
+            }
+        }
+    }
+    trials.end_mixed();
+}
+
+#[test]
+fn every_number_of_a_network_s_config_may_be_at_an_edge() {
+    let mut trials = Trials::new("network_edges");
+    let (dir, made) = learning();
+    for (name, models) in &made {
+        let data = dir.path().join(format!("{name}.safetensors"));
+        let model = Model::of(&fs::read(dir.path().join(&models[0])).unwrap());
+        let at = model.metadata.iter().position(|(key, _)| key == "config").unwrap();
+        let config: Value = serde_json::from_str(&model.metadata[at].1).unwrap();
+        let mut all = Vec::new();
+        nodes(&config, "", &mut all);
+        let of_training = |at: &String| at.starts_with("/training");
+        for pointer in all.iter().filter(|at| config.pointer(at).unwrap().is_number() && !of_training(at)) {
+            for edge in EDGES {
+                let mut value = config.clone();
+                let number = i64::try_from(edge).map_or_else(|_| json!(edge as u64), |n| json!(n));
+                *value.pointer_mut(pointer).unwrap() = number;
+                let mut changed = model.clone();
+                changed.metadata[at].1 = value.to_string();
+                trials
+                    .run(&format!("{name}{pointer} = {edge}"), &changed.to_bytes(), |path, _| run_network(path, &data));
+            }
+        }
+    }
+    trials.end();
+}
+
+#[test]
+fn train_and_eval_survive_changed_files() {
+    let (dir, made) = learning();
+    let mut wrong = Vec::new();
+    for (i, (name, models)) in made.iter().enumerate() {
+        for (file, lines) in [
+            (
+                format!("{name}.safetensors"),
+                [
+                    format!(
+                        "train --model {name}.toml --data bad.safetensors --epochs 1 -q -o out.safetensors --force"
+                    ),
+                    format!("eval {name}-dense.safetensors --data bad.safetensors -q"),
+                ],
+            ),
+            (
+                models[0].clone(),
+                [
+                    format!(
+                        "train --init bad.safetensors --data {name}.safetensors --epochs 1 -q -o out.safetensors --force"
+                    ),
+                    format!("eval bad.safetensors --data {name}.safetensors -q"),
+                ],
+            ),
+        ] {
+            let model = Model::of(&fs::read(dir.path().join(&file)).unwrap());
+            for seed in 0..10 * rounds() {
+                let mut changed = model.clone();
+                changed.change(&mut Random::new(seed << 16 | (900 + i) as u64));
+                fs::write(dir.path().join("bad.safetensors"), changed.to_bytes()).unwrap();
+                for line in &lines {
+                    let script = format!("ulimit -v 4194304; exec timeout 60 '{DLOPT}' {line} --threads 2");
+                    let output = Command::new("bash")
+                        .args(["-c", &script])
+                        .current_dir(dir.path())
+                        .stdin(Stdio::null())
+                        .output();
+                    let output = output.unwrap();
+                    let (text, code) = (err(&output), output.status.code());
+                    let is_one_error = text.lines().filter(|l| l.starts_with("error: ")).count() == 1;
+                    let is_refused = [Some(1), Some(2)].contains(&code) && is_one_error && !text.contains("panicked");
+                    if code != Some(0) && !is_refused {
+                        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("learning-{}.bad", wrong.len()));
+                        fs::write(&kept, changed.to_bytes()).unwrap();
+                        wrong
+                            .push(format!("{file}, seed {seed}: {line}: {code:?}, kept as {}\n{text}", kept.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
 
 #[test]
 fn changed_containers_are_read_or_refused() {

@@ -69,6 +69,8 @@ pub fn load_weights(checkpoint: &Checkpoint, layout: &FlatLayout) -> Result<(Vec
     decoded(checkpoint, |source| {
         let found = Found::new(source, layout);
         found.refuse_strangers(layout)?;
+        // Before there is memory for what a config claims.
+        layout.tensors().iter().try_for_each(|tensor| found.place(tensor).map(|_| ()))?;
         layout.from_checkpoint(|tensor| found.read(tensor))
     })
 }
@@ -233,7 +235,8 @@ impl<'a> Found<'a> {
             .hint("it belongs to another network: see `dlopt inspect`")
     }
 
-    fn read(&self, tensor: &FlatTensor) -> Result<Vec<f32>> {
+    /// Where a tensor of the network is in the checkpoint, if its shape and dtype are right.
+    fn place(&self, tensor: &FlatTensor) -> Result<usize> {
         let Some(&index) = self.by_name.get(&tensor.name) else {
             return Err(Error::input(format!("the checkpoint lacks `{}`", tensor.name)));
         };
@@ -252,6 +255,12 @@ impl<'a> Found<'a> {
                 dtype_name(info.dtype)
             )));
         }
+        Ok(index)
+    }
+
+    fn read(&self, tensor: &FlatTensor) -> Result<Vec<f32>> {
+        let index = self.place(tensor)?;
+        let info = &self.source.header().tensors[index];
         let mut bytes = vec![0; info.bytes() as usize];
         self.source.read(index, 0, &mut bytes)?;
         Ok(floats(info.dtype, &bytes))

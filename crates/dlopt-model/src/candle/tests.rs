@@ -208,6 +208,16 @@ fn series_of_uneven_lengths_agree_with_the_kernels() {
 }
 
 #[test]
+fn windows_shorten_series_for_the_kernels_as_well() {
+    let text = "layers = [{ type = \"conv1d\", filters = 4, kernel = 2, activation = \"tanh\" },
+         { type = \"residual\", body = [{ type = \"conv1d\", filters = 4, kernel = 3, padding = 1 }] },
+         { type = \"gru\", hidden = 3, return_sequences = true }, { type = \"avg_pool1d\", size = 2 },
+         { type = \"lstm\", hidden = 5, bidirectional = true }, { type = \"dense\", units = \"classes\" }]";
+    let nodes = resolve(&Description::from_toml(text).unwrap(), &Shape::Series { time: 9, features: 3 }, 4).unwrap();
+    compare(&nodes, 5, Some(&[9, 1, 4, 6, 2]), 2e-5);
+}
+
+#[test]
 fn the_first_of_equal_values_gets_the_gradient() {
     let text = "layers = [{ type = \"max_pool2d\", size = 2 }]";
     let nodes =
