@@ -337,6 +337,19 @@ fn a_class_that_is_missing_in_training_is_told() {
 }
 
 #[test]
+fn a_disk_that_is_full_leaves_nothing() {
+    let g = Ground::new();
+    let before = names_in(g.0.path());
+    // A limit on file sizes, in blocks of 1,024 bytes, stands in for the disk.
+    let line = "prepare digits.csv.gz --shape 8x8 --resize 28x28 -o data.safetensors";
+    let script = format!("ulimit -f 64; trap '' XFSZ; exec '{DLOPT}' {line}");
+    let done = std::process::Command::new("bash").args(["-c", &script]).current_dir(g.0.path()).output().unwrap();
+    assert_code(&done, 1, "a full disk");
+    assert!(err(&done).contains("data.safetensors: file too large"), "{}", err(&done));
+    assert_eq!(names_in(g.0.path()), before);
+}
+
+#[test]
 fn an_input_is_never_replaced() {
     let g = Ground::new();
     let before = fs::read(g.path("iris.csv")).unwrap();

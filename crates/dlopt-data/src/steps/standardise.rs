@@ -167,7 +167,9 @@ pub(crate) fn statistics(
     let mut constants = Vec::new();
     for (group, moments) in moments.iter().enumerate() {
         let (off, by) = match standardise {
-            Standardise::MinMax => (moments.min.min(moments.max) * scale, (moments.max - moments.min) * scale.abs()),
+            Standardise::MinMax => {
+                ((moments.min * scale).min(moments.max * scale), (moments.max - moments.min) * scale.abs())
+            }
             _ => (moments.mean * scale, moments.deviation * scale.abs()),
         };
         let is_constant = moments.min == moments.max || by as f32 == 0.0;
