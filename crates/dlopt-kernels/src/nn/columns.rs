@@ -340,7 +340,7 @@ mod tests {
     fn few_columns_fill_registers() {
         for columns in 1..200 {
             let repeats = repeats(columns);
-            assert!(repeats == 1 || columns * repeats % 16 == 0, "{columns}");
+            assert!(repeats == 1 || (columns * repeats).is_multiple_of(16), "{columns}");
             assert!(columns * repeats >= WIDE, "{columns}");
         }
     }
