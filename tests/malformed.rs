@@ -134,6 +134,11 @@ fn layers_with(index: usize, value: f32) -> Vec<Tensor> {
     tensors
 }
 
+/// A dataset of five rows of three numbers, two classes.
+fn dataset() -> Vec<Tensor> {
+    vec![Tensor::random("inputs", "F32", &[5, 3], 4), Tensor::new("labels", "U8", &[5], vec![0, 1, 1, 0, 1])]
+}
+
 fn golden_names(kind: &str) -> Vec<String> {
     let expected = read_json(&fixture("golden/safetensors/expected.json"));
     expected[kind].as_object().unwrap().keys().cloned().collect()
@@ -187,6 +192,7 @@ fn malformed_golden_files_are_refused_by_every_verb_and_through_a_pipe() {
         let dir = dir.path();
         let bytes = fs::read(fixture("golden/safetensors").join(&name)).unwrap();
         fs::write(dir.join(&name), &bytes).unwrap();
+        write_file(&dir.join("d.safetensors"), &dataset(), &[]);
         let name = name.as_str();
         let tensor = FAULT_OF_A_TENSOR.iter().any(|t| name == format!("{t}.safetensors"));
         let tensor = if tensor { "tensor `" } else { "" };
@@ -198,6 +204,10 @@ fn malformed_golden_files_are_refused_by_every_verb_and_through_a_pipe() {
         failures.refused(dir, &["quantize", name, "-o", "out/"], None, 1, &[name, tensor]);
         failures.refused(dir, &["convert", name, "-o", "out/"], None, 1, &[name, tensor]);
         failures.refused(dir, &["convert", name, "--dry-run"], None, 1, &[name, tensor]);
+        failures.refused(dir, &["eval", name, "--data", "d.safetensors"], None, 1, &[name, tensor]);
+        let train = ["train", "--model", "mlp", "-q", "-o", "out.safetensors", "--data"];
+        failures.refused(dir, &[&train[..], &[name]].concat(), None, 1, &[name, tensor]);
+        failures.refused(dir, &[&train[..], &["d.safetensors", "--init", name]].concat(), None, 1, &[name, tensor]);
         let stdin = "standard input";
         // A header alone does not show that the data behind it are too long or too short.
         if !["data_too_long", "data_too_short", "empty_object_with_data"].iter().any(|n| name.starts_with(n)) {
@@ -1119,6 +1129,173 @@ fn names_of_tensors_cannot_break_a_message() {
         failures.refused(dir.path(), &["quantize", "in.safetensors", "-o", "o.safetensors"], None, 1, &["index 5"]);
     }
     failures.0.iter_mut().for_each(|f| *f = f.chars().take(600).collect());
+}
+
+/// A dataset with its description; a tensor that `change` renames to nothing is left out.
+fn write_dataset(path: &Path, change: impl FnOnce(&mut Vec<Tensor>, &mut Value)) {
+    let mut tensors = dataset();
+    let mut about = json!({
+        "schema": 1, "elements": { "kind": "vector", "features": 3 }, "classes": ["yes", "no"],
+        "splits": { "train": [0, 3], "test": [3, 5] }, "scale": 1.0, "standardise": "feature",
+        "mean": [0.5, 0.25, 1.0], "deviation": [1.0, 2.0, 0.5],
+    });
+    change(&mut tensors, &mut about);
+    tensors.retain(|t| !t.name.is_empty());
+    write_file(path, &tensors, &[("dlopt.dataset", &about.to_string())]);
+}
+
+#[test]
+fn a_dataset_cut_short_anywhere_is_refused() {
+    let mut failures = Failures::default();
+    let dir = temp_dir();
+    let dir = dir.path();
+    write_dataset(&dir.join("d.safetensors"), |_, _| ());
+    ok(dir, &["train", "--model", "mlp", "--data", "d.safetensors", "--epochs", "1", "-q", "-o", "m.safetensors"]);
+    let bytes = fs::read(dir.join("d.safetensors")).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for cut in [0, 7, 8, data / 2, data - 1, data, data + 1, data + 59, data + 60, bytes.len() - 1] {
+        fs::write(dir.join("cut.safetensors"), &bytes[..cut]).unwrap();
+        let train = ["train", "--model", "mlp", "--data", "cut.safetensors", "-q", "-o", "out.safetensors"];
+        failures.refused(dir, &train, None, 1, &["cut.safetensors"]);
+        failures.refused(dir, &["eval", "m.safetensors", "--data", "cut.safetensors"], None, 1, &["cut.safetensors"]);
+    }
+    let model = fs::read(dir.join("m.safetensors")).unwrap();
+    for cut in [0, 9, 500, model.len() - 1] {
+        fs::write(dir.join("cut.safetensors"), &model[..cut]).unwrap();
+        failures.refused(dir, &["eval", "cut.safetensors", "--data", "d.safetensors"], None, 1, &["cut.safetensors"]);
+        let piped = ["eval", "-", "--data", "d.safetensors"];
+        failures.refused(dir, &piped, Some(&model[..cut]), 1, &["standard input"]);
+        let against = ["eval", "m.safetensors", "--against", "cut.safetensors", "--data", "d.safetensors"];
+        failures.refused(dir, &against, None, 1, &["cut.safetensors"]);
+    }
+}
+
+fn ok(dir: &Path, arguments: &[&str]) {
+    let output = run(dir, arguments, None);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+}
+
+/// What is wrong, where to make it so, and what the message must say.
+type Lie = (&'static str, fn(&mut Vec<Tensor>, &mut Value), &'static [&'static str]);
+
+#[test]
+fn datasets_that_lie_are_refused() {
+    const LIES: [Lie; 22] = [
+        ("no inputs", |t, _| t[0].name.clear(), &["inputs"]),
+        ("no labels", |t, _| t[1].name.clear(), &["labels", "targets"]),
+        ("fewer labels", |t, _| t[1] = Tensor::new("labels", "U8", &[4], vec![0; 4]), &["4 labels", "5 samples"]),
+        ("a label outside", |t, _| t[1].bytes[2] = 7, &["label 7", "2 classes"]),
+        ("a label below 0", |t, _| t[1] = Tensor::new("labels", "I8", &[5], vec![0, 255, 0, 1, 1]), &["-1"]),
+        ("labels that are no numbers", |t, _| t[1] = Tensor::random("labels", "F32", &[5], 1), &["labels"]),
+        ("a NaN", |t, _| t[0].bytes[4..8].copy_from_slice(&f32::NAN.to_le_bytes()), &["sample 0", "NaN"]),
+        ("bits for inputs", |t, _| t[0] = Tensor::new("inputs", "F8_E4M3", &[5, 3], vec![0; 15]), &["F8_E4M3"]),
+        ("targets too", |t, _| t.push(Tensor::random("targets", "F32", &[5], 1)), &["labels", "targets"]),
+        ("lengths of rows", |t, _| t.push(Tensor::new("lengths", "U8", &[5], vec![1; 5])), &["lengths"]),
+        (
+            "no samples",
+            |t, about| {
+                *t = vec![Tensor::new("inputs", "F32", &[0, 3], vec![]), t.remove(1)];
+                about["splits"] = json!({});
+            },
+            &["inputs"],
+        ),
+        ("a number alone", |t, _| t[0] = Tensor::new("inputs", "F32", &[], vec![0; 4]), &["inputs"]),
+        ("another schema", |_, about| about["schema"] = json!(9), &["schema 9"]),
+        ("another size", |_, about| about["elements"]["features"] = json!(4), &["4"]),
+        ("a size without end", |_, about| about["elements"]["features"] = json!(u64::MAX), &["inputs"]),
+        (
+            "extents without end",
+            |_, about| {
+                about["elements"] = json!({ "kind": "image", "height": 1u64 << 40, "width": 1u64 << 40, "channels": 3 })
+            },
+            &["inputs"],
+        ),
+        ("a split behind the end", |_, about| about["splits"]["test"] = json!([3, 6]), &["3..6"]),
+        ("a split backwards", |_, about| about["splits"]["test"] = json!([4, 3]), &["test"]),
+        ("a deviation of 0", |_, about| about["deviation"][1] = json!(0.0), &["deviation 0"]),
+        ("a scale without end", |_, about| about["scale"] = json!(1e300), &["scale"]),
+        ("fewer means", |_, about| about["mean"] = json!([1.0]), &["1 means"]),
+        ("no description", |_, about| *about = json!([1, 2]), &["dlopt.dataset"]),
+    ];
+    let mut failures = Failures::default();
+    for (what, change, needles) in LIES {
+        let dir = temp_dir();
+        let dir = dir.path();
+        write_dataset(&dir.join("good.safetensors"), |_, _| ());
+        ok(
+            dir,
+            &["train", "--model", "mlp", "--data", "good.safetensors", "--epochs", "0", "-q", "-o", "m.safetensors"],
+        );
+        write_dataset(&dir.join("bad.safetensors"), change);
+        let needles = [&["bad.safetensors"], needles].concat();
+        let before = failures.0.len();
+        let train = ["train", "--model", "mlp", "--data", "bad.safetensors", "-q", "-o", "out.safetensors"];
+        failures.refused(dir, &train, None, 1, &needles);
+        let all = ["eval", "m.safetensors", "--data", "bad.safetensors", "--split", "all"];
+        failures.refused(dir, &all, None, 1, &needles);
+        failures.0[before..].iter_mut().for_each(|f| *f = format!("{what}: {f}"));
+    }
+}
+
+#[test]
+fn names_in_datasets_and_networks_cannot_break_a_message_or_leave_a_folder() {
+    let mut failures = Failures::default();
+    let dir = temp_dir();
+    let dir = dir.path();
+    for (i, name) in ["a\nerror: b", "a\r\x1b[31mb\x07", "../../x", "a\u{9b}b\u{0}", ""].into_iter().enumerate() {
+        write_dataset(&dir.join("d.safetensors"), |_, about| {
+            about["classes"] = json!([name, "no"]);
+            about["splits"] = json!({ name: [0, 3], "test": [3, 5] });
+            about["elements"]["names"] = json!([name, "b", "c"]);
+        });
+        let train = ["train", "--model", "mlp", "--data", "d.safetensors", "-q", "-o", "m.safetensors", "--force"];
+        failures.refused(dir, &train, None, 1, &["split"]);
+        let model = format!("m{i}.safetensors");
+        ok(dir, &[&train[..6], &["--split", "test", "-o", &model]].concat());
+        // What is told of it has no control character but the ends of lines, and pictures no markup of others.
+        let shown = run(dir, &["eval", &model, "--data", "d.safetensors", "--confusion", "c.svg", "--force"], None);
+        assert_eq!(shown.status.code(), Some(0), "{}", err(&shown));
+        let picture = fs::read_to_string(dir.join("c.svg")).unwrap();
+        for text in [String::from_utf8(shown.stdout).unwrap(), picture] {
+            let is_bare = text.chars().all(|c| c == '\n' || !c.is_control());
+            failures.note(name, if is_bare { Vec::new() } else { vec!["control characters".to_owned()] }, &text);
+        }
+        write_dataset(&dir.join("other.safetensors"), |_, about| about["classes"] = json!(["yes", name]));
+        let other = ["train", "--init", &model, "--data", "other.safetensors", "-q", "-o", "out.safetensors"];
+        failures.refused(dir, &other, None, 1, &["other.safetensors"]);
+    }
+    for name in ["../x", "a\nb", "", "a.b", "/", "weight"] {
+        let text = format!("layers = [{{ type = \"dense\", units = \"classes\", name = {} }}]", json!(name));
+        fs::write(dir.join("named.toml"), text).unwrap();
+        let line = [
+            "train",
+            "--model",
+            "named.toml",
+            "--data",
+            "good.safetensors",
+            "-q",
+            "-o",
+            "named.safetensors",
+            "--force",
+        ];
+        write_dataset(&dir.join("good.safetensors"), |_, _| ());
+        failures.survives(dir, &line, &[0, 1], name);
+    }
+}
+
+#[test]
+fn networks_larger_than_memory_are_refused_before_they_are_made() {
+    let mut failures = Failures::default();
+    let dir = temp_dir();
+    let dir = dir.path();
+    write_dataset(&dir.join("d.safetensors"), |_, _| ());
+    for units in ["900000000000", "9000000000000000000", "4294967296"] {
+        let layers = format!("{{ type = \"dense\", units = {units} }}, {{ type = \"dense\", units = {units} }}");
+        fs::write(dir.join("huge.toml"), format!("layers = [{layers}, {{ type = \"dense\", units = \"classes\" }}]"))
+            .unwrap();
+        let train = ["train", "--model", "huge.toml", "--data", "d.safetensors", "-q", "-o", "out.safetensors"];
+        failures.refused(dir, &train, None, 1, &["fc"]);
+    }
 }
 
 /// One change to a JSON value: where, and what to put there; `null` takes it away.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dlopt_checkpoint::{Checkpoint, Context, Error, HISTORY_KEY, Header, Result, extend_history, read_history};
-use dlopt_data::{Dataset, Elements, Preprocessing};
+use dlopt_data::{Dataset, Elements, Preprocessing, available_memory_bytes};
 use dlopt_model::{
     Adopted, Description, FlatLayout, Initialization, ModelConfig, Node, Preset, Shape, adopt_weights, initial_values,
     load_weights, to_tensors, vocabulary,
@@ -83,6 +83,7 @@ impl Model {
         let nodes = config.resolve()?;
         check_vocabulary(&nodes, dataset)?;
         let layout = FlatLayout::of(&nodes);
+        check_memory(&layout)?;
         let (weights, buffers, adopted) = match source {
             None => {
                 let (weights, buffers) = initial_values(&nodes, &layout, request.seed)?;
@@ -159,6 +160,26 @@ fn named_model(name: &str) -> Result<(Option<Description>, Option<Checkpoint>)> 
         return Ok((None, Some(Checkpoint::open(path)?)));
     }
     Ok((Some(Preset::named(name)?.description()), None))
+}
+
+/// Refuses a network whose weights and gradients alone do not fit into memory: most likely a size with digits too many.
+fn check_memory(layout: &FlatLayout) -> Result<()> {
+    let values = (layout.params_len as u64).saturating_mul(2).saturating_add(layout.buffers_len as u64);
+    let (wanted, free) = (values.saturating_mul(4), available_memory_bytes());
+    if wanted <= free {
+        return Ok(());
+    }
+    let error = Error::input(format!(
+        "the network has {} parameters; with their gradients they take {wanted} bytes, and {free} bytes of memory are free",
+        layout.params_len
+    ));
+    let largest = layout.tensors().iter().max_by_key(|t| t.range.len());
+    Err(match largest {
+        Some(largest) => {
+            error.hint(format!("smaller layers; the largest tensor is `{}` {:?}", largest.name, largest.shape))
+        }
+        None => error,
+    })
 }
 
 /// The shape of a sample, as a network sees it.
