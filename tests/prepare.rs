@@ -315,7 +315,7 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
     says("odd.ts", 1, &["odd.ts: line 4", "no class"]);
     g.write("odd.ts", b"@classLabel true a b\n@dimensions 3\n@data\n1,2:3,4:5,6:a\n");
     says("--train Set_TRAIN.ts --test odd.ts", 1, &["series of up to 2 steps with 3 features", "with 2 features"]);
-    let mut floats = vec![1.0_f32; 12];
+    let mut floats = [1.0_f32; 12];
     floats[7] = f32::NAN;
     let bytes: Vec<u8> = floats.iter().flat_map(|x| x.to_le_bytes()).collect();
     let arrays = [Tensor::new("x", "F32", &[3, 4], bytes), Tensor::new("y", "U8", &[3], vec![0, 1, 0])];

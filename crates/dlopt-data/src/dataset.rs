@@ -38,7 +38,7 @@ pub struct Dataset {
 
 enum Inputs {
     Memory(Vec<u8>),
-    Disk { checkpoint: Checkpoint, parts: Vec<Part> },
+    Disk { checkpoint: Box<Checkpoint>, parts: Vec<Part> },
 }
 
 /// A run of samples that lies in one tensor.
@@ -366,7 +366,7 @@ fn load(checkpoint: Checkpoint, memory_bytes: u64) -> Result<Dataset> {
     let store = if bytes <= memory_bytes {
         Inputs::Memory(read_all(&checkpoint, &inputs.parts, bytes)?)
     } else {
-        Inputs::Disk { checkpoint, parts: inputs.parts }
+        Inputs::Disk { checkpoint: Box::new(checkpoint), parts: inputs.parts }
     };
     assemble(name, info, dtype, &shape, store, sides)
 }
@@ -757,8 +757,8 @@ pub(crate) mod tests {
         };
         let inputs: Tensor<'_> = ("inputs", Dtype::U8, &[3, 2], vec![0; 6]);
         let labels: Tensor<'_> = ("labels", Dtype::U8, &[3], vec![0, 5, 1]);
-        assert!(refused(&[labels.clone()], None).contains("no tensor `inputs`"));
-        assert!(refused(&[inputs.clone()], None).contains("neither `labels` nor `targets`"));
+        assert!(refused(std::slice::from_ref(&labels), None).contains("no tensor `inputs`"));
+        assert!(refused(std::slice::from_ref(&inputs), None).contains("neither `labels` nor `targets`"));
         assert!(refused(&[inputs.clone(), ("labels", Dtype::U8, &[2], vec![0; 2])], None).contains("2 labels for 3"));
         let named = r#"{"schema":1,"classes":["a","b"]}"#;
         let outside = refused(&[inputs.clone(), labels.clone()], Some(named));

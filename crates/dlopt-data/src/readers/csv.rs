@@ -378,7 +378,7 @@ fn header_of(first: &ByteRecord, second: &ByteRecord) -> Header {
         && first.len() > 2
         && first.iter().skip(2).all(is_name)
         // Its classes are numbers; in a table without a first line `1,2,x` is a row like the next.
-        && second.iter().last().and_then(number::<usize>).is_some()
+        && second.iter().next_back().and_then(number::<usize>).is_some()
     {
         return Header::Declaration { rows };
     }

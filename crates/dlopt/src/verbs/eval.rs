@@ -143,7 +143,7 @@ struct ModelReport {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Metrics {
-    Classification(ClassificationReport),
+    Classification(Box<ClassificationReport>),
     Binary(BinaryReport),
     Regression(RegressionReport),
 }
@@ -151,7 +151,7 @@ enum Metrics {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Paired {
-    Classification(PairedReport),
+    Classification(Box<PairedReport>),
     Regression(PairedRegressionReport),
 }
 
@@ -349,7 +349,7 @@ fn says_yes_or_no(run: &Run) -> bool {
 fn measured(run: &Run, truth: &Truth, options: &Options) -> Result<ModelReport> {
     let outputs = run.loaded.config.outputs;
     let metrics = if truth.targets.is_empty() {
-        Metrics::Classification(classification(&run.outputs, outputs, &truth.labels, &truth.names, options)?)
+        Metrics::Classification(Box::new(classification(&run.outputs, outputs, &truth.labels, &truth.names, options)?))
     } else if says_yes_or_no(run) && truth.is_yes_or_no() {
         Metrics::Binary(binary(&run.outputs, outputs, &truth.targets, &truth.names, options)?)
     } else {
@@ -375,7 +375,7 @@ fn median(values: &[f64]) -> f64 {
 fn compared(first: &Run, second: &Run, truth: &Truth, options: &Options) -> Result<Paired> {
     let outputs = second.loaded.config.outputs;
     Ok(if truth.targets.is_empty() {
-        Paired::Classification(paired(&first.outputs, &second.outputs, outputs, &truth.labels, options)?)
+        Paired::Classification(Box::new(paired(&first.outputs, &second.outputs, outputs, &truth.labels, options)?))
     } else {
         Paired::Regression(paired_regression(&first.outputs, &second.outputs, outputs, &truth.targets, options)?)
     })
