@@ -7,14 +7,26 @@
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Rounds a member waits for more work before it sleeps: some 50 microseconds.
 const SPINS_BEFORE_SLEEP: u32 = 20_000;
+/// Rounds the caller waits for the last tasks before it lets others have its core.
+const SPINS_BEFORE_YIELD: u32 = 4_000;
+
+/// Set in the gate while a region may be entered.
+const OPEN: u64 = 1 << 16;
+/// Counts the members inside, below [`OPEN`].
+const INSIDE: u64 = OPEN - 1;
+/// What the gate grows by from region to region.
+const REGION: u64 = OPEN << 1;
 
 /// Threads that run one region of work at a time, together with the thread that asks.
+///
+/// Nobody waits for a member that has not begun: a thread that the machine has no core for takes no part, and the region
+/// ends without it.
 pub struct Team {
     shared: Arc<Shared>,
     members: Vec<JoinHandle<()>>,
@@ -23,13 +35,11 @@ pub struct Team {
 }
 
 struct Shared {
-    /// Counts regions; a change wakes the members.
-    region: AtomicUsize,
+    /// The number of the region, whether it may be entered, and how many members are inside.
+    gate: AtomicU64,
     work: UnsafeCell<Work>,
     /// The next task nobody has taken.
     next: AtomicUsize,
-    /// Members that have not finished the region.
-    busy: AtomicUsize,
     stop: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -40,8 +50,8 @@ struct Work {
     tasks: usize,
 }
 
-// SAFETY: `work` is written only while every member waits (`busy` is zero and `region` has not changed yet), and read
-// only between the change of `region` and the member's decrement of `busy`; the pointer in it outlives that time.
+// SAFETY: `work` is written only while the gate is closed and nobody is inside, and read only by members that are inside;
+// the caller of a region closes the gate and waits until nobody is inside before the pointer in it ends.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; nothing in it belongs to a thread.
 unsafe impl Send for Shared {}
@@ -50,14 +60,13 @@ impl Team {
     /// A team of `threads` (at least one) with the calling thread as one of them.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
-            region: AtomicUsize::new(0),
+            gate: AtomicU64::new(0),
             work: UnsafeCell::new(Work { task: &|_| {}, tasks: 0 }),
             next: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
-        let members = (1..threads.max(1))
+        let members = (1..threads.clamp(1, INSIDE as usize))
             .map_while(|member| {
                 let shared = Arc::clone(&shared);
                 let name = format!("dlopt-{member}");
@@ -88,19 +97,25 @@ impl Team {
         let wide = unsafe {
             std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync + 'static)>(wide)
         };
-        // SAFETY: the entry is ours and no region runs, so every member waits for `region` to change.
+        // SAFETY: the entry is ours, the gate is closed, and nobody is inside.
         unsafe { *self.shared.work.get() = Work { task: wide, tasks } };
         self.shared.next.store(0, Ordering::Relaxed);
-        self.shared.busy.store(self.members.len(), Ordering::Relaxed);
-        self.shared.region.fetch_add(1, Ordering::Release);
+        self.shared.gate.fetch_add(REGION + OPEN, Ordering::Release);
         for member in &self.members {
             member.thread().unpark();
         }
         let own = catch_unwind(AssertUnwindSafe(|| claim(&self.shared, &task, tasks)));
+        // Who is inside now took the last tasks; who comes later finds the gate closed.
+        let mut inside = self.shared.gate.fetch_and(!OPEN, Ordering::AcqRel) & INSIDE;
         let mut spins = 0_u32;
-        while self.shared.busy.load(Ordering::Acquire) != 0 {
+        while inside != 0 {
             spins += 1;
-            if spins < SPINS_BEFORE_SLEEP { std::hint::spin_loop() } else { std::thread::yield_now() }
+            if spins < SPINS_BEFORE_YIELD {
+                std::hint::spin_loop()
+            } else {
+                std::thread::yield_now()
+            }
+            inside = self.shared.gate.load(Ordering::Acquire) & INSIDE;
         }
         let theirs = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = own.err().or(theirs) {
@@ -136,8 +151,7 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.region.fetch_add(1, Ordering::Release);
+        self.shared.stop.store(true, Ordering::Release);
         for member in self.members.drain(..) {
             member.thread().unpark();
             // A member catches the panics of its tasks, so it ends well.
@@ -148,14 +162,12 @@ impl Drop for Team {
 
 fn serve(shared: &Shared) {
     let mut seen = 0;
-    loop {
-        let mut spins = 0_u32;
-        loop {
-            let region = shared.region.load(Ordering::Acquire);
-            if region != seen {
-                seen = region;
-                break;
-            }
+    let mut spins = 0_u32;
+    while !shared.stop.load(Ordering::Acquire) {
+        let gate = shared.gate.load(Ordering::Relaxed);
+        let region = gate / REGION;
+        let is_new = gate & OPEN != 0 && region != seen;
+        if !is_new || shared.gate.compare_exchange(gate, gate + 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             spins += 1;
             if spins < SPINS_BEFORE_SLEEP {
                 std::hint::spin_loop();
@@ -164,20 +176,19 @@ fn serve(shared: &Shared) {
                 std::thread::park();
                 spins = 0;
             }
+            continue;
         }
-        if shared.stop.load(Ordering::Relaxed) {
-            return;
-        }
-        // SAFETY: between the change of `region` and our decrement of `busy`; see `Shared`.
+        (seen, spins) = (region, 0);
+        // SAFETY: we are inside; see `Shared`.
         let work = unsafe { *shared.work.get() };
         let done = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: the caller of `run` keeps the closure alive until `busy` is zero.
+            // SAFETY: the caller of `run` keeps the closure alive while anybody is inside.
             claim(shared, unsafe { &*work.task }, work.tasks);
         }));
         if let Err(panic) = done {
             shared.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
         }
-        shared.busy.fetch_sub(1, Ordering::Release);
+        shared.gate.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -225,6 +236,19 @@ mod tests {
             });
         });
         assert_eq!(total.into_inner(), 20);
+    }
+
+    #[test]
+    fn thousands_of_short_regions_lose_no_task() {
+        let team = Team::new(4);
+        for region in 0..5000 {
+            let total = AtomicUsize::new(0);
+            team.run(2 + region % 9, |i| {
+                total.fetch_add(i + 1, Ordering::Relaxed);
+            });
+            let tasks = 2 + region % 9;
+            assert_eq!(total.into_inner(), tasks * (tasks + 1) / 2);
+        }
     }
 
     #[test]
