@@ -85,7 +85,10 @@ type Weights = Vec<(String, Vec<u8>)>;
 /// A training in which `more` replaces or adds flags.
 fn training(more: &str) -> String {
     let mut line = "train".to_owned();
-    for (flag, value) in [("--model", "net.toml"), ("--data", "d.safetensors"), ("--epochs", "2"), ("--batch", "8")] {
+    // Tests run side by side: threads of their own would only wait for each other.
+    let usual =
+        [("--model", "net.toml"), ("--data", "d.safetensors"), ("--epochs", "2"), ("--batch", "8"), ("--threads", "1")];
+    for (flag, value) in usual {
         if !more.split_whitespace().any(|word| word == flag) {
             let _ = write!(line, " {flag} {value}");
         }
@@ -220,7 +223,7 @@ const TRAIN_FILES: [Case; 16] = [
     }),
     ("resume", |g| {
         // Long enough to be killed in its midst, and saved often enough to have got somewhere by then.
-        let line = training("--epochs 1500 --save-every 100 -q -o");
+        let line = training("--epochs 8000 --save-every 500 -q -o");
         g.ok(&format!("{line} whole.safetensors"));
         let line = format!("{line} killed.safetensors");
         let mut child = Command::new(DLOPT)
