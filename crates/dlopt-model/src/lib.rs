@@ -15,9 +15,9 @@ mod weights;
 pub use candle::{CandleNetwork, device};
 pub use config::{MODEL_TYPE, ModelConfig};
 pub use description::{
-    ActivationLayer, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Description, Dropout, Embedding, Extents, Flatten,
-    GlobalPool, Initialization, LAYER_TYPES, Layer, LayerNorm, LayerType, Padding, Pool1d, Pool2d, RecurrentStack,
-    Residual, Units,
+    ActivationLayer, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Description, Dropout, Embedding, Extents,
+    Flatten, GlobalPool, Initialization, LAYER_TYPES, Layer, LayerNorm, LayerType, Padding, Pool1d, Pool2d,
+    RecurrentStack, Residual, Units,
 };
 pub use init::{initial, initial_values};
 pub use layout::{FlatLayout, FlatTensor, NamedTensor, NodeSlots};

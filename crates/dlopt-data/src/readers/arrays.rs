@@ -307,7 +307,9 @@ mod tests {
     fn arrays_that_do_not_fit_are_refused() {
         let message = |tensors: &[Tensor<'_>]| opened(tensors).unwrap_err().message().to_owned();
         let x: Tensor<'_> = ("x", Dtype::U8, &[2, 3], vec![0; 6]);
-        assert!(message(std::slice::from_ref(&x)).contains("no pair of arrays such as `x_train` and `y_train` among `x`"));
+        assert!(
+            message(std::slice::from_ref(&x)).contains("no pair of arrays such as `x_train` and `y_train` among `x`")
+        );
         assert!(message(&[x.clone(), ("y", Dtype::U8, &[3], vec![0; 3])]).contains("not as many samples"));
         assert!(message(&[x.clone(), ("y", Dtype::U8, &[2, 4], vec![0; 8])]).contains("wanted one class number"));
         assert!(message(&[x.clone(), ("y", Dtype::I8, &[2], vec![0, 255])]).contains("label -1 of sample 1"));

@@ -36,21 +36,19 @@ mod update;
 
 pub use activation::{Function, activate, activate_gradient, activate_gradient_in_place, activate_in_place};
 pub use columns::column_sums;
+pub use conv::{ConvShape, Convolution};
+pub use dense::Dense;
 pub use dropout::{dropout, dropout_in_place};
-pub use elementwise::{
-    add, add_into, add_relu, add_scaled, ema, multiply_mask, relu_gradient, scale, sum_of_squares,
-};
+pub use elementwise::{add, add_into, add_relu, add_scaled, ema, multiply_mask, relu_gradient, scale, sum_of_squares};
 pub use embedding::{embedding, embedding_gradient};
 pub use loss::{LossSum, label_weights, soft_cross_entropy, softmax_cross_entropy};
 pub use norm::{
     BatchNormCoefficients, batch_norm_apply, batch_norm_coefficients, batch_norm_fold, batch_norm_gradient_sums,
     batch_norm_input_gradient, batch_norm_statistics, batch_norm_sums, layer_norm, layer_norm_gradient,
 };
-pub use regression::{binary_cross_entropy, huber, mse};
-pub use softmax::{argmax_rows, softmax_rows, softmax_rows_gradient};
-pub use update::{Adam, RmsProp, Sgd, adam, rmsprop, sgd};
-pub use conv::{ConvShape, Convolution};
-pub use dense::Dense;
 pub use pool::{PoolShape, average_pool, average_pool_gradient, max_pool, max_pool_gradient};
 pub use recurrent::{Cell, Recurrent, RecurrentSaved, RecurrentShape};
+pub use regression::{binary_cross_entropy, huber, mse};
+pub use softmax::{argmax_rows, softmax_rows, softmax_rows_gradient};
 pub use team::Team;
+pub use update::{Adam, RmsProp, Sgd, adam, rmsprop, sgd};
