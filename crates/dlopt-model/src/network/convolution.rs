@@ -100,7 +100,7 @@ impl Layer for ConvolutionLayer {
         let (weights, biases) = (self.weight.len(), self.bias.as_ref().map_or(0, Range::len));
         let stride = weights + biases;
         let chunk = sum_chunk(run.samples, stride);
-        let mut sums = run.memory.zeros(run.samples.div_ceil(chunk) * stride);
+        let mut sums = run.memory.take(run.samples.div_ceil(chunk) * stride);
         let mut dx = wants_input.then(|| run.memory.take(x.len()));
         {
             let mut dx = dx.as_deref_mut().map(|dx| dx.chunks_mut(chunk * inputs));
@@ -108,6 +108,7 @@ impl Layer for ConvolutionLayer {
                 sums.chunks_mut(stride).map(|sums| (sums, dx.as_mut().and_then(Iterator::next))).collect();
             let packed = wants_input.then_some(&self.packed_back[..]);
             run.team.each(&mut tasks, |index, (sums, dx)| {
+                sums.fill(0.0);
                 let first = index * chunk;
                 let images = chunk.min(run.samples - first);
                 let maps = first * outputs..(first + images) * outputs;

@@ -134,7 +134,7 @@ impl Layer for RecurrentLayer {
             });
             let gradient = own.as_deref().unwrap_or(&gradient);
             let (weights, stride) = (way.weight.len(), way.weight.len() + way.bias.len());
-            let mut sums = run.memory.zeros(run.samples.div_ceil(chunk) * stride);
+            let mut sums = run.memory.take(run.samples.div_ceil(chunk) * stride);
             let mut dx = wants_input.then(|| run.memory.take(x.len()));
             {
                 let mut dx = dx.as_deref_mut().map(|dx| dx.chunks_mut(chunk * inputs));
@@ -145,6 +145,7 @@ impl Layer for RecurrentLayer {
                     .collect();
                 let (kernel, packed) = (&way.kernel, &way.packed_back);
                 run.team.each(&mut tasks, |index, (sums, saved, dx)| {
+                    sums.fill(0.0);
                     let first = index * chunk;
                     let rows = chunk.min(run.samples - first);
                     let lengths = lengths.as_ref().map(|l| &l[first..first + rows]);
