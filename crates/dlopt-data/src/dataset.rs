@@ -80,6 +80,10 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// `[batch, outputs]`; empty when there are classes.
     pub targets: Vec<f32>,
+    /// `[batch, steps]`, the token that should come out at each step; empty when no tokens are to be learned.
+    pub sequences: Vec<u32>,
+    /// `[batch]`, the steps of each sequence that count; the others hold 0.
+    pub sequence_lengths: Vec<u32>,
 }
 
 impl Dataset {

@@ -108,6 +108,29 @@ impl Elements {
     }
 }
 
+/// What a network learns to put out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Learns {
+    /// The class, or the numbers, of a sample.
+    #[default]
+    Sample,
+    /// At each token of a sample the one that follows it. `inputs` holds one token more than a sample has.
+    NextToken,
+    /// A sequence of other tokens (`sequences` `[samples, time]`, `sequence_lengths` `[samples]`): a translation, a
+    /// pronunciation. Each ends with the token `end`; a decoder begins with `start`.
+    Sequence {
+        /// Tokens of the longest sequence, its end included.
+        time: usize,
+        /// Tokens are below this.
+        vocabulary: usize,
+        /// The token before the first.
+        start: u32,
+        /// The token after the last.
+        end: u32,
+    },
+}
+
 /// Which statistics of the training split are taken off and divided by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -7,21 +7,28 @@
 
 mod convert;
 mod dataset;
+mod features;
 mod info;
 mod loader;
 mod memory;
+mod options;
 mod order;
 mod prepare;
+mod raw;
 mod readers;
+mod step;
 mod steps;
 
 pub use dataset::{Batch, Dataset, Parts};
-pub use info::{DATASET_KEY, DatasetInfo, Elements, Preprocessing, SourceFile, Standardise};
+pub use features::{FEATURES, Feature, FeatureKind, FitFeature};
+pub use info::{DATASET_KEY, DatasetInfo, Elements, Learns, Preprocessing, SourceFile, Standardise};
 pub use loader::{Loader, batches};
 pub use memory::available_memory_bytes;
 pub use order::epoch_order;
 pub use prepare::{PrepareOptions, PrepareReport, Scale, SplitReport, prepare};
+pub use raw::{Image, Raw, Series, Values};
 pub use readers::{Format, Kind, ReadOptions, formats};
+pub use step::{FitStep, Step, StepKind};
 pub use steps::resize::Filter;
 pub use steps::split::SplitOptions;
 pub use steps::standardise::Constant;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use dlopt_checkpoint::{Dtype, Error, Result};
 
 use crate::info::Elements;
+pub(crate) use crate::raw::Values;
 
 pub(crate) use sources::open_sources;
 
@@ -148,25 +149,6 @@ pub(crate) enum Labels {
 pub(crate) trait Inputs: Send + Sync {
     /// Gives all inputs, in order, in chunks of whole samples.
     fn read(&self, each: &mut dyn FnMut(Values) -> Result<()>) -> Result<()>;
-}
-
-/// Elements of some samples, one sample after the other.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Values {
-    /// Whole numbers from 0 to 255.
-    U8(Vec<u8>),
-    /// Any numbers.
-    F32(Vec<f32>),
-}
-
-impl Values {
-    /// How many elements there are.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::U8(values) => values.len(),
-            Self::F32(values) => values.len(),
-        }
-    }
 }
 
 /// Samples of so many elements that fill a chunk.

@@ -1,0 +1,79 @@
+//! Features: numbers that say something about a picture, a sound, a series or a text, one file each.
+//!
+//! To add one: a file with a type that holds its options (serde, every option with a default, unknown ones refused) and
+//! is a [`Feature`], and its line in [`FEATURES`].
+
+use std::fmt::Debug;
+
+use dlopt_checkpoint::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::options;
+use crate::raw::Raw;
+
+/// Numbers taken of a sample.
+pub trait Feature: Debug + Send + Sync {
+    /// Its options, all of them, as a dataset and a checkpoint keep them.
+    fn options(&self) -> Map<String, Value>;
+
+    /// Appends its numbers for one sample; as many for every sample of a dataset.
+    ///
+    /// # Errors
+    /// When it does not apply to such a sample.
+    fn extract(&self, raw: &Raw, out: &mut Vec<f32>) -> Result<()>;
+
+    /// What its numbers are called, `count` of them; numbered when nothing better is known.
+    fn names(&self, name: &str, count: usize) -> Vec<String> {
+        (0..count).map(|place| format!("{name}_{place}")).collect()
+    }
+
+    /// What must be learned from the training samples before it can be taken (a vocabulary); `None` when nothing.
+    fn fitting(&self) -> Option<Box<dyn FitFeature>> {
+        None
+    }
+}
+
+/// Learns from the training samples, in their order.
+pub trait FitFeature: Send {
+    /// Looks at one sample.
+    ///
+    /// # Errors
+    /// When it does not apply to such a sample.
+    fn see(&mut self, raw: &Raw) -> Result<()>;
+
+    /// The feature with what it learned in its options.
+    ///
+    /// # Errors
+    /// When there was nothing to learn from.
+    fn fitted(self: Box<Self>) -> Result<Box<dyn Feature>>;
+}
+
+/// A feature that can be asked for.
+pub struct FeatureKind {
+    /// As `--features` names it.
+    pub name: &'static str,
+    /// What it says, in one line, with its source.
+    pub summary: &'static str,
+    /// The option that `NAME=VALUE` sets; empty when there is none.
+    pub main: &'static str,
+    make: fn(Map<String, Value>) -> Result<Box<dyn Feature>>,
+}
+
+impl FeatureKind {
+    /// A kind whose options are the fields of `T`.
+    const fn of<T: Feature + DeserializeOwned + 'static>(
+        name: &'static str,
+        main: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self { name, summary, main, make: make::<T> }
+    }
+}
+
+fn make<T: Feature + DeserializeOwned + 'static>(options: Map<String, Value>) -> Result<Box<dyn Feature>> {
+    Ok(Box::new(options::read::<T>("feature", options)?))
+}
+
+/// All features.
+pub const FEATURES: &[FeatureKind] = &[];

@@ -1,0 +1,72 @@
+//! What a step is: something done to every sample by itself, in a dataset and again before a prediction.
+
+use std::fmt::Debug;
+
+use dlopt_checkpoint::Result;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::options;
+use crate::raw::Raw;
+
+/// Something done to every sample by itself.
+pub trait Step: Debug + Send + Sync {
+    /// Its name in the table of steps.
+    fn name(&self) -> &'static str;
+
+    /// Its options, all of them, as a dataset and a checkpoint keep them.
+    fn options(&self) -> Map<String, Value>;
+
+    /// Changes one sample.
+    ///
+    /// # Errors
+    /// When it does not apply to such a sample.
+    fn apply(&self, raw: Raw) -> Result<Raw>;
+
+    /// What must be learned from the training samples before it can be applied (a vocabulary); `None` when nothing.
+    fn fitting(&self) -> Option<Box<dyn FitStep>> {
+        None
+    }
+}
+
+/// Learns from the training samples, in their order.
+pub trait FitStep: Send {
+    /// Looks at one sample.
+    ///
+    /// # Errors
+    /// When the step does not apply to such a sample.
+    fn see(&mut self, raw: &Raw) -> Result<()>;
+
+    /// The step with what it learned in its options.
+    ///
+    /// # Errors
+    /// When there was nothing to learn from.
+    fn fitted(self: Box<Self>) -> Result<Box<dyn Step>>;
+}
+
+/// A step that can be asked for.
+pub struct StepKind {
+    /// As `--step` names it.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// The option that `NAME=VALUE` sets; empty when there is none.
+    pub main: &'static str,
+    /// Makes it from its options.
+    pub(crate) make: fn(&str, Map<String, Value>) -> Result<Box<dyn Step>>,
+}
+
+impl StepKind {
+    /// A kind whose options are the fields of `T` (serde; every one with a default or required, unknown ones refused).
+    pub(crate) const fn of<T: Step + DeserializeOwned + 'static>(
+        name: &'static str,
+        main: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self { name, summary, main, make: make::<T> }
+    }
+}
+
+fn make<T: Step + DeserializeOwned + 'static>(name: &str, options: Map<String, Value>) -> Result<Box<dyn Step>> {
+    Ok(Box::new(options::read::<T>(name, options)?))
+}
