@@ -28,7 +28,7 @@ pub use order::epoch_order;
 pub use prepare::{PrepareOptions, PrepareReport, Scale, SplitReport, prepare};
 pub use raw::{Image, Raw, Series, Values};
 pub use readers::{Format, Kind, ReadOptions, formats};
-pub use step::{FitStep, Step, StepKind};
+pub use step::{FitStep, Step, StepKind, Vocabulary};
 pub use steps::resize::Filter;
 pub use steps::split::SplitOptions;
 pub use steps::standardise::Constant;

@@ -27,6 +27,26 @@ pub trait Step: Debug + Send + Sync {
     fn fitting(&self) -> Option<Box<dyn FitStep>> {
         None
     }
+
+    /// What the tokens that it makes mean; `None` when it makes no tokens.
+    fn tokens(&self) -> Option<&dyn Vocabulary> {
+        None
+    }
+}
+
+/// What token numbers mean.
+pub trait Vocabulary {
+    /// How many tokens there are: numbers are below this.
+    fn size(&self) -> usize;
+
+    /// The text of tokens; padding and the marks of beginning and end say nothing.
+    fn decode(&self, tokens: &[u32]) -> String;
+
+    /// How a single token is written, such as `<unk>`.
+    fn symbol(&self, token: u32) -> String;
+
+    /// The tokens before the first and after the last one of a sequence, when they are in the vocabulary.
+    fn bounds(&self) -> Option<(u32, u32)>;
 }
 
 /// Learns from the training samples, in their order.
