@@ -2,6 +2,7 @@
 //! full in datasets and checkpoints.
 
 use dlopt_checkpoint::{Error, Result};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -33,4 +34,12 @@ pub(crate) fn parse(text: &str, main: impl Fn(&str) -> Result<&'static str>) -> 
 /// Options of `name` as a type.
 pub(crate) fn read<T: DeserializeOwned>(name: &str, options: Map<String, Value>) -> Result<T> {
     serde_json::from_value(Value::Object(options)).map_err(|e| Error::usage(format!("`{name}`: {e}")))
+}
+
+/// All options of a type, as a dataset and a checkpoint keep them.
+pub(crate) fn written<T: Serialize>(options: &T) -> Map<String, Value> {
+    match serde_json::to_value(options) {
+        Ok(Value::Object(options)) => options,
+        _ => unreachable!("options are structs of numbers, texts and lists"),
+    }
 }
