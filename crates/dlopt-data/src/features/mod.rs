@@ -3,6 +3,18 @@
 //! To add one: a file with a type that holds its options (serde, every option with a default, unknown ones refused) and
 //! is a [`Feature`], and its line in [`FEATURES`].
 
+mod colour_histogram;
+mod colour_moments;
+mod colours;
+mod edges;
+mod glcm;
+#[cfg(test)]
+mod golden_of_pictures;
+mod hog;
+mod hu;
+mod lbp;
+mod planes;
+
 use std::fmt::Debug;
 
 use dlopt_checkpoint::{Error, Result};
@@ -76,4 +88,5 @@ fn make<T: Feature + DeserializeOwned + 'static>(options: Map<String, Value>) ->
 }
 
 /// All features.
-pub const FEATURES: &[FeatureKind] = &[];
+pub const FEATURES: &[FeatureKind] =
+    &[lbp::KIND, glcm::KIND, colour_histogram::KIND, colour_moments::KIND, hog::KIND, hu::KIND, edges::KIND];

@@ -5,6 +5,7 @@
 //! have their own places: [`split`] and [`standardise`].
 
 pub(crate) mod cast;
+pub(crate) mod grey;
 pub(crate) mod pad;
 pub(crate) mod resize;
 pub(crate) mod split;
