@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::{Dataset, Loader};
-use dlopt_kernels::nn;
 use dlopt_model::Mode;
 
 use crate::engine::Engine;
 use crate::loss::LossOptions;
+use crate::right::Right;
 use crate::settings::Settings;
 use crate::trainer::EVALUATION_BATCH;
 
@@ -64,21 +64,19 @@ pub(crate) fn look(
     buffers: &mut [f32],
     stop: &AtomicBool,
 ) -> Result<Outcome> {
-    let count = samples.len().max(1);
-    let (mut loss, mut correct) = (0.0, 0_u64);
+    let (mut loss, mut right) = (0.0, Right::default());
     let mut unused = Vec::new();
     run_over(engine, dataset, samples, EVALUATION_BATCH, (weights, buffers), stop, |batch, outputs| {
         unused.resize(outputs.len(), 0.0);
         let options = LossOptions { class_weights: &[], label_smoothing: 0.0, scale: 1.0 };
         loss += settings.loss.evaluate(&options, outputs, batch, &mut unused);
-        if settings.loss.is_classification() {
-            let rows = batch.indices.len();
-            let mut places = vec![0; rows];
-            nn::argmax_rows(rows, outputs.len() / rows.max(1), outputs, &mut places);
-            correct += places.iter().zip(&batch.labels).filter(|(place, label)| place == label).count() as u64;
-        }
+        right += if settings.loss.is_classification() {
+            Right::of(outputs, batch)
+        } else {
+            Right { right: 0, of: batch.indices.len() as u64 }
+        };
         Ok(())
     })?;
-    let accuracy = settings.loss.is_classification().then(|| correct as f64 / count as f64);
-    Ok(Outcome { loss: loss / count as f64, accuracy })
+    let accuracy = settings.loss.is_classification().then(|| right.share());
+    Ok(Outcome { loss: loss / right.of.max(1) as f64, accuracy })
 }

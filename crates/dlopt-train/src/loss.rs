@@ -5,12 +5,15 @@
 //!   (Szegedy et al., 2015, arXiv 1512.00567), times the weight of the class; targets `[samples, classes]` in the batch
 //!   take the label's place (mixing, teachers)
 //! - binary cross-entropy: every output is a logit of its own
+//! - sequences: the cross-entropy of every token up to the end of its sequence; outputs `[samples * steps, vocabulary]`
 //! - mean squared error; Huber (1964): half the square up to `delta`, then a line. Both are means over the outputs
 
 use dlopt_checkpoint::{Error, Result};
-use dlopt_data::{Batch, Dataset};
+use dlopt_data::{Batch, Dataset, Learns};
 use dlopt_kernels::nn;
 use serde::{Deserialize, Serialize};
+
+use crate::sequences;
 
 /// The names that [`Loss::parse`] knows, with their options.
 pub const LOSSES: [(&str, &str); 4] = [
@@ -65,6 +68,13 @@ impl Loss {
     /// # Errors
     /// When it needs classes and there are targets, or the other way round.
     pub fn check(&self, dataset: &Dataset) -> Result<()> {
+        if sequences::learns(dataset) != Learns::Sample {
+            return match self {
+                Self::CrossEntropy => Ok(()),
+                _ => Err(Error::usage(format!("{}: has tokens to learn, and the loss needs numbers", dataset.name()))
+                    .hint("--loss cross-entropy")),
+            };
+        }
         let has_targets = dataset.targets().is_some();
         if self.is_classification() == has_targets {
             let (has, wants) = if has_targets { ("targets", "classes") } else { ("classes", "targets") };
@@ -79,12 +89,16 @@ impl Loss {
         matches!(self, Self::CrossEntropy)
     }
 
-    /// The sum over the samples of the batch, and the gradient of that sum times `scale` in `gradient`.
+    /// The sum over the samples of the batch, or over the tokens of its sequences, and the gradient of that sum times
+    /// `scale` in `gradient`.
     pub(crate) fn evaluate(&self, with: &LossOptions<'_>, outputs: &[f32], batch: &Batch, gradient: &mut [f32]) -> f64 {
         let rows = batch.indices.len();
         let columns = outputs.len() / rows.max(1);
         let scale = with.scale;
         match *self {
+            Self::CrossEntropy if !batch.sequences.is_empty() => {
+                sequences::cross_entropy(with, outputs, batch, gradient)
+            }
             Self::CrossEntropy if batch.targets.is_empty() => {
                 let weights = (!with.class_weights.is_empty()).then_some(with.class_weights);
                 nn::softmax_cross_entropy(

@@ -35,8 +35,9 @@ impl From<Exact> for f64 {
 pub(crate) struct Sums {
     pub(crate) loss: Exact,
     pub(crate) weight: Exact,
-    pub(crate) correct: u64,
-    pub(crate) samples: u64,
+    /// Samples or tokens that were right, and of how many.
+    pub(crate) right: u64,
+    pub(crate) of: u64,
     pub(crate) milliseconds: u64,
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dlopt_checkpoint::{Error, Result};
-use dlopt_data::{Batch, Dataset, Loader, epoch_order};
+use dlopt_data::{Batch, Dataset, Learns, Loader, epoch_order};
 use dlopt_kernels::nn;
 use dlopt_metrics::EpochRecord;
 use dlopt_model::{FlatLayout, Mode, Node, Role};
@@ -21,7 +21,9 @@ use crate::evaluate::{Outcome, look};
 use crate::extension::{Extension, Moment};
 use crate::loss::LossOptions;
 use crate::optimizer::{Group, Step, update};
+use crate::right::Right;
 use crate::schedule::Position;
+use crate::sequences;
 use crate::settings::Settings;
 use crate::state::{Facts, State};
 
@@ -234,7 +236,7 @@ impl Trainer<'_> {
             };
             learning_rate = settings.learning_rate * settings.schedule.factor(position, state.facts.plateau.factor);
             self.update(at, state, groups, &mut gradients, learning_rate)?;
-            if let Some(what) = count(state, &step, total, samples.len(), learning_rate) {
+            if let Some(what) = count(state, &step, total, learning_rate) {
                 return Ok(Ended::Diverged(what));
             }
             let passed = clock.elapsed();
@@ -292,8 +294,12 @@ impl Trainer<'_> {
         Ok(batch)
     }
 
-    /// What the loss of samples is divided by: how many there are, or the weights of their classes.
+    /// What the loss of samples is divided by: how many there are, or tokens in their sequences, or the weights of their
+    /// classes.
     fn weight_of(&self, samples: &[usize]) -> f64 {
+        if sequences::learns(&self.dataset) != Learns::Sample {
+            return samples.iter().map(|&s| sequences::length(&self.dataset, s) as f64).sum::<f64>().max(1.0);
+        }
         let weights = &self.settings.class_weights;
         let labels = self.dataset.labels();
         if weights.is_empty() || labels.is_empty() {
@@ -332,7 +338,7 @@ impl Trainer<'_> {
             }
         }
         if self.settings.loss.is_classification() {
-            step.correct += correct(&outputs, batch);
+            step.right += Right::of(&outputs, batch);
         }
         self.engine.backward(weights, gradient, gradients)?;
         self.engine.recycle(outputs);
@@ -401,7 +407,7 @@ impl Trainer<'_> {
             epoch: facts.epoch as u64,
             step: facts.step,
             train_loss: f64::from(sums.loss) / f64::from(sums.weight),
-            train_accuracy: is_classification.then(|| sums.correct as f64 / sums.samples.max(1) as f64),
+            train_accuracy: is_classification.then(|| sums.right as f64 / sums.of.max(1) as f64),
             validation_loss: outcome.map(|o| o.loss),
             validation_accuracy: outcome.and_then(|o| o.accuracy),
             learning_rate,
@@ -477,7 +483,7 @@ fn diverged(what: &str, last_good: &Trained, observer: &mut dyn Observer) -> Res
 }
 
 /// Takes a step into the sums; says so when its loss is no number.
-fn count(state: &mut State, step: &StepSums, total: f64, samples: usize, rate: f64) -> Option<String> {
+fn count(state: &mut State, step: &StepSums, total: f64, rate: f64) -> Option<String> {
     state.facts.step += 1;
     state.facts.epoch_step += 1;
     if !step.loss.is_finite() {
@@ -487,30 +493,15 @@ fn count(state: &mut State, step: &StepSums, total: f64, samples: usize, rate: f
     let sums = &mut state.facts.sums;
     sums.loss = (f64::from(sums.loss) + step.loss).into();
     sums.weight = (f64::from(sums.weight) + total).into();
-    sums.correct += step.correct;
-    sums.samples += samples as u64;
+    sums.right += step.right.right;
+    sums.of += step.right.of;
     None
 }
 
 #[derive(Default)]
 struct StepSums {
     loss: f64,
-    correct: u64,
-}
-
-/// How many samples have their largest output at their label (or at their largest target).
-fn correct(outputs: &[f32], batch: &Batch) -> u64 {
-    let rows = batch.indices.len();
-    let columns = outputs.len() / rows.max(1);
-    let mut places = vec![0; rows];
-    nn::argmax_rows(rows, columns, outputs, &mut places);
-    let mut wanted = vec![0; rows];
-    if batch.targets.is_empty() {
-        wanted.copy_from_slice(&batch.labels);
-    } else {
-        nn::argmax_rows(rows, columns, &batch.targets, &mut wanted);
-    }
-    places.iter().zip(&wanted).filter(|(place, label)| place == label).count() as u64
+    right: Right,
 }
 
 /// Weights that make every class count the same: `samples / (classes * samples of the class)`, 0 for one without samples.

@@ -1,0 +1,139 @@
+//! Learning step by step: the loss of tokens, and how many of them are right.
+//!
+//! Outputs are `[samples * steps, vocabulary]`. Of each sample the first `sequence_lengths` steps count; the others have no
+//! loss and a gradient of zero.
+
+use dlopt_data::{Batch, Dataset, Learns};
+use dlopt_kernels::nn;
+
+use crate::loss::LossOptions;
+use crate::right::Right;
+
+/// What is learned of a dataset.
+pub(crate) fn learns(_dataset: &Dataset) -> Learns {
+    Learns::Sample
+}
+
+/// Tokens that count in the sequence of a sample.
+pub(crate) fn length(dataset: &Dataset, sample: usize) -> usize {
+    dataset.lengths().map_or(1, |lengths| lengths[sample] as usize)
+}
+
+/// The tokens of one sample that count, and where their outputs lie.
+struct Sequence<'a> {
+    tokens: &'a [u32],
+    /// Where the outputs of the first step begin.
+    first: usize,
+    /// Where those of the next sample begin.
+    end: usize,
+}
+
+/// The sequences of a batch, with the number of outputs of a step.
+fn walk<'a>(outputs: &[f32], batch: &'a Batch) -> (usize, impl Iterator<Item = Sequence<'a>>) {
+    let steps = batch.sequences.len() / batch.sequence_lengths.len().max(1);
+    let vocabulary = outputs.len() / batch.sequences.len().max(1);
+    assert_eq!(outputs.len(), batch.sequences.len() * vocabulary, "outputs are [samples * steps, vocabulary]");
+    let each = batch.sequences.chunks_exact(steps.max(1)).zip(&batch.sequence_lengths).enumerate();
+    let sequences = each.map(move |(sample, (tokens, &length))| Sequence {
+        tokens: &tokens[..length as usize],
+        first: sample * steps * vocabulary,
+        end: (sample + 1) * steps * vocabulary,
+    });
+    (vocabulary, sequences)
+}
+
+/// The sum of the losses of all tokens, and the gradient of that sum times the scale in `gradient`.
+pub(crate) fn cross_entropy(with: &LossOptions<'_>, outputs: &[f32], batch: &Batch, gradient: &mut [f32]) -> f64 {
+    let weights = (!with.class_weights.is_empty()).then_some(with.class_weights);
+    let (vocabulary, sequences) = walk(outputs, batch);
+    let mut sum = 0.0;
+    for Sequence { tokens, first, end } in sequences {
+        let last = first + tokens.len() * vocabulary;
+        let (logits, own) = (&outputs[first..last], &mut gradient[first..last]);
+        let (rows, smoothing) = (tokens.len(), with.label_smoothing);
+        sum += nn::softmax_cross_entropy(rows, vocabulary, logits, tokens, weights, smoothing, with.scale, own).loss;
+        gradient[last..end].fill(0.0);
+    }
+    sum
+}
+
+/// How many tokens have the largest output of their step.
+pub(crate) fn right(outputs: &[f32], batch: &Batch) -> Right {
+    let (vocabulary, sequences) = walk(outputs, batch);
+    let mut all = Right::default();
+    let mut places = Vec::new();
+    for Sequence { tokens, first, .. } in sequences {
+        places.resize(tokens.len(), 0);
+        nn::argmax_rows(tokens.len(), vocabulary, &outputs[first..][..tokens.len() * vocabulary], &mut places);
+        let right = places.iter().zip(tokens).filter(|(place, token)| place == token).count();
+        all += Right { right: right as u64, of: tokens.len() as u64 };
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loss::Loss;
+
+    /// Two samples of up to three tokens of four; the first ends after two.
+    fn batch() -> Batch {
+        Batch {
+            indices: vec![0, 1],
+            sequences: vec![2, 3, 0, 1, 0, 3],
+            sequence_lengths: vec![2, 3],
+            ..Batch::default()
+        }
+    }
+
+    fn outputs() -> Vec<f32> {
+        (0..24).map(|i| (i as f32 * 1.7).sin() * 2.0).collect()
+    }
+
+    #[test]
+    fn tokens_after_the_end_count_nothing() {
+        let options = LossOptions { class_weights: &[], label_smoothing: 0.0, scale: 0.5 };
+        let (batch, mut outputs) = (batch(), outputs());
+        let mut gradient = vec![9.0; 24];
+        let loss = Loss::CrossEntropy.evaluate(&options, &outputs, &batch, &mut gradient);
+        // By hand: minus the logarithm of softmax at each of the five tokens.
+        let own = |row: usize, token: usize| {
+            let logits: Vec<f64> = outputs[row * 4..][..4].iter().map(|v| f64::from(*v)).collect();
+            logits.iter().map(|v| v.exp()).sum::<f64>().ln() - logits[token]
+        };
+        let wanted = own(0, 2) + own(1, 3) + own(3, 1) + own(4, 0) + own(5, 3);
+        assert!((loss - wanted).abs() < 1e-5, "{loss}, wanted {wanted}");
+        assert_eq!(gradient[8..12], [0.0; 4]);
+        assert!((gradient[12..].iter().sum::<f32>()).abs() < 1e-6 && gradient[13] < 0.0);
+        let before = (loss, gradient.clone());
+        outputs[8..12].copy_from_slice(&[50.0, -3.0, f32::MAX, 1.0]);
+        let loss = Loss::CrossEntropy.evaluate(&options, &outputs, &batch, &mut gradient);
+        assert_eq!((loss, gradient), before);
+    }
+
+    #[test]
+    fn smoothing_moves_the_gradient_to_all_tokens() {
+        let (batch, outputs) = (batch(), outputs());
+        let mut gradients = [vec![0.0; 24], vec![0.0; 24]];
+        for (smoothing, gradient) in [0.0, 0.1].into_iter().zip(&mut gradients) {
+            let options = LossOptions { class_weights: &[], label_smoothing: smoothing, scale: 1.0 };
+            Loss::CrossEntropy.evaluate(&options, &outputs, &batch, gradient);
+        }
+        // The first token is 2: three quarters of the smoothing leave it, a quarter of it reaches each other one.
+        let moved: Vec<f32> = gradients[1].iter().zip(&gradients[0]).take(4).map(|(a, b)| a - b).collect();
+        for (found, wanted) in moved.iter().zip([-0.025, -0.025, 0.075, -0.025]) {
+            assert!((found - wanted).abs() < 1e-6, "{moved:?}");
+        }
+    }
+
+    #[test]
+    fn right_tokens_are_counted_up_to_the_end() {
+        let mut outputs = vec![0.0; 24];
+        // Steps of sample 0: right, wrong; the one after its end would be right. Of sample 1: right, right, wrong.
+        for (row, token) in [(0, 2), (1, 1), (2, 0), (3, 1), (4, 0), (5, 2)] {
+            outputs[row * 4 + token] = 1.0;
+        }
+        assert_eq!(right(&outputs, &batch()), Right { right: 3, of: 5 });
+        assert_eq!(Right::of(&outputs, &batch()).share(), 0.6);
+    }
+}
