@@ -3,7 +3,7 @@
 use super::cells::StepBack;
 use super::product::{BLOCK, GROUP, Pixels};
 use super::steps::{self, Rows, Scattered};
-use super::{Cell, Recurrent, RecurrentSaved, Series, clear_ends};
+use super::{Cell, Ends, Pass, Recurrent, RecurrentSaved, Series, clear_ends};
 use crate::nn::scratch::with_scratch;
 
 /// Steps that share one product for the weight gradient.
@@ -28,13 +28,36 @@ impl Recurrent {
         packed: &[f32],
         dw: &mut [f32],
         db: &mut [f32],
+        dx: Option<&mut [f32]>,
+    ) {
+        self.backward_between(rows, x, lengths, saved, gradient, packed, Ends::default(), dw, db, dx);
+    }
+
+    /// The same with gradients of the states at the two ends; see [`Ends`].
+    ///
+    /// # Panics
+    /// As [`Recurrent::backward`], and when a state has another length.
+    #[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
+    pub fn backward_between(
+        &self,
+        rows: usize,
+        x: &[f32],
+        lengths: Option<&[u32]>,
+        saved: &mut RecurrentSaved,
+        gradient: &[f32],
+        packed: &[f32],
+        ends: Ends<'_>,
+        dw: &mut [f32],
+        db: &mut [f32],
         mut dx: Option<&mut [f32]>,
     ) {
         let shape = self.shape;
+        self.check_ends(rows, &ends);
         self.check(rows, x.len(), gradient.len(), db.len());
         assert_eq!(dw.len(), self.weight_len(), "the length of the weight in memory");
         assert_eq!(packed.len(), self.packed_backward_len(), "a weight packed for backward");
-        let (plan, series) = saved.pass.take().expect("a forward pass with `saved` before each backward");
+        let Pass { plan, series, is_continued } =
+            saved.pass.take().expect("a forward pass with `saved` before each backward");
         assert!(plan == *self, "`saved` comes from another layer");
         assert!(series == Series::new(rows, shape.time, lengths), "the rows and lengths of the forward pass");
         let (state, cell) = (rows * self.state_row(), self.cells_len(rows));
@@ -52,15 +75,45 @@ impl Recurrent {
             while end > 0 {
                 let first = end.saturating_sub(STEPS);
                 for step in (first..end).rev() {
-                    self.backward_step(&series, step, saved, gradient, packed, dh, dc, db);
+                    let reaches_state = step > 0 || ends.wanted.is_some();
+                    self.begin_rows(&series, step, gradient, ends.given, dh, dc);
+                    self.backward_step(&series, step, reaches_state, saved, gradient, packed, dh, dc, db);
                 }
                 if let Some(dx) = dx.as_deref_mut() {
                     self.input_gradient(&series, first..end, saved, packed, dx);
                 }
-                self.weight_gradient(&series, first..end, x, saved, gathered, dw);
+                self.weight_gradient(&series, first..end, x, saved, is_continued, gathered, dw);
                 end = first;
             }
+            if let Some(wanted) = ends.wanted {
+                for (place, &row) in series.order.iter().enumerate() {
+                    let state = &mut wanted[row * self.state_len()..][..self.state_len()];
+                    self.state_parts(rows, place, dh, dc).get(state);
+                }
+            }
         });
+    }
+
+    /// The gradients of the last states of the rows whose last step is `step`.
+    fn begin_rows(
+        &self,
+        series: &Series,
+        step: usize,
+        gradient: &[f32],
+        given: Option<&[f32]>,
+        dh: &mut [f32],
+        dc: &mut [f32],
+    ) {
+        let (rows, hidden, len) = (series.order.len(), self.shape.hidden, self.state_len());
+        for place in series.running(step + 1)..series.running(step) {
+            let row = series.order[place];
+            if !self.returns_sequence {
+                dh[place * self.state_row()..][..hidden].copy_from_slice(&gradient[row * hidden..][..hidden]);
+            }
+            if let Some(given) = given {
+                self.state_parts(rows, place, dh, dc).add(&given[row * len..][..len]);
+            }
+        }
     }
 
     /// Turns a step's gates into their gradients, and the state's gradient into that of the step before.
@@ -69,6 +122,7 @@ impl Recurrent {
         &self,
         series: &Series,
         step: usize,
+        reaches_state: bool,
         saved: &mut RecurrentSaved,
         gradient: &[f32],
         packed: &[f32],
@@ -82,11 +136,6 @@ impl Recurrent {
         let mut at = Vec::new();
         if self.returns_sequence {
             self.place(series, step, hidden, &mut at);
-        } else {
-            for place in series.running(step + 1)..running {
-                dh[place * self.state_row()..][..hidden]
-                    .copy_from_slice(&gradient[series.order[place] * hidden..][..hidden]);
-            }
         }
         let gates = saved.gates[step * self.gates_len(rows)..][..self.gates_len(rows)].as_mut_ptr();
         let operands = StepBack {
@@ -115,7 +164,7 @@ impl Recurrent {
                 Cell::Lstm => steps::backward_lstm(&operands, running),
                 Cell::Gru => steps::backward_gru(&operands, running),
             }
-            if step > 0 {
+            if reaches_state {
                 let gates = if shape.cell == Cell::Gru { gates.add(GROUP) } else { gates };
                 steps::state_product(gates, self.runs(rows), packed.as_ptr(), hidden, running, to);
             }
@@ -156,6 +205,7 @@ impl Recurrent {
         steps: std::ops::Range<usize>,
         x: &[f32],
         saved: &RecurrentSaved,
+        is_continued: bool,
         gathered: &mut [f32],
         dw: &mut [f32],
     ) {
@@ -172,8 +222,8 @@ impl Recurrent {
             }
         }
         let running = &running[..steps.len()];
-        // The state before the first step is zero.
-        let hidden_from = usize::from(steps.start == 0);
+        // The state before the first step is zero, unless it was given.
+        let hidden_from = usize::from(steps.start == 0 && !is_continued);
         let panel = self.gates_len(rows);
         let gates = saved.gates[steps.start * panel..][..steps.len() * panel].as_ptr();
         let states = saved.states[..(steps.end + 1) * state].as_ptr();

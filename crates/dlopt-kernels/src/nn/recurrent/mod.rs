@@ -83,7 +83,28 @@ pub struct RecurrentSaved {
     /// `[step + 1][row][state_row]`
     states: Vec<f32>,
     /// Whose pass it was, until backward has used it up.
-    pass: Option<(Recurrent, Series)>,
+    pass: Option<Pass>,
+}
+
+/// A pass that was kept.
+struct Pass {
+    plan: Recurrent,
+    series: Series,
+    /// Whether the first state was given, or zero.
+    is_continued: bool,
+}
+
+/// The states at the two ends of a pass, `[rows, state_len]`: a row's `h`, behind it for LSTM its `c`.
+///
+/// Forward, `given` is the state before the first step (else zero) and `wanted` gets that after each row's last one.
+/// Backward, `given` is the gradient of the state after the last step and `wanted` gets that of the state before the
+/// first.
+#[derive(Default)]
+pub struct Ends<'a> {
+    /// What comes in at the end where the pass begins.
+    pub given: Option<&'a [f32]>,
+    /// What is asked for at the end where it stops.
+    pub wanted: Option<&'a mut [f32]>,
 }
 
 /// The rows of a chunk, longest first.
@@ -133,6 +154,23 @@ impl Recurrent {
     /// How many biases the layer has.
     pub fn bias_len(&self) -> usize {
         self.shape.hidden * if self.shape.cell == Cell::Gru { 4 } else { self.shape.cell.gates() }
+    }
+
+    /// Values of the state that goes from step to step: the units, for LSTM twice.
+    pub fn state_len(&self) -> usize {
+        self.shape.hidden * if self.shape.cell == Cell::Lstm { 2 } else { 1 }
+    }
+
+    fn check_ends(&self, rows: usize, ends: &Ends<'_>) {
+        let len = rows * self.state_len();
+        assert!(ends.given.is_none_or(|state| state.len() == len), "states are [rows, state_len]");
+        assert!(ends.wanted.as_deref().is_none_or(|state| state.len() == len), "states are [rows, state_len]");
+    }
+
+    /// Copies the state of a row to or from where a step keeps it: `h` and the groups of `c` of the row at `place`.
+    fn state_parts<'s>(&self, rows: usize, place: usize, h: &'s mut [f32], c: &'s mut [f32]) -> StateParts<'s> {
+        let hidden = self.shape.hidden;
+        StateParts { h: &mut h[place * self.state_row()..][..hidden], c, first: place * GROUP, stride: rows * GROUP }
     }
 
     fn columns(&self) -> usize {
@@ -209,6 +247,45 @@ impl Recurrent {
 
     fn gates_len(&self, rows: usize) -> usize {
         self.blocks() * rows * BLOCK
+    }
+}
+
+/// The state of one row among those of a step.
+struct StateParts<'s> {
+    h: &'s mut [f32],
+    /// `[block][row][16]`, empty but for LSTM.
+    c: &'s mut [f32],
+    first: usize,
+    stride: usize,
+}
+
+impl StateParts<'_> {
+    /// Takes in a row of `[rows, state_len]`.
+    fn set(self, state: &[f32]) {
+        let (h, c) = state.split_at(self.h.len());
+        self.h.copy_from_slice(h);
+        for (group, from) in c.chunks(GROUP).enumerate() {
+            self.c[self.first + group * self.stride..][..from.len()].copy_from_slice(from);
+        }
+    }
+
+    /// Adds a row of `[rows, state_len]`.
+    fn add(self, state: &[f32]) {
+        let (h, c) = state.split_at(self.h.len());
+        self.h.iter_mut().zip(h).for_each(|(to, from)| *to += from);
+        for (group, from) in c.chunks(GROUP).enumerate() {
+            let to = &mut self.c[self.first + group * self.stride..];
+            to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+        }
+    }
+
+    /// Gives out a row of `[rows, state_len]`.
+    fn get(self, state: &mut [f32]) {
+        let (h, c) = state.split_at_mut(self.h.len());
+        h.copy_from_slice(self.h);
+        for (group, to) in c.chunks_mut(GROUP).enumerate() {
+            to.copy_from_slice(&self.c[self.first + group * self.stride..][..to.len()]);
+        }
     }
 }
 

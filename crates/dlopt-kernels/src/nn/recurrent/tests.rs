@@ -338,3 +338,111 @@ fn tanh_and_sigmoid_are_near_and_bounded_and_keep_nan() {
     assert_eq!((lane(tanh::<A>, 0.0), lane(sigmoid::<A>, 0.0)), (0.0, 0.5));
     assert!(lane(tanh::<A>, f32::NAN).is_nan() && lane(sigmoid::<A>, f32::NAN).is_nan());
 }
+
+/// Columns `steps` of `[rows, time, features]`.
+fn cut(values: &[f32], time: usize, features: usize, steps: std::ops::Range<usize>) -> Vec<f32> {
+    values
+        .chunks_exact(time * features)
+        .flat_map(|row| row[steps.start * features..steps.end * features].to_vec())
+        .collect()
+}
+
+#[test]
+fn a_pass_in_two_parts_with_the_state_between_them_is_the_whole_one() {
+    for cell in CELLS {
+        for [time, inputs, hidden, rows] in [[7, 5, 16, 7], [9, 2, 21, 4], [6, 19, 37, 13]] {
+            let shape = RecurrentShape { cell, time, inputs, hidden };
+            let first_steps = time / 2;
+            let mut whole = case(shape, rows, false, true, false);
+            let rest: Vec<u32> = (0..rows).map(|row| (row * 5 % (time - first_steps) + 1) as u32).collect();
+            whole.lengths = Some(rest.iter().map(|len| len + first_steps as u32).collect());
+            let layer = whole.layer;
+            let (mut packed, mut packed_back) = (Vec::new(), Vec::new());
+            layer.pack_forward(&Team::new(1), &whole.weight, &mut packed);
+            layer.pack_backward(&Team::new(1), &whole.weight, &mut packed_back);
+            let part = |time| Recurrent::new(RecurrentShape { time, ..shape }, false, true);
+            let (a, b) = (part(first_steps), part(time - first_steps));
+            let (x_a, x_b) =
+                (cut(&whole.x, time, inputs, 0..first_steps), cut(&whole.x, time, inputs, first_steps..time));
+            let computed = at_every_level(|| {
+                let mut saved: [RecurrentSaved; 3] = Default::default();
+                let out = whole.forward(Some(&mut saved[0]));
+                let [dw, db, dx] = whole.backward(&mut saved[0]);
+                let mut between = vec![f32::NAN; rows * layer.state_len()];
+                let mut last = between.clone();
+                let mut out_a = vec![f32::NAN; rows * first_steps * hidden];
+                let mut out_b = vec![f32::NAN; rows * (time - first_steps) * hidden];
+                let ends = Ends { given: None, wanted: Some(&mut between) };
+                a.forward_between(rows, &x_a, None, &packed, &whole.bias, ends, Some(&mut saved[1]), &mut out_a);
+                let ends = Ends { given: Some(&between), wanted: Some(&mut last) };
+                let bias = &whole.bias;
+                b.forward_between(rows, &x_b, Some(&rest), &packed, bias, ends, Some(&mut saved[2]), &mut out_b);
+                assert_eq!(out_a, cut(&out, time, hidden, 0..first_steps), "{layer:?}");
+                assert_eq!(out_b, cut(&out, time, hidden, first_steps..time), "{layer:?}");
+                for (row, state) in last.chunks_exact(layer.state_len()).enumerate() {
+                    let end = (row * time + first_steps + rest[row] as usize) * hidden;
+                    assert_eq!(state[..hidden], out[end - hidden..end], "the last state is the last output");
+                }
+                // Without what backward needs the states are the same.
+                let mut again = vec![f32::NAN; last.len()];
+                let ends = Ends { given: Some(&between), wanted: Some(&mut again) };
+                b.forward_between(rows, &x_b, Some(&rest), &packed, bias, ends, None, &mut out_b);
+                assert_eq!(again, last);
+                // Half of the last outputs' gradient comes through the last state.
+                let mut gradient = cut(&whole.gradient, time, hidden, first_steps..time);
+                let mut of_last = vec![0.0; last.len()];
+                for (row, of_last) in of_last.chunks_exact_mut(layer.state_len()).enumerate() {
+                    let end = (row * (time - first_steps) + rest[row] as usize) * hidden;
+                    for (own, of_last) in gradient[end - hidden..end].iter_mut().zip(of_last) {
+                        *own *= 0.5;
+                        *of_last = *own;
+                    }
+                }
+                let (mut dw_two, mut db_two) = (vec![0.0; dw.len()], vec![0.0; db.len()]);
+                let (mut dx_a, mut dx_b) = (vec![f32::NAN; x_a.len()], vec![f32::NAN; x_b.len()]);
+                let mut of_between = vec![f32::NAN; between.len()];
+                let ends = Ends { given: Some(&of_last), wanted: Some(&mut of_between) };
+                let (saved, dw_of, db_of) = (&mut saved, &mut dw_two, &mut db_two);
+                let packed = &packed_back;
+                b.backward_between(
+                    rows,
+                    &x_b,
+                    Some(&rest),
+                    &mut saved[2],
+                    &gradient,
+                    packed,
+                    ends,
+                    dw_of,
+                    db_of,
+                    Some(&mut dx_b),
+                );
+                let gradient = cut(&whole.gradient, time, hidden, 0..first_steps);
+                let ends = Ends { given: Some(&of_between), wanted: None };
+                a.backward_between(
+                    rows,
+                    &x_a,
+                    None,
+                    &mut saved[1],
+                    &gradient,
+                    packed,
+                    ends,
+                    dw_of,
+                    db_of,
+                    Some(&mut dx_a),
+                );
+                let near = |found: &[f32], wanted: &[f32], what: &str| {
+                    let largest = wanted.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+                    for (f, w) in found.iter().zip(wanted) {
+                        assert!((f - w).abs() <= 1e-5 * largest, "{layer:?}: {what} {f}, wanted {w}");
+                    }
+                };
+                near(&dx_a, &cut(&dx, time, inputs, 0..first_steps), "dx");
+                near(&dx_b, &cut(&dx, time, inputs, first_steps..time), "dx");
+                near(&dw_two, &dw, "dw");
+                near(&db_two, &db, "db");
+                [last, of_between, dw_two, db_two, dx_a, dx_b]
+            });
+            assert!(computed.iter().flatten().all(|v| v.is_finite()));
+        }
+    }
+}
