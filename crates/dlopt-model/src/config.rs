@@ -2,7 +2,7 @@
 //!
 //! JSON under `config` in a checkpoint's metadata (`config.json` in a folder):
 //! `model_type`: `"sequential"`; `schema`; `init` and `layers` as in a [`Description`], every option and name spelled out;
-//! `input`: the shape of a sample; `outputs`; `classes`: their names, if the outputs are classes; `preprocessing`: what was
+//! `input`: the shape of a sample; `outputs`, and `per_step` where as many come out at every step; `classes`: their names, if the outputs are classes; `preprocessing`: what was
 //! done to the data, and `training`: facts of the run, both written and read by those who know them. Other keys, such as
 //! the `quantization_config` of a pass, are kept as they are.
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::description::Description;
 use crate::plan::{Node, Shape};
-use crate::resolve::resolve;
+use crate::resolve::resolve_for;
 
 /// The `model_type` of all networks of this crate.
 pub const MODEL_TYPE: &str = "sequential";
@@ -28,6 +28,8 @@ pub struct ModelConfig {
     pub input: Shape,
     /// Values that come out for a sample: one for each class or target.
     pub outputs: usize,
+    /// Whether as many come out at every step: scores of tokens.
+    pub is_per_step: bool,
     /// Names of the classes; empty when the outputs are none.
     pub classes: Vec<String>,
     /// What was done to the data before they went in.
@@ -48,6 +50,7 @@ impl ModelConfig {
             description: description.named()?,
             input,
             outputs,
+            is_per_step: false,
             classes,
             preprocessing: Value::Null,
             training: Value::Null,
@@ -60,7 +63,7 @@ impl ModelConfig {
     /// # Errors
     /// When the layers do not fit each other or the data.
     pub fn resolve(&self) -> Result<Vec<Node>> {
-        resolve(&self.description, &self.input, self.outputs)
+        resolve_for(&self.description, &self.input, self.outputs, self.is_per_step)
     }
 
     /// Reads the config that a header carries.
@@ -120,6 +123,8 @@ impl ModelConfig {
         let wrong = |key: &str, e: serde_json::Error| place(Error::input(format!("`{key}`: {e}")));
         let input: Shape = serde_json::from_value(taken("input")).map_err(|e| wrong("input", e))?;
         let outputs: usize = serde_json::from_value(taken("outputs")).map_err(|e| wrong("outputs", e))?;
+        let is_per_step: Option<bool> = serde_json::from_value(taken("per_step")).map_err(|e| wrong("per_step", e))?;
+        let is_per_step = is_per_step.unwrap_or_default();
         let classes: Option<Vec<String>> = serde_json::from_value(taken("classes")).map_err(|e| wrong("classes", e))?;
         let classes = classes.unwrap_or_default();
         let (preprocessing, training) = (taken("preprocessing"), taken("training"));
@@ -127,7 +132,7 @@ impl ModelConfig {
         if !classes.is_empty() && classes.len() != outputs && !is_binary {
             return Err(place(Error::input(format!("it names {} classes for {outputs} outputs", classes.len()))));
         }
-        Ok(Self { description, input, outputs, classes, preprocessing, training, other: config })
+        Ok(Self { description, input, outputs, is_per_step, classes, preprocessing, training, other: config })
     }
 
     /// Its text, the same for equal configs.
@@ -147,6 +152,9 @@ impl ModelConfig {
         }
         put("input", serde_json::to_value(&self.input).unwrap_or_default());
         put("outputs", self.outputs.into());
+        if self.is_per_step {
+            put("per_step", true.into());
+        }
         if !self.classes.is_empty() {
             put("classes", self.classes.clone().into());
         }

@@ -20,7 +20,7 @@ use std::ops::Range;
 use dlopt_checkpoint::{Error, Result};
 use dlopt_kernels::nn::{Cell, Recurrent, RecurrentShape};
 
-use crate::plan::{Direction, Node, Op, Parameter, RecurrentKind, Role};
+use crate::plan::{Direction, Node, Op, Parameter, RecurrentKind, Role, Translation};
 
 /// Where the parameters of a list of nodes lie.
 #[derive(Clone, Debug)]
@@ -201,12 +201,9 @@ impl FlatLayout {
         let at = self.nodes.len();
         self.nodes.push(NodeSlots::default());
         match node.op {
+            Op::Seq2seq(ref plan) => self.add_translation(at, plan, &node.parameters),
             Op::Recurrent { kind, hidden, direction, returns_sequence } => {
-                let cell = match kind {
-                    RecurrentKind::Rnn => Cell::Rnn,
-                    RecurrentKind::Lstm => Cell::Lstm,
-                    RecurrentKind::Gru => Cell::Gru,
-                };
+                let cell = cell(kind);
                 let inputs = node.input.features();
                 let shape = RecurrentShape { cell, time: node.input.len() / inputs.max(1), inputs, hidden };
                 let reversed: &[bool] = if direction == Direction::Both { &[false, true] } else { &[false] };
@@ -220,6 +217,23 @@ impl FlatLayout {
                     self.piece(at, std::slice::from_ref(parameter), &[0], form(parameter));
                 }
             }
+        }
+    }
+
+    /// Adds the tensors of an encoder and a decoder, the four of a recurrent layer together.
+    fn add_translation(&mut self, node: usize, plan: &Translation, parameters: &[Parameter]) {
+        let shape = RecurrentShape { cell: cell(plan.kind), time: 1, inputs: plan.embedding, hidden: plan.hidden };
+        let mut rest = parameters;
+        while let Some(first) = rest.first() {
+            let is_recurrent = first.role == Role::RecurrentInput;
+            let (own, behind) = rest.split_at(if is_recurrent { 4 } else { 1 });
+            if is_recurrent {
+                let form = Form::Recurrent { shape, is_reversed: false, returns_sequence: true };
+                self.piece(node, own, &[0, 0, 1, 1], form);
+            } else {
+                self.piece(node, own, &[0], form(first));
+            }
+            rest = behind;
         }
     }
 
@@ -289,6 +303,15 @@ impl FlatLayout {
             piece.form.to_memory(&stored, &mut flat[first.start..last.end], first.len());
         }
         Ok(flat)
+    }
+}
+
+/// What the kernels call a cell.
+pub(crate) fn cell(kind: RecurrentKind) -> Cell {
+    match kind {
+        RecurrentKind::Rnn => Cell::Rnn,
+        RecurrentKind::Lstm => Cell::Lstm,
+        RecurrentKind::Gru => Cell::Gru,
     }
 }
 

@@ -176,6 +176,9 @@ pub enum Op {
         /// Whether all steps come out, or the state after the last valid one.
         returns_sequence: bool,
     },
+    /// An encoder and a decoder. Parameters: the encoder's table and recurrent four, the decoder's, attention's weight and
+    /// bias if it has one, the last layer's weight and bias.
+    Seq2seq(Translation),
     /// `body(x) + shortcut(x)`; an empty shortcut is `x` itself. Parameters: none of its own.
     Residual {
         /// The long way.
@@ -183,6 +186,31 @@ pub enum Op {
         /// The short way.
         shortcut: Vec<Node>,
     },
+}
+
+/// An encoder and a decoder, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Translation {
+    /// The cell of both sides.
+    pub kind: RecurrentKind,
+    /// Values a token becomes.
+    pub embedding: usize,
+    /// Units of the state.
+    pub hidden: usize,
+    /// Whether the decoder looks back at all that was read.
+    pub has_attention: bool,
+    /// Share of values dropped while training.
+    pub dropout: f32,
+    /// Tokens that can go in.
+    pub vocabulary: usize,
+    /// Tokens that can come out.
+    pub outputs: usize,
+    /// Tokens that come out at most, the end included.
+    pub steps: usize,
+    /// The token before the first.
+    pub start: u32,
+    /// The token after the last.
+    pub end: u32,
 }
 
 /// What a window is reduced to.
@@ -314,6 +342,7 @@ pub fn parameters(nodes: &[Node]) -> Vec<&Parameter> {
 pub fn vocabulary(nodes: &[Node]) -> Option<usize> {
     let own = |node: &Node| match &node.op {
         Op::Embedding { vocabulary } => Some(*vocabulary),
+        Op::Seq2seq(plan) => Some(plan.vocabulary),
         Op::Residual { body, shortcut } => vocabulary(body).into_iter().chain(vocabulary(shortcut)).min(),
         _ => None,
     };

@@ -1,5 +1,6 @@
 //! From a description and the shape of a sample to a plan: every size, name and parameter decided.
 
+mod seq2seq;
 mod window;
 
 use std::collections::HashSet;
@@ -24,9 +25,25 @@ const MAX_VALUES: u128 = 1 << 36;
 /// When a layer does not take what reaches it, shrinks it below 1, or has options out of range (the layer and the sizes
 /// are named), or when what comes out is not `outputs` values.
 pub fn resolve(description: &Description, input: &Shape, outputs: usize) -> Result<Vec<Node>> {
+    resolve_for(description, input, outputs, false)
+}
+
+/// The same; with `is_per_step` for as many outputs at every step.
+pub(crate) fn resolve_for(
+    description: &Description,
+    input: &Shape,
+    outputs: usize,
+    is_per_step: bool,
+) -> Result<Vec<Node>> {
     let nodes = resolve_open(description, input, outputs)?;
     match nodes.last().map(|node| &node.output) {
-        Some(Shape::Vector { features }) if *features == outputs => Ok(nodes),
+        Some(Shape::Vector { features }) if *features == outputs && !is_per_step => Ok(nodes),
+        Some(Shape::Series { features, .. }) if *features == outputs && is_per_step => Ok(nodes),
+        other if is_per_step => Err(Error::input(format!(
+            "the network ends in {}; the data want {outputs} values at every step",
+            other.unwrap_or(input).describe()
+        ))
+        .hint("recurrent layers with return_sequences = true, then { type = \"dense\", units = \"classes\" }")),
         other => Err(Error::input(format!(
             "the network ends in {}; the data want {outputs} values a sample",
             other.unwrap_or(input).describe()
@@ -174,11 +191,15 @@ impl Builder {
             LayerType::Activation(layer) => {
                 self.push(name, Op::Activation(layer.function), self.shape.clone(), Vec::new());
             }
-            LayerType::Embedding(embedding) => self.embedding(name, embedding.vocabulary, embedding.size)?,
+            LayerType::Embedding(embedding) => {
+                let vocabulary = given("vocabulary", embedding.vocabulary)?;
+                self.embedding(name, vocabulary, embedding.size)?;
+            }
             LayerType::Rnn(layer) => self.recurrent(name, RecurrentKind::Rnn, layer)?,
             LayerType::Lstm(layer) => self.recurrent(name, RecurrentKind::Lstm, layer)?,
             LayerType::Gru(layer) => self.recurrent(name, RecurrentKind::Gru, layer)?,
             LayerType::Residual(residual) => self.residual(name, residual)?,
+            LayerType::Seq2seq(layer) => self.seq2seq(name, layer)?,
         }
         match values(&self.shape) {
             Some(_) => Ok(()),
@@ -502,6 +523,13 @@ fn parameter(module: &str, own: &str, shape: Vec<usize>, role: Role, init: Init)
         Some(_) => Ok(Parameter { name: format!("{module}.{own}"), shape, role, init, is_trained: true }),
         None => Err(Error::input(format!("`{own}` of shape {shape:?} is too large"))),
     }
+}
+
+/// An option that data of tokens give where the user does not.
+fn given<T>(option: &str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| {
+        Error::input(format!("option `{option}` is missing")).hint("data of tokens give it; here it must be said")
+    })
 }
 
 /// An option that is an extent.

@@ -6,7 +6,7 @@ use dlopt_checkpoint::{Error, Result};
 use serde::Serialize;
 
 use crate::config::ModelConfig;
-use crate::plan::{Activation, Direction, Node, Op, PoolKind, RecurrentKind, Shape};
+use crate::plan::{Activation, Direction, Node, Op, PoolKind, RecurrentKind, Role, Shape};
 
 /// Bytes of an `f32`.
 const VALUE_BYTES: u64 = 4;
@@ -212,6 +212,11 @@ fn describe(node: &Node) -> String {
             };
             if *direction == Direction::Both { format!("{kind}, both ways") } else { kind.to_owned() }
         }
+        Op::Seq2seq(plan) => {
+            let cell = if plan.kind == RecurrentKind::Lstm { "lstm" } else { "gru" };
+            let attention = if plan.has_attention { " with attention" } else { "" };
+            format!("{cell} encoder and decoder{attention}, {} tokens to {}", plan.vocabulary, plan.outputs)
+        }
         Op::Residual { shortcut, .. } if shortcut.is_empty() => "residual".to_owned(),
         Op::Residual { .. } => "residual, with shortcut".to_owned(),
     }
@@ -227,6 +232,18 @@ fn multiply_adds(node: &Node) -> u64 {
             let steps = (node.input.len() / node.input.features().max(1)) as u64;
             let all: u64 = node.parameters.iter().filter(|p| p.shape.len() == 2).map(|p| p.len() as u64).sum();
             all.saturating_mul(steps)
+        }
+        Op::Seq2seq(plan) => {
+            let matrices: Vec<u64> = node
+                .parameters
+                .iter()
+                .filter(|p| p.shape.len() == 2 && p.role != Role::Table)
+                .map(|p| p.len() as u64)
+                .collect();
+            let (encoder, decoder) = matrices.split_at(2);
+            let sums = |matrices: &[u64], steps: usize| matrices.iter().sum::<u64>().saturating_mul(steps as u64);
+            let looks = if plan.has_attention { 2 * plan.hidden * node.input.len() * plan.steps } else { 0 };
+            sums(encoder, node.input.len()) + sums(decoder, plan.steps) + looks as u64
         }
         _ => 0,
     }
@@ -245,6 +262,10 @@ fn kept_values(nodes: &[Node]) -> u64 {
                 let steps = node.input.len() / node.input.features().max(1);
                 let ways = if *direction == Direction::Both { 2 } else { 1 };
                 (steps * hidden * ways * (kind.gates() + 2)) as u64
+            }
+            Op::Seq2seq(plan) => {
+                let step = plan.embedding + plan.hidden * (plan.kind.gates() + 3);
+                ((node.input.len() + plan.steps) * step + plan.steps * plan.outputs) as u64
             }
             Op::Residual { body, shortcut } => kept_values(body) + kept_values(shortcut) + node.output.len() as u64,
             _ => node.output.len() as u64,

@@ -91,6 +91,10 @@ impl CandleNetwork {
     /// # Errors
     /// When the device has no room.
     pub fn new(nodes: &[Node], layout: &FlatLayout, is_frozen: &[bool], device: Device) -> Result<Self> {
+        if let Some(node) = nodes.iter().find(|node| matches!(node.op, Op::Seq2seq(_))) {
+            return Err(Error::usage(format!("layer `{}`: an encoder and decoder runs on the CPU alone", node.name))
+                .hint("--device cpu"));
+        }
         let parameters = by_node(nodes);
         let mut slots = Vec::with_capacity(layout.nodes.len());
         for (own, parameters) in layout.nodes.iter().zip(parameters) {
@@ -244,6 +248,7 @@ impl Pass<'_> {
                 layer.forward(&x, lengths.as_deref(), &weights).map_err(failed)?
             }
             Op::Residual { .. } => unreachable!("went its own way above"),
+            Op::Seq2seq(_) => unreachable!("`new` refuses it"),
         };
         let x = out.reshape(extents(samples, &node.output)).map_err(failed)?;
         Ok(Flow { x, lengths: lengths.map(|lengths| node.steps_of(&lengths)) })

@@ -87,6 +87,8 @@ layers! {
     "gru" => Gru(RecurrentStack),
     /// Layers whose result is added to what went in.
     "residual" => Residual(Residual),
+    /// Tokens to other tokens: an encoder, a decoder, attention between them.
+    "seq2seq" => Seq2seq(Seq2seq),
 }
 
 /// Options of `conv2d`.
@@ -264,8 +266,9 @@ pub struct ActivationLayer {
 /// Options of `embedding`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Embedding {
-    /// Tokens it knows: numbers below this.
-    pub vocabulary: usize,
+    /// Tokens it knows: numbers below this; those of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
     /// Values a token becomes.
     pub size: usize,
 }
@@ -301,6 +304,60 @@ pub struct Residual {
     /// A function that follows the sum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<Activation>,
+}
+
+/// Options of `seq2seq`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seq2seq {
+    /// Values a token becomes, on both sides; 256.
+    #[serde(default = "page")]
+    pub embedding: usize,
+    /// The recurrent layer of both sides; `gru`.
+    #[serde(default)]
+    pub cell: SequenceCell,
+    /// Units of its state; 256.
+    #[serde(default = "page")]
+    pub hidden: usize,
+    /// What the decoder sees of the encoder beside its last state; nothing.
+    #[serde(default)]
+    pub attention: Attention,
+    /// Share of the embeddings' values, and of those that reach the last layer, dropped while training; 0.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Tokens that can go in: numbers below this; those of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
+    /// Tokens that come out at most, the end included; those of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// The token before the first; that of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u32>,
+    /// The token after the last; that of the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<u32>,
+}
+
+/// The recurrent layers that a `seq2seq` can have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SequenceCell {
+    /// Gated recurrent units.
+    #[default]
+    Gru,
+    /// Long short-term memory.
+    Lstm,
+}
+
+/// How a decoder looks back at what was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attention {
+    /// It does not.
+    #[default]
+    None,
+    /// By the product of its state with each of the encoder's (Luong et al., 2015).
+    Dot,
 }
 
 impl Layer {
@@ -353,6 +410,10 @@ fn yes() -> bool {
 
 fn one() -> usize {
     1
+}
+
+fn page() -> usize {
+    256
 }
 
 fn two() -> usize {

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use layers::{
-    ActivationLayer, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Dropout, Embedding, Flatten, GlobalPool,
-    LAYER_TYPES, LayerNorm, LayerType, Pool1d, Pool2d, RecurrentStack, Residual,
+    ActivationLayer, Attention, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Dropout, Embedding, Flatten,
+    GlobalPool, LAYER_TYPES, LayerNorm, LayerType, Pool1d, Pool2d, RecurrentStack, Residual, Seq2seq, SequenceCell,
 };
 pub use values::{Extents, Padding, Units};
 
@@ -51,6 +51,47 @@ pub struct Layer {
     /// What it is, with its options.
     #[serde(flatten)]
     pub kind: LayerType,
+}
+
+/// What data of tokens say about a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Tokens that go in are below this.
+    pub vocabulary: Option<usize>,
+    /// The sequences that come out, if there are any.
+    pub answers: Option<Answers>,
+}
+
+/// Sequences of tokens that are to come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// Tokens of the longest one, its end included.
+    pub steps: usize,
+    /// The token before the first.
+    pub start: u32,
+    /// The token after the last.
+    pub end: u32,
+}
+
+impl Tokens {
+    fn fill(&self, layers: &mut [Layer]) {
+        for layer in layers {
+            match &mut layer.kind {
+                LayerType::Embedding(own) => own.vocabulary = own.vocabulary.or(self.vocabulary),
+                LayerType::Seq2seq(own) => {
+                    own.vocabulary = own.vocabulary.or(self.vocabulary);
+                    own.steps = own.steps.or(self.answers.map(|answers| answers.steps));
+                    own.start = own.start.or(self.answers.map(|answers| answers.start));
+                    own.end = own.end.or(self.answers.map(|answers| answers.end));
+                }
+                LayerType::Residual(own) => {
+                    self.fill(&mut own.body);
+                    self.fill(&mut own.shortcut);
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// How the weights of convolutions and dense layers start; the same for every layer of a network.
@@ -124,6 +165,13 @@ impl Description {
             Some(other) => Err(Error::input(format!("`{key}` is a text, found {}", read::kind(&other)))),
         };
         Ok(Self { summary: text("summary")?, source: text("source")?, init, layers: read::layers(layers, "")? })
+    }
+
+    /// The same network with what the data say of tokens where the user says nothing.
+    pub fn with_tokens(&self, tokens: &Tokens) -> Self {
+        let mut filled = self.clone();
+        tokens.fill(&mut filled.layers);
+        filled
     }
 
     /// The same network with a name for every layer, those within residual blocks included.

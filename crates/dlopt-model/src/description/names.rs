@@ -98,5 +98,6 @@ fn word(kind: &LayerType) -> (&'static str, bool) {
         LayerType::Lstm(_) => ("lstm", false),
         LayerType::Gru(_) => ("gru", false),
         LayerType::Residual(_) => ("block", true),
+        LayerType::Seq2seq(_) => ("seq2seq", false),
     }
 }

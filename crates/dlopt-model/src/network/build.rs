@@ -13,6 +13,7 @@ use super::layer_norm::LayerNormLayer;
 use super::pool::PoolLayer;
 use super::recurrent::{RecurrentLayer, Way};
 use super::residual::ResidualLayer;
+use super::seq2seq::Seq2seqLayer;
 use crate::layout::{FlatLayout, NodeSlots};
 use crate::plan::{Activation, Direction, Node, Op, PoolKind, RecurrentKind, Shape};
 
@@ -128,8 +129,9 @@ impl Walk<'_> {
     }
 
     fn single(&mut self, node: &Node) -> Box<dyn Layer> {
-        self.dropouts += 1;
-        let number = self.dropouts;
+        let number = self.dropouts + 1;
+        // An encoder and decoder drops values in three places.
+        self.dropouts += if matches!(node.op, Op::Seq2seq(_)) { 3 } else { 1 };
         let (slots, is_frozen) = self.take();
         let features = node.input.features();
         match &node.op {
@@ -170,6 +172,7 @@ impl Walk<'_> {
                 });
                 Box::new(RecurrentLayer::new(shape, ways.collect(), *returns_sequence, !is_frozen))
             }
+            Op::Seq2seq(plan) => Box::new(Seq2seqLayer::new(plan, &slots.trained, number, !is_frozen)),
             Op::Convolution { .. } | Op::Dense | Op::BatchNorm { .. } | Op::Residual { .. } | Op::Flatten { .. } => {
                 unreachable!("`chain` builds these")
             }

@@ -22,7 +22,18 @@ pub(crate) struct Forward<'a> {
     pub(crate) samples: usize,
     /// Valid steps of each sample, as they reach the layer: windows over a series change them.
     pub(crate) lengths: Option<Vec<u32>>,
+    /// What a decoder reads, when there is one.
+    pub(crate) decoder: Option<DecoderInputs<'a>>,
     pub(crate) mode: Mode,
+}
+
+/// What a decoder reads while it is taught: the token before each that should come out.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderInputs<'a> {
+    /// `[samples, steps]`; after a sample's end anything that is a token.
+    pub tokens: &'a [u32],
+    /// Steps of each sample; the outputs of the others are zeros.
+    pub lengths: &'a [u32],
 }
 
 impl Forward<'_> {

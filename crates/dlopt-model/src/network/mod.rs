@@ -21,6 +21,7 @@ mod layer_norm;
 mod pool;
 mod recurrent;
 mod residual;
+mod seq2seq;
 mod values;
 
 use std::sync::Arc;
@@ -30,6 +31,9 @@ use dlopt_kernels::nn::Team;
 use crate::layout::FlatLayout;
 use crate::plan::{Node, Shape};
 use layer::{Backward, Forward, Layer, backward_through};
+
+pub use layer::DecoderInputs;
+pub use seq2seq::{Decoding, Hypothesis, Translator};
 use values::{Memory, Values};
 
 /// What a pass through the network is for.
@@ -105,6 +109,22 @@ impl Network {
         lengths: Option<&[u32]>,
         mode: Mode,
     ) -> Vec<f32> {
+        self.forward_taught(weights, buffers, inputs, lengths, None, mode)
+    }
+
+    /// The same for a network with a decoder, which reads `decoder`.
+    ///
+    /// # Panics
+    /// As [`Self::forward`], and when there is a decoder and nothing for it to read.
+    pub fn forward_taught(
+        &mut self,
+        weights: &[f32],
+        buffers: &mut [f32],
+        inputs: &[f32],
+        lengths: Option<&[u32]>,
+        decoder: Option<DecoderInputs<'_>>,
+        mode: Mode,
+    ) -> Vec<f32> {
         assert_eq!(inputs.len() % self.input.len().max(1), 0, "whole samples");
         let samples = inputs.len() / self.input.len().max(1);
         let mut first = self.memory.take(inputs.len());
@@ -116,6 +136,7 @@ impl Network {
             buffers,
             samples,
             lengths: lengths.map(<[u32]>::to_vec),
+            decoder,
             mode,
         };
         let mut x: Values = Arc::new(first);
