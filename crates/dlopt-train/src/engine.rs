@@ -5,7 +5,9 @@ use std::sync::Arc;
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::Batch;
 use dlopt_kernels::nn::Team;
-use dlopt_model::{CandleNetwork, FlatLayout, Mode, Network, Node, Shape, device};
+use dlopt_model::{CandleNetwork, DecoderInputs, FlatLayout, Mode, Network, Node, Op, Shape, device};
+
+use crate::sequences;
 
 /// The device that is candle on this CPU: slow, and an independent second opinion.
 const CANDLE_ON_CPU: &str = "candle";
@@ -14,6 +16,8 @@ const CANDLE_ON_CPU: &str = "candle";
 pub struct Engine {
     runner: Runner,
     input: Shape,
+    /// The token that a decoder reads first, when there is one.
+    start: Option<u32>,
     team: Arc<Team>,
 }
 
@@ -30,13 +34,17 @@ impl Engine {
     /// When the device is unknown, not built in, or not there.
     pub fn new(on: &str, nodes: &[Node], layout: &FlatLayout, is_frozen: &[bool], team: Arc<Team>) -> Result<Self> {
         let input = nodes.first().map_or(Shape::Vector { features: 0 }, |node| node.input.clone());
+        let start = nodes.iter().find_map(|node| match &node.op {
+            Op::Seq2seq(plan) => Some(plan.start),
+            _ => None,
+        });
         let runner = if on == "cpu" {
             Runner::Kernels(Network::new(nodes, layout, is_frozen, Arc::clone(&team)))
         } else {
             let on = device(if on == CANDLE_ON_CPU { "cpu" } else { on })?;
             Runner::Candle(Box::new(CandleNetwork::new(nodes, layout, is_frozen, on)?))
         };
-        Ok(Self { runner, input, team })
+        Ok(Self { runner, input, start, team })
     }
 
     /// The threads it works with.
@@ -56,11 +64,36 @@ impl Engine {
         Ok(())
     }
 
-    /// Outputs of a batch, `[samples, outputs]`.
+    /// The token that a decoder reads first, when there is one.
+    pub fn start(&self) -> Option<u32> {
+        self.start
+    }
+
+    /// Outputs of a batch, `[samples, outputs]`, or `[samples * steps, outputs]`. A decoder reads the tokens that should
+    /// have come out.
     ///
     /// # Errors
     /// When the batch does not fit the network, or the device fails.
     pub fn forward(&mut self, weights: &[f32], buffers: &mut [f32], batch: &Batch, mode: Mode) -> Result<Vec<f32>> {
+        let tokens = match self.start {
+            Some(start) => sequences::before(batch, start),
+            None => Vec::new(),
+        };
+        self.forward_reading(weights, buffers, batch, &tokens, mode)
+    }
+
+    /// The same with the tokens `[samples, steps]` that a decoder reads.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`].
+    pub fn forward_reading(
+        &mut self,
+        weights: &[f32],
+        buffers: &mut [f32],
+        batch: &Batch,
+        tokens: &[u32],
+        mode: Mode,
+    ) -> Result<Vec<f32>> {
         let expected = batch.indices.len() * self.input.len();
         if batch.inputs.len() != expected {
             return Err(Error::input(format!(
@@ -70,8 +103,17 @@ impl Engine {
             )));
         }
         let lengths = batch.lengths.as_deref();
+        let decoder = match self.start {
+            None => None,
+            Some(_) if tokens.len() == batch.sequences.len() && batch.sequence_lengths.len() == batch.indices.len() => {
+                Some(DecoderInputs { tokens, lengths: &batch.sequence_lengths })
+            }
+            Some(_) => return Err(Error::input("a batch without sequences, and the network learns to put them out")),
+        };
         match &mut self.runner {
-            Runner::Kernels(network) => Ok(network.forward(weights, buffers, &batch.inputs, lengths, mode)),
+            Runner::Kernels(network) => {
+                Ok(network.forward_taught(weights, buffers, &batch.inputs, lengths, decoder, mode))
+            }
             Runner::Candle(network) => network.forward(buffers, &batch.inputs, lengths, mode),
         }
     }

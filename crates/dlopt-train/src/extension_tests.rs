@@ -9,8 +9,8 @@ use dlopt_kernels::nn::Team;
 use dlopt_model::FlatLayout;
 
 use crate::{
-    Engine, Extension, ExtraLoss, Loss, Model, Moment, Observer, Optimizer, OptimizerOptions, Request, Schedule,
-    Settings, Trained, Trainer,
+    Engine, Extension, ExtraLoss, Loss, Model, Moment, Observer, Optimizer, OptimizerOptions, Request, Sampling,
+    Schedule, Settings, Trained, Trainer,
 };
 
 struct Silent;
@@ -53,6 +53,7 @@ fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {
         loss: Loss::CrossEntropy,
         label_smoothing: 0.0,
         class_weights: Vec::new(),
+        sampling: Sampling::default(),
         clip_norm: None,
         clip_value: None,
         average: None,

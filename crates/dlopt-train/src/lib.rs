@@ -28,9 +28,10 @@ pub use extension::{Extension, ExtraLoss, Moment};
 pub use loss::{LOSSES, Loss};
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
-pub use settings::Settings;
+pub use settings::{Sampling, Settings};
 pub use setup::{
-    Model, Request, check_preprocessing, check_shape, check_vocabulary, run_facts, shape_of, use_own_preprocessing,
+    Model, Request, check_learns, check_preprocessing, check_shape, check_vocabulary, run_facts, shape_of,
+    use_own_preprocessing,
 };
 pub use trainer::{
     EVALUATION_BATCH, Observer, Trained, Trainer, balanced_weights, frozen_nodes, frozen_slots, groups, state_folder,

@@ -8,6 +8,7 @@ use dlopt_kernels::nn;
 
 use crate::loss::LossOptions;
 use crate::right::Right;
+use crate::trainer::mixed;
 
 /// What is learned of a dataset.
 pub(crate) fn learns(_dataset: &Dataset) -> Learns {
@@ -71,6 +72,60 @@ pub(crate) fn right(outputs: &[f32], batch: &Batch) -> Right {
     all
 }
 
+/// What a decoder reads while it is taught, `[samples, steps]`: the token before each that should come out, `start` before
+/// the first.
+pub(crate) fn before(batch: &Batch, start: u32) -> Vec<u32> {
+    let steps = batch.sequences.len() / batch.sequence_lengths.len().max(1);
+    let mut tokens = batch.sequences.clone();
+    for row in tokens.chunks_exact_mut(steps.max(1)) {
+        row.rotate_right(1);
+        row[0] = start;
+    }
+    tokens
+}
+
+/// Puts what a network said at a step in the place of the token it reads next, for a share of the steps that `key` alone
+/// chooses (scheduled sampling, Bengio et al., 2015, arXiv:1506.03099, in two passes: Duckworth et al., 2019,
+/// arXiv:1906.04331; Mihaylova and Martins, 2019, arXiv:1906.07651).
+pub(crate) fn replace_some(tokens: &mut [u32], outputs: &[f32], batch: &Batch, share: f64, key: u64) {
+    let steps = batch.sequences.len() / batch.sequence_lengths.len().max(1);
+    let (vocabulary, sequences) = walk(outputs, batch);
+    let mut said = Vec::new();
+    for (Sequence { tokens: own, first, .. }, tokens) in sequences.zip(tokens.chunks_exact_mut(steps.max(1))) {
+        said.resize(own.len(), 0);
+        nn::argmax_rows(own.len(), vocabulary, &outputs[first..][..own.len() * vocabulary], &mut said);
+        for step in 1..own.len() {
+            let draw = mixed(key, (first / vocabulary + step) as u64) as f64 / 2.0_f64.powi(64);
+            if draw < share {
+                tokens[step] = said[step - 1];
+            }
+        }
+    }
+}
+
+/// An order of samples in which each update's have about the same lengths, so that little is padded: windows of
+/// `WINDOW` updates are sorted by length, and the updates of the epoch shuffled. A function of the order and `key`; the last
+/// update, which may be smaller, stays the last.
+pub(crate) fn bucketed(
+    mut order: Vec<usize>,
+    per_update: usize,
+    key: u64,
+    length: impl Fn(usize) -> usize,
+) -> Vec<usize> {
+    const WINDOW: usize = 64;
+    for window in order.chunks_mut(per_update * WINDOW) {
+        window.sort_by_key(|&sample| length(sample));
+    }
+    let mut updates: Vec<(u64, &[usize])> = order
+        .chunks_exact(per_update)
+        .enumerate()
+        .map(|(number, update)| (mixed(key, number as u64), update))
+        .collect();
+    updates.sort_by_key(|(draw, _)| *draw);
+    let rest = order.chunks_exact(per_update).remainder();
+    updates.iter().flat_map(|(_, update)| update.iter()).chain(rest).copied().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +164,47 @@ mod tests {
         outputs[8..12].copy_from_slice(&[50.0, -3.0, f32::MAX, 1.0]);
         let loss = Loss::CrossEntropy.evaluate(&options, &outputs, &batch, &mut gradient);
         assert_eq!((loss, gradient), before);
+    }
+
+    #[test]
+    fn a_decoder_reads_the_token_before_each() {
+        assert_eq!(before(&batch(), 9), [9, 2, 3, 9, 1, 0]);
+    }
+
+    #[test]
+    fn a_share_of_what_is_read_is_what_the_network_said() {
+        // Says token 0 everywhere.
+        let outputs: Vec<f32> = (0..24).map(|i| if i % 4 == 0 { 1.0 } else { 0.0 }).collect();
+        let read = |share: f64, key: u64| {
+            let mut tokens = before(&batch(), 9);
+            replace_some(&mut tokens, &outputs, &batch(), share, key);
+            tokens
+        };
+        assert_eq!(read(0.0, 1), before(&batch(), 9));
+        // The token after the end of the first one is left alone.
+        assert_eq!(read(1.0, 1), [9, 0, 3, 9, 0, 0]);
+        assert_eq!(read(0.5, 3), read(0.5, 3));
+        let replaced = (0..200).filter(|&key| read(0.25, key)[1] == 0).count();
+        assert!((30..70).contains(&replaced), "{replaced}");
+    }
+
+    #[test]
+    fn updates_hold_samples_of_about_one_length() {
+        let order: Vec<usize> = (0..1003).map(|i| i * 500 % 1003).collect();
+        let length = |sample: usize| sample * 7919 % 30;
+        let found = bucketed(order.clone(), 10, 5, length);
+        assert_eq!(found, bucketed(order.clone(), 10, 5, length));
+        assert_ne!(found, bucketed(order, 10, 6, length));
+        let mut sorted = found.clone();
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..1003));
+        let spread = |update: &[usize]| {
+            let lengths = update.iter().map(|&s| length(s));
+            lengths.clone().max().unwrap() - lengths.min().unwrap()
+        };
+        assert!(found.chunks_exact(10).all(|update| spread(update) <= 3));
+        let firsts: Vec<usize> = found.chunks_exact(10).map(|update| length(update[0])).collect();
+        assert!(!firsts.is_sorted());
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub struct Settings {
     pub label_smoothing: f32,
     /// Weight of each class in the loss; empty for equal ones.
     pub class_weights: Vec<f32>,
+    /// How much of what a decoder reads is what it said itself.
+    #[serde(default)]
+    pub sampling: Sampling,
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f64>,
     /// Largest magnitude of a single gradient.
@@ -54,6 +57,38 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// Scheduled sampling: a share of the tokens that a decoder reads while it is taught are those it said itself. The share
+/// rises from 0 in a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// The share in the end, 0..=1.
+    pub share: f64,
+    /// Part of the training after which it is reached, 0..=1.
+    pub ramp: f64,
+}
+
+impl Sampling {
+    /// Reads `SHARE` or `SHARE,RAMP`; the ramp is 0.5 where it is not said.
+    ///
+    /// # Errors
+    /// When one is no number in 0..=1.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (share, ramp) = text.split_once(',').unwrap_or((text, "0.5"));
+        let read = |part: &str| part.trim().parse::<f64>().ok().filter(|value| (0.0..=1.0).contains(value));
+        match (read(share), read(ramp)) {
+            (Some(share), Some(ramp)) => Ok(Self { share, ramp }),
+            _ => Err(Error::usage(format!("scheduled sampling `{text}` is not SHARE or SHARE,RAMP, each in 0..=1"))
+                .hint("0.25,0.5 rises to a quarter over the first half of the training")),
+        }
+    }
+
+    /// The share at update `step` of `steps`.
+    pub fn at(&self, step: u64, steps: u64) -> f64 {
+        let end = self.ramp * steps as f64;
+        self.share * if end > 0.0 { (step as f64 / end).min(1.0) } else { 1.0 }
+    }
+}
+
 impl Settings {
     /// Refuses values that no training can mean.
     ///
@@ -69,6 +104,9 @@ impl Settings {
         refuse(self.clip_norm.is_some_and(|c| !(c.is_finite() && c > 0.0)), "--clip-norm must be more than 0")?;
         refuse(self.clip_value.is_some_and(|c| !(c.is_finite() && c > 0.0)), "--clip-value must be more than 0")?;
         refuse(self.average.is_some_and(|a| !(0.0..1.0).contains(&a)), "--average must be in 0..1")?;
+        let is_share = |value: f64| (0.0..=1.0).contains(&value);
+        let sampling = self.sampling;
+        refuse(!(is_share(sampling.share) && is_share(sampling.ramp)), "--scheduled-sampling takes shares in 0..=1")?;
         let watches = self.patience.is_some() || self.keeps_best || matches!(self.schedule, Schedule::Plateau { .. });
         if watches && self.validation_split.is_none() {
             return Err(Error::usage("--patience, --keep-best and the schedule `plateau` watch a validation split")
@@ -87,5 +125,22 @@ impl Settings {
     /// Updates of an epoch of `samples`.
     pub fn steps_per_epoch(&self, samples: usize) -> u64 {
         samples.div_ceil(self.samples_per_step()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_sampling_rises_in_a_line() {
+        let sampling = Sampling::parse("0.5,0.4").unwrap();
+        let shares: Vec<f64> = [0, 10, 20, 40, 90].map(|step| sampling.at(step, 100)).into();
+        assert_eq!(shares, [0.0, 0.125, 0.25, 0.5, 0.5]);
+        assert_eq!(Sampling::parse("0.3,0").unwrap().at(0, 10), 0.3);
+        assert_eq!(Sampling::default().at(5, 10), 0.0);
+        for text in ["", "2", "0.5,-1", "x,1", "NaN"] {
+            assert!(Sampling::parse(text).unwrap_err().message().contains("SHARE,RAMP"));
+        }
     }
 }

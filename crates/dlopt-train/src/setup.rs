@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dlopt_checkpoint::{Checkpoint, Context, Error, HISTORY_KEY, Header, Result, extend_history, read_history};
-use dlopt_data::{Dataset, Elements, Preprocessing, available_memory_bytes};
+use dlopt_data::{Dataset, Elements, Learns, Preprocessing, available_memory_bytes};
 use dlopt_model::{
-    Adopted, Description, FlatLayout, Initialization, ModelConfig, Node, Preset, Shape, adopt_weights, initial_values,
-    load_weights, to_tensors, vocabulary,
+    Adopted, Answers, Description, FlatLayout, Initialization, ModelConfig, Node, Op, Preset, Shape, Tokens,
+    adopt_weights, initial_values, load_weights, to_tensors, vocabulary,
 };
 use sha2::{Digest, Sha256};
 
+use crate::sequences::learns;
 use crate::settings::Settings;
 use crate::trainer::Trained;
 
@@ -68,7 +69,10 @@ impl Model {
                     description.init = initialization;
                 }
                 let (outputs, classes) = outputs_of(dataset);
-                (ModelConfig::new(&description, shape_of(dataset), outputs, classes)?, false)
+                let description = description.with_tokens(&tokens_of(dataset));
+                let mut config = ModelConfig::new(&description, shape_of(dataset), outputs, classes)?;
+                config.is_per_step = learns(dataset) != Learns::Sample;
+                (config, false)
             }
             (None, Some(source)) => {
                 let own = ModelConfig::of(&source.header).map_err(|e| e.within(&source.name))?;
@@ -82,6 +86,7 @@ impl Model {
         };
         let nodes = config.resolve()?;
         check_vocabulary(&nodes, dataset)?;
+        check_learns(&nodes, dataset)?;
         let layout = FlatLayout::of(&nodes);
         check_memory(&layout)?;
         let (weights, buffers, adopted) = match source {
@@ -192,9 +197,52 @@ pub fn shape_of(dataset: &Dataset) -> Shape {
     }
 }
 
+/// What the data say about tokens.
+fn tokens_of(dataset: &Dataset) -> Tokens {
+    let vocabulary = match dataset.info().elements {
+        Elements::Tokens { vocabulary, .. } => Some(vocabulary),
+        _ => None,
+    };
+    let answers = match learns(dataset) {
+        Learns::Sequence { time, start, end, .. } => Some(Answers { steps: time, start, end }),
+        _ => None,
+    };
+    Tokens { vocabulary, answers }
+}
+
+/// Refuses a decoder on data without sequences, one that was made for others, and data with sequences without one.
+///
+/// # Errors
+/// When they do not fit.
+pub fn check_learns(nodes: &[Node], dataset: &Dataset) -> Result<()> {
+    let decoder = nodes.iter().find_map(|node| match &node.op {
+        Op::Seq2seq(plan) => Some(plan),
+        _ => None,
+    });
+    match (decoder, learns(dataset)) {
+        (None, Learns::Sequence { .. }) => {
+            Err(Error::usage(format!("{}: has sequences to put out, and the network has no decoder", dataset.name()))
+                .hint("--model seq2seq"))
+        }
+        (Some(_), Learns::Sample | Learns::NextToken) => {
+            Err(Error::usage(format!("{}: has no sequences for a decoder to put out", dataset.name()))
+                .hint("prepare pairs of texts; for classes --model gru behind an embedding, for text --model charlstm"))
+        }
+        (Some(plan), Learns::Sequence { start, end, .. }) if (start, end) != (plan.start, plan.end) => {
+            Err(Error::input(format!(
+                "{}: sequences stand between the tokens {start} and {end}, and the network puts them between {} and {}",
+                dataset.name(),
+                plan.start,
+                plan.end
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How many outputs the data ask for, and the names of the classes.
 fn outputs_of(dataset: &Dataset) -> (usize, Vec<String>) {
-    if dataset.targets().is_some() {
+    if dataset.targets().is_some() || learns(dataset) != Learns::Sample {
         return (dataset.outputs(), Vec::new());
     }
     (dataset.classes().len(), dataset.classes().to_vec())
@@ -203,6 +251,13 @@ fn outputs_of(dataset: &Dataset) -> (usize, Vec<String>) {
 /// Refuses data that a checkpoint's network does not take; with `adopts`, gives it other outputs.
 fn refit(mut config: ModelConfig, source: &Checkpoint, dataset: &Dataset, adopts: bool) -> Result<ModelConfig> {
     check_shape(&config, &source.name, dataset)?;
+    if config.is_per_step != (learns(dataset) != Learns::Sample) {
+        let (own, wanted) = match config.is_per_step {
+            true => ("scores tokens at every step", "asks for one answer a sample"),
+            false => ("gives one answer a sample", "has tokens to learn at every step"),
+        };
+        return Err(Error::input(format!("{}: {own}, and {} {wanted}", source.name, dataset.name())));
+    }
     let (outputs, classes) = outputs_of(dataset);
     if config.outputs != outputs || config.classes != classes {
         if !adopts {

@@ -201,7 +201,7 @@ impl Trainer<'_> {
     ) -> Result<Ended> {
         let settings = self.settings;
         let steps_per_epoch = settings.steps_per_epoch(training.len());
-        let order = epoch_order(training.clone(), settings.seed, state.facts.epoch as u64);
+        let order = self.order(training, state.facts.epoch as u64);
         let first = state.facts.epoch_step as usize * settings.samples_per_step();
         observer.epoch_begins(state.facts.epoch + 1, first, training.len());
         let passes: Vec<Vec<usize>> = order[first.min(order.len())..]
@@ -263,6 +263,18 @@ impl Trainer<'_> {
         Ok(Ended::Whole { learning_rate })
     }
 
+    /// The order of samples in an epoch.
+    fn order(&self, training: &Range<usize>, epoch: u64) -> Vec<usize> {
+        let (settings, dataset) = (self.settings, &self.dataset);
+        let order = epoch_order(training.clone(), settings.seed, epoch);
+        if !matches!(sequences::learns(dataset), Learns::Sequence { .. }) {
+            return order;
+        }
+        let read = |sample: usize| dataset.lengths().map_or(0, |lengths| lengths[sample] as usize);
+        let length = |sample: usize| read(sample) + sequences::length(dataset, sample);
+        sequences::bucketed(order, settings.samples_per_step(), mixed(settings.seed, !epoch), length)
+    }
+
     fn moment(&self, state: &State, steps_per_epoch: u64) -> Moment {
         let step = state.facts.step;
         Moment {
@@ -322,7 +334,19 @@ impl Trainer<'_> {
         step: &mut StepSums,
     ) -> Result<()> {
         let key = mixed(at.key, number as u64);
-        let outputs = self.engine.forward(weights, buffers, batch, Mode::Training { key })?;
+        let outputs = match self.engine.start() {
+            Some(start) => {
+                let mut tokens = sequences::before(batch, start);
+                let share = self.settings.sampling.at(at.step, at.steps);
+                if share > 0.0 {
+                    let said = self.engine.forward_reading(weights, buffers, batch, &tokens, Mode::Inference)?;
+                    sequences::replace_some(&mut tokens, &said, batch, share, mixed(key, 0));
+                    self.engine.recycle(said);
+                }
+                self.engine.forward_reading(weights, buffers, batch, &tokens, Mode::Training { key })?
+            }
+            None => self.engine.forward(weights, buffers, batch, Mode::Training { key })?,
+        };
         let scale = (1.0 / total) as f32;
         let options = LossOptions {
             class_weights: &self.settings.class_weights,
@@ -588,7 +612,7 @@ fn first_difference(key: &str, old: &serde_json::Value, new: &serde_json::Value)
 }
 
 /// A well-mixed number from two (SplitMix64; Steele, Lea and Flood, 2014).
-fn mixed(seed: u64, number: u64) -> u64 {
+pub(crate) fn mixed(seed: u64, number: u64) -> u64 {
     let mut z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

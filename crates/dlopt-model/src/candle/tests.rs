@@ -173,6 +173,7 @@ fn presets_agree_with_the_kernels() {
         ("lenet5", image(16, 17, 1), 9),
         ("lenet300", image(5, 7, 2), 11),
         ("mlp", Shape::Vector { features: 13 }, 17),
+        ("linear", image(5, 7, 2), 11),
         ("lstm", Shape::Series { time: 5, features: 7 }, 9),
         ("gru", image(6, 5, 2), 9),
         ("resnet20", image(12, 11, 3), 9),

@@ -23,6 +23,9 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "mlp", text: include_str!("mlp.toml") },
     Preset { name: "lstm", text: include_str!("lstm.toml") },
     Preset { name: "gru", text: include_str!("gru.toml") },
+    Preset { name: "linear", text: include_str!("linear.toml") },
+    Preset { name: "charlstm", text: include_str!("charlstm.toml") },
+    Preset { name: "seq2seq", text: include_str!("seq2seq.toml") },
 ];
 
 impl Preset {

@@ -1,7 +1,7 @@
 //! Presets by hand, names, refusals, and windows of any size.
 
 use super::*;
-use crate::description::Padding;
+use crate::description::{Answers, Padding, Tokens};
 use crate::plan::parameters;
 use crate::presets::{PRESETS, Preset};
 use dlopt_checkpoint::{Dtype, LayerKind, Model, TensorInfo};
@@ -86,9 +86,13 @@ fn every_preset_takes_some_kind_of_sample() {
         picture(32, 31, 3),
         Shape::Series { time: 29, features: 12 },
         Shape::Vector { features: 4 },
+        Shape::Tokens { time: 9 },
     ];
+    let tokens = Tokens { vocabulary: Some(5), answers: Some(Answers { steps: 4, start: 1, end: 2 }) };
     for preset in PRESETS {
-        let taken = samples.iter().filter(|s| resolve(&preset.description(), s, 3).is_ok()).count();
+        let description = preset.description().with_tokens(&tokens);
+        let is_per_step = ["charlstm", "seq2seq"].contains(&preset.name);
+        let taken = samples.iter().filter(|s| resolve_for(&description, s, 3, is_per_step).is_ok()).count();
         assert!(taken >= 1, "{}", preset.name);
         assert!(preset.description().summary.is_some(), "{}", preset.name);
     }

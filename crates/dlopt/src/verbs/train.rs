@@ -14,8 +14,8 @@ use dlopt_kernels::nn::Team;
 use dlopt_metrics::{EpochRecord, learning_curves_svg};
 use dlopt_model::{Initialization, save};
 use dlopt_train::{
-    Engine, Loss, Model, Observer, Optimizer, OptimizerOptions, Request, Schedule, Settings, TensorChange, Trained,
-    Trainer, balanced_weights, changes, frozen_nodes, frozen_slots, run_facts, state_folder,
+    Engine, Loss, Model, Observer, Optimizer, OptimizerOptions, Request, Sampling, Schedule, Settings, TensorChange,
+    Trained, Trainer, balanced_weights, changes, frozen_nodes, frozen_slots, run_facts, state_folder,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -139,6 +139,10 @@ pub(crate) struct TrainArgs {
     /// Share of the probability that is spread over all classes, 0..1
     #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
     label_smoothing: f32,
+
+    /// Share of the tokens a decoder reads that are those it said itself, reached after a part of the training [default: 0]
+    #[arg(long, value_name = "SHARE[,PART]")]
+    scheduled_sampling: Option<String>,
 
     /// Weight of each class in the loss: `balanced`, or a number for each, with commas
     #[arg(long, value_name = "WEIGHTS")]
@@ -392,6 +396,7 @@ fn settings(args: &TrainArgs, dataset: &Dataset, model: &Model) -> Result<Settin
         loss,
         label_smoothing: args.label_smoothing,
         class_weights,
+        sampling: args.scheduled_sampling.as_deref().map_or(Ok(Sampling::default()), Sampling::parse)?,
         clip_norm: args.clip_norm,
         clip_value: args.clip_value,
         average: args.average,

@@ -43,8 +43,9 @@ pub(crate) struct Seq2seqLayer {
 
 /// What the way back needs beside what the parts keep.
 struct Kept {
-    /// Values of the input.
+    /// Values of the input, and steps of the output.
     inputs: usize,
+    width: usize,
     read: Vec<u32>,
     read_time: usize,
     /// Valid steps of each sample's decoder, and steps between two samples.
@@ -166,11 +167,12 @@ impl Layer for Seq2seqLayer {
 
     fn forward(&mut self, run: &mut Forward<'_>, x: Values) -> Values {
         let taught = run.decoder.expect("a batch with what the decoder reads");
-        let (hidden, outputs, width) = (self.plan.hidden, self.plan.outputs, self.plan.steps);
+        let (hidden, outputs) = (self.plan.hidden, self.plan.outputs);
+        let width = taught.tokens.len() / run.samples.max(1);
         let source = Self::source(&x, run.samples, run.lengths.as_deref());
         let (read, read_time) = (source.lengths.clone(), source.time);
         let steps: Vec<usize> = taught.lengths.iter().map(|&length| length as usize).collect();
-        assert_eq!(taught.tokens.len(), run.samples * width, "what the decoder reads is [samples, steps]");
+        assert_eq!(steps.len(), run.samples, "what the decoder reads is [samples, steps]");
         let target = TokenRows::new(taught.tokens.iter().map(|&token| token as f32), width, taught.lengths.to_vec());
         let time = target.time;
         let encoded = self.encoder.forward(run, source, None, self.seed(run.mode, 0));
@@ -188,16 +190,16 @@ impl Layer for Seq2seqLayer {
         if run.trains() {
             let encoder = encoded.states;
             let attended = attended.map(|[decoder, shares]| Attended { encoder, decoder, shares });
-            self.kept = Some(Kept { inputs, read, read_time, steps, time, attended });
+            self.kept = Some(Kept { inputs, width, read, read_time, steps, time, attended });
         }
         Arc::new(out)
     }
 
     fn backward(&mut self, run: &mut Backward<'_>, gradient: Vec<f32>, wants_input: bool) -> Option<Vec<f32>> {
-        let Kept { inputs, read, read_time, steps, time, attended } =
+        let Kept { inputs, width, read, read_time, steps, time, attended } =
             self.kept.take().expect("a training pass came before");
         let (hidden, outputs, samples) = (self.plan.hidden, self.plan.outputs, steps.len());
-        let rows = gather(run.memory, &gradient, &steps, self.plan.steps, outputs);
+        let rows = gather(run.memory, &gradient, &steps, width, outputs);
         run.memory.give(gradient);
         let rows = backward_through(&mut self.last, run, rows, true).expect("the gradient of the input was asked for");
         let (rows, of_encoder) = match attended {
