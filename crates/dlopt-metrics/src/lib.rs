@@ -1,6 +1,7 @@
 //! What a model is worth: metrics with intervals, paired tests, and their pictures.
 //!
 //! * [`classification`], [`binary`] and [`regression`] turn what a model says and what is true into a report;
+//! * [`sequences`] does for translations and the like, [`tokens`] for what says the next token;
 //! * [`paired`] and [`paired_regression`] test two models on the same samples;
 //! * [`EpochRecord`] is one line of a training log;
 //! * [`learning_curves_svg`], [`confusion_matrix_svg`], [`reliability_svg`] and [`contact_sheet_png`] draw them.
@@ -12,9 +13,12 @@
 
 mod auroc;
 mod binary;
+mod bleu;
 mod bootstrap;
 mod calibration;
+mod chrf;
 mod classification;
+mod edits;
 mod estimate;
 mod history;
 mod intervals;
@@ -23,15 +27,20 @@ mod paired;
 mod pictures;
 mod regression;
 mod scores;
+mod sequences;
 mod softmax;
 mod text;
+mod tokens;
 
 pub use binary::{BinaryOutput, BinaryReport, binary};
 pub use calibration::{Calibration, CalibrationBin};
 pub use classification::{AverageScores, ClassReport, ClassificationReport, classification};
+pub use edits::{edit_distance, nearest_edits};
 pub use estimate::{Estimate, Interval, Method, Options};
 pub use history::EpochRecord;
 pub use mistakes::{Prediction, predictions, worst_mistakes};
 pub use paired::{McNemar, PairedDifference, PairedRegressionReport, PairedReport, paired, paired_regression};
 pub use pictures::{Picture, Pixels, confusion_matrix_svg, contact_sheet_png, learning_curves_svg, reliability_svg};
 pub use regression::{RegressionOutput, RegressionReport, regression};
+pub use sequences::{SequenceReport, SequenceSample, sequences};
+pub use tokens::{SampleTokens, TokenReport, tokens};

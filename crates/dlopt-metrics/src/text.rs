@@ -7,6 +7,8 @@ use crate::classification::{AverageScores, ClassificationReport};
 use crate::estimate::{Estimate, LEVEL};
 use crate::paired::{PairedDifference, PairedRegressionReport, PairedReport};
 use crate::regression::RegressionReport;
+use crate::sequences::SequenceReport;
+use crate::tokens::TokenReport;
 
 /// A confusion matrix of more classes does not fit a terminal; its largest confusions are listed instead.
 const MAX_TABLE_CLASSES: usize = 12;
@@ -155,6 +157,33 @@ impl RegressionReport {
             text.push_str(&columns(&["output", "MSE", "RMSE", "MAE", "R²"], &outputs));
         }
         text
+    }
+}
+
+impl SequenceReport {
+    /// The report as a table of metrics.
+    pub fn text(&self) -> String {
+        let mut rows = vec![
+            row("token error rate", Some(self.token_error_rate), percent),
+            row("sequence error rate", Some(self.sequence_error_rate), percent),
+            row("BLEU", Some(self.bleu), number),
+            row("chrF2", self.chrf, number),
+        ];
+        rows.retain(|r| r[1] != "-");
+        metrics(self.samples, rows)
+    }
+}
+
+impl TokenReport {
+    /// The report as a table of metrics.
+    pub fn text(&self) -> String {
+        let rows = vec![
+            row("loss", Some(self.loss), number),
+            row("perplexity", Some(self.perplexity), number),
+            row("bits per token", Some(self.bits_per_token), number),
+            row("tokens right", Some(self.accuracy), percent),
+        ];
+        metrics(self.samples, rows)
     }
 }
 

@@ -28,6 +28,7 @@ pub use extension::{Extension, ExtraLoss, Moment};
 pub use loss::{LOSSES, Loss};
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
+pub use sequences::sample_tokens;
 pub use settings::{Sampling, Settings};
 pub use setup::{
     Model, Request, check_learns, check_preprocessing, check_shape, check_vocabulary, run_facts, shape_of,

@@ -5,6 +5,7 @@
 
 use dlopt_data::{Batch, Dataset, Learns};
 use dlopt_kernels::nn;
+use dlopt_metrics::SampleTokens;
 
 use crate::loss::LossOptions;
 use crate::right::Right;
@@ -56,6 +57,23 @@ pub(crate) fn cross_entropy(with: &LossOptions<'_>, outputs: &[f32], batch: &Bat
         gradient[last..end].fill(0.0);
     }
     sum
+}
+
+/// What the outputs say of each sample's tokens: the sum of `-ln p`, how many there are, how many are right.
+pub fn sample_tokens(outputs: &[f32], batch: &Batch) -> Vec<SampleTokens> {
+    let (vocabulary, sequences) = walk(outputs, batch);
+    let (mut unused, mut places) = (Vec::new(), Vec::new());
+    let mut all = Vec::with_capacity(batch.indices.len());
+    for Sequence { tokens, first, .. } in sequences {
+        let (rows, logits) = (tokens.len(), &outputs[first..][..tokens.len() * vocabulary]);
+        unused.resize(logits.len(), 0.0);
+        places.resize(rows, 0);
+        let nats = nn::softmax_cross_entropy(rows, vocabulary, logits, tokens, None, 0.0, 1.0, &mut unused).loss;
+        nn::argmax_rows(rows, vocabulary, logits, &mut places);
+        let right = places.iter().zip(tokens).filter(|(place, token)| place == token).count() as u64;
+        all.push(SampleTokens { nats, tokens: rows as u64, right });
+    }
+    all
 }
 
 /// How many tokens have the largest output of their step.
@@ -230,6 +248,11 @@ mod tests {
             outputs[row * 4 + token] = 1.0;
         }
         assert_eq!(right(&outputs, &batch()), Right { right: 3, of: 5 });
+        let samples = sample_tokens(&outputs, &batch());
+        assert_eq!(samples.iter().map(|s| (s.tokens, s.right)).collect::<Vec<_>>(), [(2, 1), (3, 2)]);
+        // ln(e + 3) of each token, less 1 where it is right.
+        let cost = (1.0_f64.exp() + 3.0).ln();
+        assert!((samples[0].nats - (2.0 * cost - 1.0)).abs() < 1e-5);
         assert_eq!(Right::of(&outputs, &batch()).share(), 0.6);
     }
 }

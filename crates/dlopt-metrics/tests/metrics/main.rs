@@ -5,3 +5,4 @@ mod edges;
 mod golden;
 mod pictures;
 mod properties;
+mod sequences;
