@@ -1,5 +1,6 @@
 //! Architectures and layers: a description becomes a plan of nodes, a plan becomes a network that runs.
 
+mod architectures;
 mod candle;
 mod config;
 mod description;
@@ -12,6 +13,7 @@ mod resolve;
 mod summary;
 mod weights;
 
+pub use architectures::{ARCHITECTURES, Architecture};
 pub use candle::{CandleNetwork, device};
 pub use config::{MODEL_TYPE, ModelConfig};
 pub use description::{

@@ -17,6 +17,7 @@ use dlopt_quantize::Dequantize;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use crate::architectures::Architecture;
 use crate::config::ModelConfig;
 use crate::layout::{FlatLayout, FlatTensor};
 use crate::plan::Node;
@@ -48,17 +49,38 @@ pub struct Adopted {
     pub unused: Vec<String>,
 }
 
-/// Reads a checkpoint that says which network it is.
+/// Reads a checkpoint that says which network it is, or holds the tensors of one of [`ARCHITECTURES`](crate::ARCHITECTURES).
 ///
 /// # Errors
-/// When it has no config of this crate, or its weights do not fit it: the tensor and both shapes are named.
+/// When it is neither, or its weights do not fit it: the tensor and both shapes are named.
 pub fn load(checkpoint: &Checkpoint) -> Result<Loaded> {
     let named = |e| within(e, &checkpoint.name);
+    let own = checkpoint.header.config().map_err(named)?;
+    if own.is_none_or(|config| !config.contains_key("model_type"))
+        && let Some(loaded) = load_foreign(checkpoint)?
+    {
+        return Ok(loaded);
+    }
     let config = ModelConfig::of(&checkpoint.header).map_err(named)?;
     let nodes = config.resolve().map_err(named)?;
     let layout = FlatLayout::of(&nodes);
     let (params, buffers) = load_weights(checkpoint, &layout)?;
     Ok(Loaded { config, nodes, layout, params, buffers })
+}
+
+/// Reads a network of others, if the tensors are those of one.
+fn load_foreign(checkpoint: &Checkpoint) -> Result<Option<Loaded>> {
+    decoded(checkpoint, |source| {
+        let Some((architecture, config)) = Architecture::of(source.header()) else { return Ok(None) };
+        let nodes = config.resolve()?;
+        let layout = FlatLayout::of(&nodes);
+        let names = source.header().tensors.iter().enumerate();
+        let by_name = names.map(|(at, tensor)| (architecture.name_of(&tensor.name).to_owned(), at)).collect();
+        let found = Found { source, by_name };
+        found.refuse_strangers(&layout)?;
+        let (params, buffers) = layout.from_checkpoint(|tensor| found.read(tensor))?;
+        Ok(Some(Loaded { config, nodes, layout, params, buffers }))
+    })
 }
 
 /// Reads trained values and running statistics for a known network, from a checkpoint with or without a config.
