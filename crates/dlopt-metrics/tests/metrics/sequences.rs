@@ -64,7 +64,7 @@ fn sequences_score_as_sacrebleu_says() {
 fn what_is_right_has_no_errors_and_nothing_is_refused() {
     let own =
         SequenceSample { hypothesis: vec![1, 2, 3, 4, 5], references: vec![vec![1, 2, 3, 4, 5]], ..Default::default() };
-    let report = sequences(&[own.clone()], &Options::default()).unwrap();
+    let report = sequences(std::slice::from_ref(&own), &Options::default()).unwrap();
     assert_eq!((report.token_error_rate.value, report.sequence_error_rate.value), (0.0, 0.0));
     assert!((report.bleu.value - 100.0).abs() < 1e-9);
     assert!(report.chrf.is_none() && !report.text().contains("chrF"));

@@ -199,6 +199,7 @@ impl Recurrent {
         if inputs.is_multiple_of(BLOCK) { inputs + GROUP } else { inputs }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "a kernel's operands")]
     fn weight_gradient(
         &self,
         series: &Series,
