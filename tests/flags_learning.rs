@@ -263,7 +263,7 @@ const TRAIN_FILES: [Case; 16] = [
 ];
 
 /// How a network is trained.
-const TRAIN_SETTINGS: [Case; 26] = [
+const TRAIN_SETTINGS: [Case; 27] = [
     ("epochs", |g| {
         for count in [0, 1, 4] {
             let report = g.train(&format!("--epochs {count}")).1;
@@ -367,6 +367,10 @@ const TRAIN_SETTINGS: [Case; 26] = [
     ("label-smoothing", |g| {
         assert_each_differs(g, &["", "--label-smoothing 0.1"]);
         g.refused(&training("--label-smoothing 1 -o x.safetensors"), 2, "--label-smoothing");
+    }),
+    ("scheduled-sampling", |g| {
+        g.refused(&training("--scheduled-sampling 0.5 -o x.safetensors"), 2, "has no decoder");
+        g.refused(&training("--scheduled-sampling 2 -o x.safetensors"), 2, "SHARE,RAMP");
     }),
     ("class-weights", |g| {
         assert_each_differs(g, &["", "--class-weights 1,2,5", "--class-weights balanced"]);

@@ -31,4 +31,4 @@ pub use plan::{
 pub use presets::{PRESETS, Preset};
 pub use resolve::resolve;
 pub use summary::{LayerSummary, Summary};
-pub use weights::{Adopted, Loaded, adopt_weights, load, load_weights, save, to_tensors};
+pub use weights::{Adopted, Loaded, adopt_weights, config_of, load, load_weights, save, to_tensors};

@@ -365,6 +365,26 @@ mod tests {
         assert!(Summary::of(&dense(), &[], 0, 2).is_err());
     }
 
+    #[test]
+    fn both_sides_of_a_translation_multiply_their_own_steps() {
+        use crate::description::{Answers, Tokens};
+        let tokens = Tokens { vocabulary: Some(29), answers: Some(Answers { steps: 20, start: 2, end: 3 }) };
+        let description = Preset::named("seq2seq").unwrap().description().with_tokens(&tokens);
+        let config = ModelConfig::new(&description, Shape::Tokens { time: 29 }, 74, Vec::new()).unwrap();
+        let nodes = crate::resolve::resolve_for(&description, &config.input, 74, true).unwrap();
+        let summary = Summary::of(&config, &nodes, 32, 2).unwrap();
+        let (gru, attention, output) = (768 * 512, 256 * 512, 256 * 74);
+        let looks = 2 * 29 * 20 * 256;
+        assert_eq!(summary.multiply_adds, 29 * gru + 20 * (gru + attention + output) + looks);
+        let tables = (29 + 74) * 256;
+        assert_eq!(summary.parameters, 2 * (gru + 1536) + tables + attention + 256 + output + 74);
+        assert!(
+            summary.text().contains("gru encoder and decoder with attention, 29 tokens to 74"),
+            "{}",
+            summary.text()
+        );
+    }
+
     fn dense() -> ModelConfig {
         ModelConfig::new(&Preset::named("mlp").unwrap().description(), Shape::Vector { features: 3 }, 2, Vec::new())
             .unwrap()

@@ -55,32 +55,26 @@ pub struct Adopted {
 /// When it is neither, or its weights do not fit it: the tensor and both shapes are named.
 pub fn load(checkpoint: &Checkpoint) -> Result<Loaded> {
     let named = |e| within(e, &checkpoint.name);
-    let own = checkpoint.header.config().map_err(named)?;
-    if own.is_none_or(|config| !config.contains_key("model_type"))
-        && let Some(loaded) = load_foreign(checkpoint)?
-    {
-        return Ok(loaded);
-    }
-    let config = ModelConfig::of(&checkpoint.header).map_err(named)?;
+    let config = config_of(checkpoint)?;
     let nodes = config.resolve().map_err(named)?;
     let layout = FlatLayout::of(&nodes);
     let (params, buffers) = load_weights(checkpoint, &layout)?;
     Ok(Loaded { config, nodes, layout, params, buffers })
 }
 
-/// Reads a network of others, if the tensors are those of one.
-fn load_foreign(checkpoint: &Checkpoint) -> Result<Option<Loaded>> {
-    decoded(checkpoint, |source| {
-        let Some((architecture, config)) = Architecture::of(source.header()) else { return Ok(None) };
-        let nodes = config.resolve()?;
-        let layout = FlatLayout::of(&nodes);
-        let names = source.header().tensors.iter().enumerate();
-        let by_name = names.map(|(at, tensor)| (architecture.name_of(&tensor.name).to_owned(), at)).collect();
-        let found = Found { source, by_name };
-        found.refuse_strangers(&layout)?;
-        let (params, buffers) = layout.from_checkpoint(|tensor| found.read(tensor))?;
-        Ok(Some(Loaded { config, nodes, layout, params, buffers }))
-    })
+/// Which network a checkpoint's weights belong to: what its config says, or what its tensors are called.
+///
+/// # Errors
+/// When it has no config of this crate, and the tensors are none of [`ARCHITECTURES`](crate::ARCHITECTURES).
+pub fn config_of(checkpoint: &Checkpoint) -> Result<ModelConfig> {
+    let named = |e| within(e, &checkpoint.name);
+    let own = checkpoint.header.config().map_err(named)?;
+    if own.is_none_or(|config| !config.contains_key("model_type"))
+        && let Some((_, config)) = decoded(checkpoint, |source| Ok(Architecture::of(source.header())))?
+    {
+        return Ok(config);
+    }
+    ModelConfig::of(&checkpoint.header).map_err(named)
 }
 
 /// Reads trained values and running statistics for a known network, from a checkpoint with or without a config.
@@ -192,8 +186,14 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// A prefix that all names share (`module.`, `model.`) is taken off if the names then are the network's.
+    /// A prefix that all names share (`module.`, `model.`) is taken off if the names then are the network's; a network of
+    /// others has its names changed to the plan's.
     fn new(source: &'a dyn Tensors, layout: &FlatLayout) -> Self {
+        if let Some((architecture, _)) = Architecture::of(source.header()) {
+            let names = source.header().tensors.iter().enumerate();
+            let by_name = names.map(|(at, tensor)| (architecture.name_of(&tensor.name).to_owned(), at)).collect();
+            return Self { source, by_name };
+        }
         let names: Vec<&str> = source.header().tensors.iter().map(|t| t.name.as_str()).collect();
         let own: HashSet<&str> = layout.tensors().iter().map(|t| t.name.as_str()).collect();
         let prefix = names.first().and_then(|name| name.split_once('.')).map(|(first, _)| format!("{first}."));

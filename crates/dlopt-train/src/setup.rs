@@ -7,7 +7,7 @@ use dlopt_checkpoint::{Checkpoint, Context, Error, HISTORY_KEY, Header, Result, 
 use dlopt_data::{Dataset, Elements, Learns, Preprocessing, available_memory_bytes};
 use dlopt_model::{
     Adopted, Answers, Description, FlatLayout, Initialization, ModelConfig, Node, Op, Preset, Shape, Tokens,
-    adopt_weights, initial_values, load_weights, to_tensors, vocabulary,
+    adopt_weights, config_of, initial_values, load_weights, to_tensors, vocabulary,
 };
 use sha2::{Digest, Sha256};
 
@@ -74,10 +74,7 @@ impl Model {
                 config.is_per_step = learns(dataset) != Learns::Sample;
                 (config, false)
             }
-            (None, Some(source)) => {
-                let own = ModelConfig::of(&source.header).map_err(|e| e.within(&source.name))?;
-                (refit(own, source, dataset, request.adopts)?, true)
-            }
+            (None, Some(source)) => (refit(config_of(source)?, source, dataset, request.adopts)?, true),
             (None, None) => {
                 return Err(Error::usage("no model to train").hint(
                     "--model NAME, --model DESCRIPTION.toml or --init CHECKPOINT; `dlopt list` names the models",

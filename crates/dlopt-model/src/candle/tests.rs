@@ -273,3 +273,14 @@ fn tokens_outside_the_table_are_refused() {
         assert!(error.message().contains("layer `embedding`: token"), "{error}");
     }
 }
+
+#[test]
+fn an_encoder_and_decoder_is_refused() {
+    use crate::description::{Answers, Tokens};
+    let tokens = Tokens { vocabulary: Some(8), answers: Some(Answers { steps: 4, start: 1, end: 2 }) };
+    let description = Preset::named("seq2seq").unwrap().description().with_tokens(&tokens);
+    let nodes = resolve_open(&description, &Shape::Tokens { time: 3 }, 8).unwrap();
+    let layout = FlatLayout::of(&nodes);
+    let error = CandleNetwork::new(&nodes, &layout, &[false], Device::Cpu).err().unwrap();
+    assert!(error.message().contains("layer `seq2seq`: an encoder and decoder runs on the CPU alone"), "{error}");
+}

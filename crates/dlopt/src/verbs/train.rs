@@ -12,7 +12,7 @@ use dlopt_checkpoint::{Context, Error, Result, make_folder, write_bytes};
 use dlopt_data::Dataset;
 use dlopt_kernels::nn::Team;
 use dlopt_metrics::{EpochRecord, learning_curves_svg};
-use dlopt_model::{Initialization, save};
+use dlopt_model::{Initialization, Op, save};
 use dlopt_train::{
     Engine, Loss, Model, Observer, Optimizer, OptimizerOptions, Request, Sampling, Schedule, Settings, TensorChange,
     Trained, Trainer, balanced_weights, changes, frozen_nodes, frozen_slots, run_facts, state_folder,
@@ -383,6 +383,10 @@ fn settings(args: &TrainArgs, dataset: &Dataset, model: &Model) -> Result<Settin
         Some("balanced") => balanced_weights(dataset, &args.split)?,
         Some(text) => listed_weights(text, model.config.outputs)?,
     };
+    let sampling = args.scheduled_sampling.as_deref().map_or(Ok(Sampling::default()), Sampling::parse)?;
+    if sampling.share > 0.0 && !model.nodes.iter().any(|node| matches!(node.op, Op::Seq2seq(_))) {
+        return Err(Error::usage("--scheduled-sampling: the network has no decoder").hint("--model seq2seq has one"));
+    }
     Ok(Settings {
         epochs: args.epochs,
         batch: args.batch,
@@ -396,7 +400,7 @@ fn settings(args: &TrainArgs, dataset: &Dataset, model: &Model) -> Result<Settin
         loss,
         label_smoothing: args.label_smoothing,
         class_weights,
-        sampling: args.scheduled_sampling.as_deref().map_or(Ok(Sampling::default()), Sampling::parse)?,
+        sampling,
         clip_norm: args.clip_norm,
         clip_value: args.clip_value,
         average: args.average,
