@@ -242,8 +242,12 @@ fn multiply_adds(node: &Node) -> u64 {
                 .collect();
             let (encoder, decoder) = matrices.split_at(2);
             let sums = |matrices: &[u64], steps: usize| matrices.iter().sum::<u64>().saturating_mul(steps as u64);
-            let looks = if plan.has_attention { 2 * plan.hidden * node.input.len() * plan.steps } else { 0 };
-            sums(encoder, node.input.len()) + sums(decoder, plan.steps) + looks as u64
+            // Once for the scores, once for what they weigh.
+            let looks = match plan.has_attention {
+                true => sums(&[2 * plan.hidden as u64], node.input.len()).saturating_mul(plan.steps as u64),
+                false => 0,
+            };
+            sums(encoder, node.input.len()).saturating_add(sums(decoder, plan.steps)).saturating_add(looks)
         }
         _ => 0,
     }
@@ -264,8 +268,9 @@ fn kept_values(nodes: &[Node]) -> u64 {
                 (steps * hidden * ways * (kind.gates() + 2)) as u64
             }
             Op::Seq2seq(plan) => {
-                let step = plan.embedding + plan.hidden * (plan.kind.gates() + 3);
-                ((node.input.len() + plan.steps) * step + plan.steps * plan.outputs) as u64
+                let step = (plan.embedding + plan.hidden * (plan.kind.gates() + 3)) as u64;
+                let steps = (node.input.len() + plan.steps) as u64;
+                steps.saturating_mul(step).saturating_add(node.output.len() as u64)
             }
             Op::Residual { body, shortcut } => kept_values(body) + kept_values(shortcut) + node.output.len() as u64,
             _ => node.output.len() as u64,

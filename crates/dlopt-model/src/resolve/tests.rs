@@ -127,6 +127,31 @@ fn prune_and_quantize_take_layers_for_what_they_are() {
     let words = layers(text, Shape::Tokens { time: 7 }, 2).unwrap();
     assert_eq!(kind(&words, "embedding.weight"), LayerKind::Embedding);
     assert_eq!(kind(&words, "conv1.weight"), LayerKind::Convolution);
+    let tokens = Tokens { vocabulary: Some(9), answers: Some(Answers { steps: 4, start: 1, end: 2 }) };
+    let description = Preset::named("seq2seq").unwrap().description().with_tokens(&tokens);
+    let translation = resolve_for(&description, &Shape::Tokens { time: 7 }, 12, true).unwrap();
+    assert_eq!(kind(&translation, "encoder.embedding.weight"), LayerKind::Embedding);
+    assert_eq!(kind(&translation, "decoder.gru.weight_ih_l0"), LayerKind::Recurrent);
+    assert_eq!(kind(&translation, "attention.weight"), LayerKind::Linear);
+    assert_eq!(kind(&translation, "output.weight"), LayerKind::Head);
+}
+
+#[test]
+fn extents_of_a_translation_past_any_machine_are_refused() {
+    for option in ["embedding", "hidden", "vocabulary", "steps"] {
+        for value in ["0", "99999999999"] {
+            let text = format!("layers = [{{ type = \"seq2seq\", {option} = {value} }}]");
+            let tokens = Tokens { vocabulary: Some(9), answers: Some(Answers { steps: 4, start: 1, end: 2 }) };
+            let description = Description::from_toml(&text).unwrap().with_tokens(&tokens);
+            let error = resolve_for(&description, &Shape::Tokens { time: 7 }, 12, true).unwrap_err();
+            assert!(error.message().contains(&format!("`{option}` is {value}")), "{error}");
+        }
+    }
+    let text = "layers = [{ type = \"seq2seq\", hidden = 16777216 }]";
+    let tokens = Tokens { vocabulary: Some(9), answers: Some(Answers { steps: 4, start: 1, end: 2 }) };
+    let description = Description::from_toml(text).unwrap().with_tokens(&tokens);
+    let error = resolve_for(&description, &Shape::Tokens { time: 7 }, 12, true).unwrap_err();
+    assert!(error.message().contains("is too large"), "{error}");
 }
 
 #[test]
