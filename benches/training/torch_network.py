@@ -90,7 +90,7 @@ WORDS = {
     **{kind: ("conv", True) for kind in ("conv2d", "depthwise_conv2d", "conv1d")},
     **{kind: ("pool", True) for kind in ("max_pool2d", "avg_pool2d", "max_pool1d", "avg_pool1d", "global_avg_pool", "global_max_pool")},
     "batch_norm": ("bn", True), "layer_norm": ("norm", True), "dense": ("fc", False), "dropout": ("dropout", True),
-    "residual": ("block", True),
+    "residual": ("block", True), "pad1d": ("pad", True), "magnitude": ("magnitude", True),
 }
 
 
@@ -158,6 +158,25 @@ class LayerNormOfChannels(nn.LayerNorm):
 
     def forward(self, x):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Pad(nn.Module):
+    """More steps before and after `[n, t, f]`."""
+
+    def __init__(self, left, right, mode):
+        super().__init__()
+        self.sides, self.mode = (left, right), {"zeros": "constant", "reflect": "reflect", "edge": "replicate"}[mode]
+
+    def forward(self, x):
+        return F.pad(x.transpose(1, 2), self.sides, self.mode).transpose(1, 2)
+
+
+class Magnitude(nn.Module):
+    """Of channels or features: the first half real parts, the second half imaginary ones."""
+
+    def forward(self, x):
+        real, imaginary = x.chunk(2, 1 if x.dim() == 4 else -1)
+        return torch.complex(real.contiguous(), imaginary.contiguous()).abs()
 
 
 class GlobalPool(nn.Module):
@@ -313,6 +332,14 @@ def functional(function, shape, inplace=False):
     return {"gelu": nn.GELU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}[function]()
 
 
+def pad1d(shape, left=0, right=0, mode="zeros"):
+    return Pad(left, right, mode)
+
+
+def magnitude(shape):
+    return Magnitude()
+
+
 def dropout(shape, rate):
     return nn.Dropout(rate)
 
@@ -336,4 +363,5 @@ MAKERS = {
     "global_max_pool": global_pool(True), "global_avg_pool": global_pool(False),
     "batch_norm": batch_norm, "layer_norm": layer_norm, "dense": dense, "flatten": flatten, "activation": activation,
     "dropout": dropout, "embedding": embedding, "rnn": recurrent(RNN), "lstm": recurrent(LSTM), "gru": recurrent(GRU),
+    "pad1d": pad1d, "magnitude": magnitude,
 }

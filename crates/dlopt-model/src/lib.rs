@@ -18,15 +18,15 @@ pub use candle::{CandleNetwork, device};
 pub use config::{MODEL_TYPE, ModelConfig};
 pub use description::{
     ActivationLayer, Answers, Attention, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Description, Dropout,
-    Embedding, Extents, Flatten, GlobalPool, Initialization, LAYER_TYPES, Layer, LayerNorm, LayerType, Padding, Pool1d,
-    Pool2d, RecurrentStack, Residual, Seq2seq, SequenceCell, Tokens, Units,
+    Embedding, Extents, Flatten, GlobalPool, Initialization, LAYER_TYPES, Layer, LayerNorm, LayerType, Magnitude,
+    Pad1d, Padding, Pool1d, Pool2d, RecurrentStack, Residual, Seq2seq, SequenceCell, Tokens, Units,
 };
 pub use init::{initial, initial_values};
 pub use layout::{FlatLayout, FlatTensor, NamedTensor, NodeSlots};
 pub use network::{DecoderInputs, Decoding, Hypothesis, Mode, Network, Translator};
 pub use plan::{
-    Activation, Direction, FlattenOrder, Init, Node, Op, Parameter, PoolKind, RecurrentKind, Role, Shape, Translation,
-    parameters, vocabulary,
+    Activation, Direction, FlattenOrder, Init, Node, Op, PadKind, Parameter, PoolKind, RecurrentKind, Role, Shape,
+    Translation, parameters, vocabulary,
 };
 pub use presets::{PRESETS, Preset};
 pub use resolve::resolve;

@@ -92,6 +92,9 @@ impl Node {
     /// How many valid steps come out for samples of `lengths` valid steps: windows over a series see fewer, or more with
     /// padding, as if each series ended where it does; at least one.
     pub fn steps_of(&self, lengths: &[u32]) -> Vec<u32> {
+        if let Op::Pad { before, after, .. } = self.op {
+            return lengths.iter().map(|&length| length + (before + after) as u32).collect();
+        }
         let (kernel, stride, dilation, padding) = match self.op {
             Op::Convolution { kernel, stride, dilation, padding, .. } => (kernel, stride, dilation, padding),
             Op::Pool { kernel, stride, padding, .. } => (kernel, stride, [1, 1], padding),
@@ -179,6 +182,17 @@ pub enum Op {
     /// An encoder and a decoder. Parameters: the encoder's table and recurrent four, the decoder's, attention's weight and
     /// bias if it has one, the last layer's weight and bias.
     Seq2seq(Translation),
+    /// More steps before and after a series. No parameters.
+    Pad {
+        /// What they hold.
+        kind: PadKind,
+        /// Steps before.
+        before: usize,
+        /// Steps after.
+        after: usize,
+    },
+    /// `sqrt(a² + b²)` of the first and the second half of the features. No parameters.
+    Magnitude,
     /// `body(x) + shortcut(x)`; an empty shortcut is `x` itself. Parameters: none of its own.
     Residual {
         /// The long way.
@@ -220,6 +234,34 @@ pub enum PoolKind {
     Max,
     /// Its mean over the cells inside the picture.
     Average,
+}
+
+/// What stands before and after a series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PadKind {
+    /// Zeros.
+    #[default]
+    Zeros,
+    /// The series mirrored at its first and last step, which are not repeated (PyTorch's and NumPy's `reflect`).
+    Reflect,
+    /// Its first and its last step.
+    Edge,
+}
+
+impl PadKind {
+    /// The step of a series of `len` steps that stands at `at`, counted from its first one; nothing for a zero.
+    pub(crate) fn step(self, at: isize, len: usize) -> Option<usize> {
+        let last = len.max(1) as isize - 1;
+        let found = match self {
+            _ if (0..=last).contains(&at) => at,
+            Self::Zeros => return None,
+            Self::Edge => at.clamp(0, last),
+            // There and back again, as often as it takes.
+            Self::Reflect => last - (at.rem_euclid(2 * last.max(1)) - last).abs(),
+        };
+        Some(found.max(0) as usize)
+    }
 }
 
 /// The order in which a stored dense weight expects a flattened picture.

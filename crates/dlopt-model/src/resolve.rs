@@ -1,5 +1,6 @@
 //! From a description and the shape of a sample to a plan: every size, name and parameter decided.
 
+mod pad;
 mod seq2seq;
 mod window;
 
@@ -198,6 +199,8 @@ impl Builder {
             LayerType::Rnn(layer) => self.recurrent(name, RecurrentKind::Rnn, layer)?,
             LayerType::Lstm(layer) => self.recurrent(name, RecurrentKind::Lstm, layer)?,
             LayerType::Gru(layer) => self.recurrent(name, RecurrentKind::Gru, layer)?,
+            LayerType::Pad1d(layer) => self.pad(name, layer)?,
+            LayerType::Magnitude(_) => self.magnitude(name)?,
             LayerType::Residual(residual) => self.residual(name, residual)?,
             LayerType::Seq2seq(layer) => self.seq2seq(name, layer)?,
         }

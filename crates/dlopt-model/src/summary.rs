@@ -6,7 +6,7 @@ use dlopt_checkpoint::{Error, Result};
 use serde::Serialize;
 
 use crate::config::ModelConfig;
-use crate::plan::{Activation, Direction, Node, Op, PoolKind, RecurrentKind, Role, Shape};
+use crate::plan::{Activation, Direction, Node, Op, PadKind, PoolKind, RecurrentKind, Role, Shape};
 
 /// Bytes of an `f32`.
 const VALUE_BYTES: u64 = 4;
@@ -217,6 +217,15 @@ fn describe(node: &Node) -> String {
             let attention = if plan.has_attention { " with attention" } else { "" };
             format!("{cell} encoder and decoder{attention}, {} tokens to {}", plan.vocabulary, plan.outputs)
         }
+        Op::Pad { kind, before, after } => {
+            let kind = match kind {
+                PadKind::Zeros => "zeros",
+                PadKind::Reflect => "reflection",
+                PadKind::Edge => "edge",
+            };
+            format!("{kind}, {before} before and {after} after")
+        }
+        Op::Magnitude => "magnitude".to_owned(),
         Op::Residual { shortcut, .. } if shortcut.is_empty() => "residual".to_owned(),
         Op::Residual { .. } => "residual, with shortcut".to_owned(),
     }

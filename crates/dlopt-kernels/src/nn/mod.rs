@@ -21,6 +21,7 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod loss;
+mod magnitude;
 mod map;
 mod math;
 mod norm;
@@ -42,6 +43,7 @@ pub use dropout::{dropout, dropout_in_place};
 pub use elementwise::{add, add_into, add_relu, add_scaled, ema, multiply_mask, relu_gradient, scale, sum_of_squares};
 pub use embedding::{embedding, embedding_gradient};
 pub use loss::{LossSum, label_weights, soft_cross_entropy, softmax_cross_entropy};
+pub use magnitude::{magnitude, magnitude_gradient};
 pub use norm::{
     BatchNormCoefficients, batch_norm_apply, batch_norm_coefficients, batch_norm_fold, batch_norm_gradient_sums,
     batch_norm_input_gradient, batch_norm_statistics, batch_norm_sums, layer_norm, layer_norm_gradient,

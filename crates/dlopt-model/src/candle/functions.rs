@@ -27,6 +27,15 @@ pub(super) fn embedding(x: &Tensor, table: &Tensor, vocabulary: usize) -> dlopt_
     Tensor::from_vec(rows, count, x.device()).and_then(|rows| table.index_select(&rows, 0)).map_err(failed)
 }
 
+/// The magnitude of the first and the second half of the features; its slope is 0 where both are.
+pub(super) fn magnitude(x: &Tensor) -> Result<Tensor> {
+    let half = x.dim(D::Minus1)? / 2;
+    let parts = [x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?];
+    let square = (parts[0].sqr()? + parts[1].sqr()?)?;
+    let is_zero = square.eq(0.0)?.to_dtype(DType::F32)?;
+    (square + &is_zero)?.sqrt()? * (1.0 - is_zero)?
+}
+
 /// A function of each value, as PyTorch defines it; softmax over the last extent.
 pub(super) fn activate(x: &Tensor, function: Activation) -> Result<Tensor> {
     match function {

@@ -247,6 +247,11 @@ impl Pass<'_> {
                 };
                 layer.forward(&x, lengths.as_deref(), &weights).map_err(failed)?
             }
+            Op::Pad { kind, before, after } => {
+                let pad = windows::Pad { kind: *kind, before: *before, after: *after };
+                pad.forward(&x, lengths.as_deref()).map_err(failed)?
+            }
+            Op::Magnitude => functions::magnitude(&x).map_err(failed)?,
             Op::Residual { .. } => unreachable!("went its own way above"),
             Op::Seq2seq(_) => unreachable!("`new` refuses it"),
         };

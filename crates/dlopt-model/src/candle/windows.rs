@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::plan::PoolKind;
+use crate::plan::{PadKind, PoolKind};
 
 /// How a window slides over a picture `[samples, y, x, channels]`; a series is a picture of one row.
 pub(super) struct Window {
@@ -91,6 +91,33 @@ impl Window {
         }
         let places: Vec<u32> = (0..count).map(|place| (tap * dilation + place * stride) as u32).collect();
         x.contiguous()?.index_select(&Tensor::from_vec(places, count, x.device())?, axis)
+    }
+}
+
+/// Steps before and after each series.
+pub(super) struct Pad {
+    pub(super) kind: PadKind,
+    pub(super) before: usize,
+    pub(super) after: usize,
+}
+
+impl Pad {
+    /// `x` `[samples, time, features]`; each step that comes out is one of them, or a row of zeros behind them all.
+    pub(super) fn forward(&self, x: &Tensor, lengths: Option<&[u32]>) -> Result<Tensor> {
+        let (samples, time, features) = x.dims3()?;
+        let padded = self.before + time + self.after;
+        let mut rows = Vec::with_capacity(samples * padded);
+        for sample in 0..samples {
+            let length = lengths.map_or(time, |lengths| lengths[sample] as usize);
+            rows.extend((0..padded).map(|step| {
+                let is_inside = step < self.before + length + self.after;
+                let own = if is_inside { self.kind.step(step as isize - self.before as isize, length) } else { None };
+                own.map_or(samples * time, |own| sample * time + own) as u32
+            }));
+        }
+        let zeros = Tensor::zeros((1, features), DType::F32, x.device())?;
+        let all = Tensor::cat(&[&x.reshape((samples * time, features))?, &zeros], 0)?;
+        all.index_select(&Tensor::from_vec(rows, samples * padded, x.device())?, 0)
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::values::{Extents, Padding, Units};
 use super::{Layer, read};
-use crate::plan::{Activation, FlattenOrder};
+use crate::plan::{Activation, FlattenOrder, PadKind};
 
 /// Declares the types of layers once: their names in a description, their options.
 macro_rules! layers {
@@ -85,6 +85,10 @@ layers! {
     "lstm" => Lstm(RecurrentStack),
     /// Gated recurrent units, the reset gate after the product.
     "gru" => Gru(RecurrentStack),
+    /// More steps before and after a series.
+    "pad1d" => Pad1d(Pad1d),
+    /// The magnitude of complex features: the first half real parts, the second half imaginary ones.
+    "magnitude" => Magnitude(Magnitude),
     /// Layers whose result is added to what went in.
     "residual" => Residual(Residual),
     /// Tokens to other tokens: an encoder, a decoder, attention between them.
@@ -291,6 +295,24 @@ pub struct RecurrentStack {
     #[serde(default)]
     pub dropout: f64,
 }
+
+/// Options of `pad1d`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pad1d {
+    /// Steps before the series; 0.
+    #[serde(default)]
+    pub left: usize,
+    /// Steps after it; 0.
+    #[serde(default)]
+    pub right: usize,
+    /// What they hold: `zeros`, the series mirrored (`reflect`), or its first and last step (`edge`); zeros.
+    #[serde(default)]
+    pub mode: PadKind,
+}
+
+/// `magnitude` has no options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Magnitude {}
 
 /// Options of `residual`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -21,7 +21,8 @@ use serde_json::{Map, Value};
 
 pub use layers::{
     ActivationLayer, Attention, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Dropout, Embedding, Flatten,
-    GlobalPool, LAYER_TYPES, LayerNorm, LayerType, Pool1d, Pool2d, RecurrentStack, Residual, Seq2seq, SequenceCell,
+    GlobalPool, LAYER_TYPES, LayerNorm, LayerType, Magnitude, Pad1d, Pool1d, Pool2d, RecurrentStack, Residual, Seq2seq,
+    SequenceCell,
 };
 pub use values::{Extents, Padding, Units};
 

@@ -97,6 +97,8 @@ fn word(kind: &LayerType) -> (&'static str, bool) {
         LayerType::Rnn(_) => ("rnn", false),
         LayerType::Lstm(_) => ("lstm", false),
         LayerType::Gru(_) => ("gru", false),
+        LayerType::Pad1d(_) => ("pad", true),
+        LayerType::Magnitude(_) => ("magnitude", true),
         LayerType::Residual(_) => ("block", true),
         LayerType::Seq2seq(_) => ("seq2seq", false),
     }

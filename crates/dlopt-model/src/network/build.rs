@@ -10,6 +10,8 @@ use super::dropout::DropoutLayer;
 use super::embedding::EmbeddingLayer;
 use super::layer::Layer;
 use super::layer_norm::LayerNormLayer;
+use super::magnitude::MagnitudeLayer;
+use super::pad::PadLayer;
 use super::pool::PoolLayer;
 use super::recurrent::{RecurrentLayer, Way};
 use super::residual::ResidualLayer;
@@ -172,6 +174,11 @@ impl Walk<'_> {
                 });
                 Box::new(RecurrentLayer::new(shape, ways.collect(), *returns_sequence, !is_frozen))
             }
+            Op::Pad { kind, before, after } => {
+                let time = node.input.len() / features.max(1);
+                Box::new(PadLayer { kind: *kind, before: *before, after: *after, time, features, kept: None })
+            }
+            Op::Magnitude => Box::new(MagnitudeLayer { features, kept: None }),
             Op::Seq2seq(plan) => Box::new(Seq2seqLayer::new(plan, &slots.trained, number, !is_frozen)),
             Op::Convolution { .. } | Op::Dense | Op::BatchNorm { .. } | Op::Residual { .. } | Op::Flatten { .. } => {
                 unreachable!("`chain` builds these")

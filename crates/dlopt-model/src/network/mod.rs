@@ -18,6 +18,8 @@ mod embedding;
 mod golden_tests;
 mod layer;
 mod layer_norm;
+mod magnitude;
+mod pad;
 mod pool;
 mod recurrent;
 mod residual;

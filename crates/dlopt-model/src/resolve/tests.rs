@@ -296,3 +296,26 @@ fn the_smallest_table_decides_the_tokens() {
     assert_eq!(vocabulary(&layers(text, Shape::Tokens { time: 7 }, 2).unwrap()), Some(9));
     assert_eq!(vocabulary(&preset("cnn", picture(28, 28, 1), 10)), None);
 }
+
+#[test]
+fn padding_and_magnitudes_take_what_they_can() {
+    let series = Shape::Series { time: 5, features: 6 };
+    let nodes = layers(
+        "{ type = \"pad1d\", left = 1, right = 4, mode = \"reflect\" }, { type = \"magnitude\" }, { type = \"gru\", hidden = 2 }",
+        series.clone(),
+        2,
+    )
+    .unwrap();
+    assert_eq!(nodes[0].name, "pad1");
+    assert_eq!(nodes[0].output, Shape::Series { time: 10, features: 6 });
+    assert_eq!(nodes[0].steps_of(&[5, 2]), [10, 7]);
+    assert_eq!((nodes[1].name.as_str(), nodes[1].output.features()), ("magnitude1", 3));
+    let refused = |text: &str, input: Shape| layers(text, input, 2).unwrap_err().message().to_owned();
+    let message = refused("{ type = \"pad1d\", right = 5, mode = \"reflect\" }", series.clone());
+    assert!(message.ends_with("`right` is 5, and a reflection of 5 steps has 4"), "{message}");
+    let message = refused("{ type = \"pad1d\", left = 99999999 }", series);
+    assert!(message.contains("`left` is 99999999; it is at most"), "{message}");
+    assert!(refused("{ type = \"pad1d\", left = 1 }", picture(3, 3, 2)).contains("takes series"));
+    assert!(refused("{ type = \"magnitude\" }", Shape::Vector { features: 7 }).contains("7 features reach it"));
+    assert!(refused("{ type = \"magnitude\" }", Shape::Tokens { time: 4 }).contains("tokens reach it"));
+}
