@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::Batch;
 use dlopt_kernels::nn::Team;
-use dlopt_model::{CandleNetwork, DecoderInputs, FlatLayout, Mode, Network, Node, Op, Shape, device};
+use dlopt_model::{CandleNetwork, DecoderInputs, FlatLayout, Mode, Network, Node, Op, Shape, States, device};
 
 use crate::sequences;
 
@@ -118,6 +118,47 @@ impl Engine {
         }
     }
 
+    /// States to begin with, for `rows` series that are read side by side and piece by piece: see [`Network::states`].
+    ///
+    /// # Errors
+    /// When a layer needs its series whole, or the network does not run on the kernels.
+    pub fn states(&self, rows: usize) -> Result<States> {
+        self.kernels()?.states(rows)
+    }
+
+    /// A state to begin with, for one series whose windows are samples: see [`Network::stream`].
+    ///
+    /// # Errors
+    /// When a recurrent layer cannot read windows one by one, or the network does not run on the kernels.
+    pub fn stream(&self) -> Result<States> {
+        self.kernels()?.stream()
+    }
+
+    /// Reads on where `states` stand, in inference: see [`Network::forward_with`]. [`Engine::load`] comes before.
+    ///
+    /// # Errors
+    /// When `inputs` or `lengths` do not fit the states, or the network does not run on the kernels.
+    pub fn forward_with(
+        &mut self,
+        weights: &[f32],
+        buffers: &mut [f32],
+        inputs: &[f32],
+        lengths: Option<&[u32]>,
+        states: &mut States,
+    ) -> Result<Vec<f32>> {
+        match &mut self.runner {
+            Runner::Kernels(network) => network.forward_with(weights, buffers, inputs, lengths, states),
+            Runner::Candle(_) => Err(on_cpu_alone()),
+        }
+    }
+
+    fn kernels(&self) -> Result<&Network> {
+        match &self.runner {
+            Runner::Kernels(network) => Ok(network),
+            Runner::Candle(_) => Err(on_cpu_alone()),
+        }
+    }
+
     /// Adds the gradients of the weights for `gradient`, that of the outputs of the last training pass.
     ///
     /// # Errors
@@ -134,6 +175,46 @@ impl Engine {
     pub fn recycle(&mut self, values: Vec<f32>) {
         if let Runner::Kernels(network) = &mut self.runner {
             network.recycle(values);
+        }
+    }
+}
+
+fn on_cpu_alone() -> Error {
+    Error::usage("series are read piece by piece on the CPU alone").hint("--device cpu")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlopt_model::{Description, initial_values, resolve};
+
+    #[test]
+    fn series_are_read_piece_by_piece_on_the_kernels_alone() {
+        let text = "layers = [{ type = \"gru\", hidden = 4 }, { type = \"dense\", units = \"classes\" }]";
+        let nodes =
+            resolve(&Description::from_toml(text).unwrap(), &Shape::Series { time: 3, features: 2 }, 2).unwrap();
+        let layout = FlatLayout::of(&nodes);
+        let (weights, mut buffers) = initial_values(&nodes, &layout, 1).unwrap();
+        let engine = |on: &str| Engine::new(on, &nodes, &layout, &[], Arc::new(Team::new(1))).unwrap();
+        let mut own = engine("cpu");
+        own.load(&weights, false).unwrap();
+        let mut states = own.states(1).unwrap();
+        let x = [0.5, -1.0, 0.25, 0.125, 2.0, 1.0];
+        let batch = Batch { indices: vec![0], inputs: x.to_vec(), ..Batch::default() };
+        let whole = own.forward(&weights, &mut buffers, &batch, Mode::Inference).unwrap();
+        let mut last = Vec::new();
+        for piece in [&x[..4], &x[4..]] {
+            last = own.forward_with(&weights, &mut buffers, piece, None, &mut states).unwrap();
+        }
+        assert_eq!(last, whole);
+        assert!(own.stream().unwrap_err().message().contains("reads 3 steps of each window"));
+        let mut other = engine(CANDLE_ON_CPU);
+        for error in [
+            other.states(1).unwrap_err(),
+            other.stream().unwrap_err(),
+            other.forward_with(&weights, &mut buffers, &x, None, &mut states).unwrap_err(),
+        ] {
+            assert_eq!(error.message(), "series are read piece by piece on the CPU alone");
         }
     }
 }

@@ -3,6 +3,7 @@
 use dlopt_kernels::nn::Team;
 
 use super::Mode;
+use super::states::Carried;
 use super::values::{Memory, Values};
 use crate::plan::Node;
 
@@ -24,6 +25,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) lengths: Option<Vec<u32>>,
     /// What a decoder reads, when there is one.
     pub(crate) decoder: Option<DecoderInputs<'a>>,
+    /// States that recurrent layers begin from and hand on, when series are read piece by piece.
+    pub(crate) carried: Option<Carried<'a>>,
     pub(crate) mode: Mode,
 }
 

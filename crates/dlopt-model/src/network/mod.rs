@@ -24,10 +24,12 @@ mod pool;
 mod recurrent;
 mod residual;
 mod seq2seq;
+mod states;
 mod values;
 
 use std::sync::Arc;
 
+use dlopt_checkpoint::Result;
 use dlopt_kernels::nn::Team;
 
 use crate::layout::FlatLayout;
@@ -36,6 +38,8 @@ use layer::{Backward, Forward, Layer, backward_through};
 
 pub use layer::DecoderInputs;
 pub use seq2seq::{Decoding, Hypothesis, Translator};
+use states::Carried;
+pub use states::States;
 use values::{Memory, Values};
 
 /// What a pass through the network is for.
@@ -55,6 +59,7 @@ pub struct Network {
     layers: Vec<Box<dyn Layer>>,
     team: Arc<Team>,
     memory: Memory,
+    nodes: Vec<Node>,
     input: Shape,
     output: Shape,
     /// Samples of the last training pass.
@@ -74,6 +79,7 @@ impl Network {
             layers,
             team,
             memory: Memory::default(),
+            nodes: nodes.to_vec(),
             input: shape(nodes.first(), |n| n.input.clone()),
             output: shape(nodes.last(), |n| n.output.clone()),
             seen: None,
@@ -129,6 +135,64 @@ impl Network {
     ) -> Vec<f32> {
         assert_eq!(inputs.len() % self.input.len().max(1), 0, "whole samples");
         let samples = inputs.len() / self.input.len().max(1);
+        let out = self.pass(weights, buffers, samples, inputs, lengths, decoder, None, mode);
+        if let Mode::Training { .. } = mode {
+            self.seen = Some(samples);
+        }
+        out
+    }
+
+    /// States to begin with, zero, for `rows` series that [`Self::forward_with`] reads side by side and piece by piece.
+    ///
+    /// # Errors
+    /// When a layer needs its series whole; it is named.
+    pub fn states(&self, rows: usize) -> Result<States> {
+        States::of(&self.nodes, rows, false)
+    }
+
+    /// A state to begin with, zero, for one series whose windows are the samples that [`Self::forward_with`] reads.
+    ///
+    /// # Errors
+    /// When a recurrent layer reads from the end too, or sees more of a window than one step; it is named.
+    pub fn stream(&self) -> Result<States> {
+        States::of(&self.nodes, 1, true)
+    }
+
+    /// Reads on where `states` stand, in inference, and moves them to the last valid step of each series.
+    ///
+    /// With those of [`Self::states`], `inputs` is `[rows, steps, values of a step]` for any number of steps, more or fewer
+    /// than samples have; as many come out. With those of [`Self::stream`], `inputs` is `[windows, input…]`.
+    ///
+    /// # Errors
+    /// When `inputs` or `lengths` do not fit the states.
+    ///
+    /// # Panics
+    /// When the states are another network's, or the weights are not those of the layout.
+    pub fn forward_with(
+        &mut self,
+        weights: &[f32],
+        buffers: &mut [f32],
+        inputs: &[f32],
+        lengths: Option<&[u32]>,
+        states: &mut States,
+    ) -> Result<Vec<f32>> {
+        let samples = states.samples(&self.input, inputs.len(), lengths)?;
+        let carried = Some(Carried::new(states));
+        Ok(self.pass(weights, buffers, samples, inputs, lengths, None, carried, Mode::Inference))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a pass is of")]
+    fn pass(
+        &mut self,
+        weights: &[f32],
+        buffers: &mut [f32],
+        samples: usize,
+        inputs: &[f32],
+        lengths: Option<&[u32]>,
+        decoder: Option<DecoderInputs<'_>>,
+        carried: Option<Carried<'_>>,
+        mode: Mode,
+    ) -> Vec<f32> {
         let mut first = self.memory.take(inputs.len());
         first.copy_from_slice(inputs);
         let mut run = Forward {
@@ -139,14 +203,12 @@ impl Network {
             samples,
             lengths: lengths.map(<[u32]>::to_vec),
             decoder,
+            carried,
             mode,
         };
         let mut x: Values = Arc::new(first);
         for layer in &mut self.layers {
             x = layer.forward(&mut run, x);
-        }
-        if let Mode::Training { .. } = mode {
-            self.seen = Some(samples);
         }
         Arc::try_unwrap(x).unwrap_or_else(|shared| shared.to_vec())
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use dlopt_kernels::nn::{Recurrent, RecurrentSaved, RecurrentShape, Team, add_into};
+use dlopt_kernels::nn::{Ends, Recurrent, RecurrentSaved, RecurrentShape, Team, add_into};
 
 use super::layer::{Backward, Forward, Layer, add_sums, forward_chunk, sum_chunk};
 use super::values::{Memory, Values};
@@ -31,15 +31,14 @@ impl Way {
 pub(crate) struct RecurrentLayer {
     shape: RecurrentShape,
     ways: Vec<Way>,
-    /// Output steps of a sample: all, or one.
-    steps: usize,
+    returns_sequence: bool,
     is_trained: bool,
     kept: Option<(Values, Option<Vec<u32>>)>,
 }
 
 impl RecurrentLayer {
     pub(crate) fn new(shape: RecurrentShape, ways: Vec<Way>, returns_sequence: bool, is_trained: bool) -> Self {
-        Self { shape, ways, steps: if returns_sequence { shape.time } else { 1 }, is_trained, kept: None }
+        Self { shape, ways, returns_sequence, is_trained, kept: None }
     }
 
     fn inputs(&self) -> usize {
@@ -48,7 +47,41 @@ impl RecurrentLayer {
 
     /// Values of one direction's output.
     fn outputs(&self) -> usize {
-        self.steps * self.shape.hidden
+        self.shape.hidden * if self.returns_sequence { self.shape.time } else { 1 }
+    }
+
+    /// Reads on from the states that are carried, and moves them on. In a stream the samples are the steps of one row.
+    fn go_on(&mut self, run: &mut Forward<'_>, x: Values) -> Values {
+        let [way] = self.ways.as_slice() else { unreachable!("states are carried in one direction alone") };
+        let carried = run.carried.as_mut().expect("the caller asked");
+        let is_stream = carried.states.is_stream();
+        let rows = if is_stream { 1 } else { run.samples };
+        let states = carried.take();
+        let inputs = x.len() / rows.max(1);
+        let time = inputs / self.shape.inputs;
+        if time == 0 {
+            return x;
+        }
+        let returns_sequence = self.returns_sequence || is_stream;
+        let kernel = Recurrent::new(RecurrentShape { time, ..self.shape }, false, returns_sequence);
+        let (state, outputs) = (kernel.state_len(), self.shape.hidden * if returns_sequence { time } else { 1 });
+        let mut before = run.memory.take(states.len());
+        before.copy_from_slice(states);
+        let mut out = run.memory.take(rows * outputs);
+        let chunk = forward_chunk(rows, run.team, ROWS_PER_TASK);
+        let mut tasks: Vec<_> = out.chunks_mut(chunk * outputs).zip(states.chunks_mut(chunk * state)).collect();
+        let (bias, lengths) = (&run.weights[way.bias.clone()], run.lengths.as_deref());
+        run.team.each(&mut tasks, |index, (out, states)| {
+            let (first, rows) = (index * chunk, out.len() / outputs);
+            let x = &x[first * inputs..][..rows * inputs];
+            let lengths = lengths.map(|l| &l[first..first + rows]);
+            let given = &before[first * state..][..rows * state];
+            let ends = Ends { given: Some(given), wanted: Some(states) };
+            kernel.forward_between(rows, x, lengths, &way.packed, bias, ends, None, out);
+        });
+        run.memory.give(before);
+        run.memory.release(x);
+        Arc::new(out)
     }
 }
 
@@ -68,6 +101,9 @@ impl Layer for RecurrentLayer {
     }
 
     fn forward(&mut self, run: &mut Forward<'_>, x: Values) -> Values {
+        if run.carried.is_some() {
+            return self.go_on(run, x);
+        }
         let (inputs, outputs, hidden) = (self.inputs(), self.outputs(), self.shape.hidden);
         let keeps = run.trains();
         let chunk = if keeps {

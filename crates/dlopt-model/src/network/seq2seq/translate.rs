@@ -116,6 +116,7 @@ impl Translator {
             samples,
             lengths: None,
             decoder: None,
+            carried: None,
             mode: Mode::Inference,
         };
         let layer = &mut self.layer;
