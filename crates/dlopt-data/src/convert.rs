@@ -37,6 +37,11 @@ pub(crate) struct Affine {
 }
 
 impl Affine {
+    /// Numbers as they are.
+    pub(crate) fn plain() -> Self {
+        Self { center: vec![0.0], gain: vec![1.0] }
+    }
+
     /// What these statistics say; they have been checked.
     pub(crate) fn new(preprocessing: &Preprocessing) -> Self {
         let scale = f64::from(preprocessing.scale);
@@ -102,17 +107,11 @@ impl Affine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::info::{Elements, Standardise};
+    use crate::info::{DatasetInfo, Elements};
 
     fn affine(scale: f32, mean: &[f32], deviation: &[f32]) -> Affine {
-        Affine::new(&Preprocessing {
-            elements: Elements::Vector { features: 6, names: Vec::new() },
-            dtype: "U8".to_owned(),
-            scale,
-            standardise: Standardise::None,
-            mean: mean.to_vec(),
-            deviation: deviation.to_vec(),
-        })
+        let plain = DatasetInfo::plain(Elements::Vector { features: 6, names: Vec::new() }).preprocessing(Dtype::U8);
+        Affine::new(&Preprocessing { scale, mean: mean.to_vec(), deviation: deviation.to_vec(), ..plain })
     }
 
     #[test]

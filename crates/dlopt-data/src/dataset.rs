@@ -10,8 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use dlopt_checkpoint::{Checkpoint, Dtype, Error, Result, TensorInfo, Tensors, alignment_bytes, dtype_name};
 
 use crate::convert::{Affine, STORABLE};
-use crate::info::{DATASET_KEY, DatasetInfo, Elements, Preprocessing};
+use crate::info::{DATASET_KEY, DatasetInfo, Elements, Learns, Preprocessing};
 use crate::memory::available_memory_bytes;
+use crate::sequences::Sequences;
 
 /// Bytes of neighbouring samples that are read at once.
 const RUN_BYTES: usize = 1 << 20;
@@ -30,6 +31,7 @@ pub struct Dataset {
     targets: Option<Vec<f32>>,
     outputs: usize,
     lengths: Option<Vec<u32>>,
+    sequences: Option<Sequences>,
     preprocessing: Preprocessing,
     affine: Affine,
     /// Buffers for samples on their way from disk.
@@ -118,7 +120,7 @@ impl Dataset {
     pub fn from_parts(parts: Parts) -> Result<Self> {
         let Parts { name, info, dtype, inputs, labels, targets, lengths } = parts;
         let within = |e: Error| e.within(&name);
-        let sample_bytes = info.elements.elements().saturating_mul(dtype.bitsize() / 8);
+        let sample_bytes = info.stored_elements().saturating_mul(dtype.bitsize() / 8);
         if sample_bytes == 0 || !inputs.len().is_multiple_of(sample_bytes) {
             return Err(within(Error::input(format!(
                 "{} bytes of inputs are no whole number of {} ({sample_bytes} bytes each)",
@@ -128,8 +130,8 @@ impl Dataset {
         }
         let mut shape = info.elements.shape();
         shape.insert(0, inputs.len() / sample_bytes);
-        assemble(name.clone(), info, dtype, &shape, Inputs::Memory(inputs), Sides { labels, targets, lengths })
-            .map_err(within)
+        let sides = Sides { labels, targets, lengths, sequences: None };
+        assemble(name.clone(), info, dtype, &shape, Inputs::Memory(inputs), sides).map_err(within)
     }
 
     /// How messages name it: its path.
@@ -195,7 +197,27 @@ impl Dataset {
 
     /// Numbers a network should put out: as many as classes, or as targets a sample.
     pub fn outputs(&self) -> usize {
-        if self.targets.is_some() { self.outputs } else { self.info.classes.len() }
+        match (&self.info.learns, &self.info.elements) {
+            (Learns::Sequence { vocabulary, .. }, _) | (Learns::NextToken, Elements::Tokens { vocabulary, .. }) => {
+                *vocabulary
+            }
+            _ if self.targets.is_some() => self.outputs,
+            _ => self.info.classes.len(),
+        }
+    }
+
+    /// Tokens of a sample's sequence at most; 0 when no sequences are learned.
+    pub fn sequence_steps(&self) -> usize {
+        match (&self.info.learns, &self.info.elements) {
+            (Learns::Sequence { time, .. }, _) | (Learns::NextToken, Elements::Tokens { time, .. }) => *time,
+            _ => 0,
+        }
+    }
+
+    /// All sequences that are right for a sample, each with its end token; none when no sequences are kept beside the
+    /// inputs.
+    pub fn answers(&self, sample: usize) -> Vec<&[u32]> {
+        self.sequences.as_ref().map(|sequences| sequences.answers(sample)).unwrap_or_default()
     }
 
     /// Steps of every series, when they differ.
@@ -261,18 +283,37 @@ impl Dataset {
                 own.extend(indices.iter().map(|&index| lengths[index]));
             }
         }
+        let steps = self.sequence_steps();
+        batch.sequences.clear();
+        batch.sequence_lengths.clear();
+        match &self.sequences {
+            Some(own) => {
+                for &index in indices {
+                    batch.sequences.extend_from_slice(&own.tokens[index * steps..][..steps]);
+                    batch.sequence_lengths.push(own.lengths[index]);
+                }
+            }
+            None if steps > 0 => {
+                batch.sequences.resize(indices.len() * steps, 0);
+                batch.sequence_lengths.resize(indices.len(), steps as u32);
+            }
+            None => {}
+        }
         batch.inputs.resize(indices.len() * self.sample_elements(), 0.0);
         match &self.inputs {
             Inputs::Memory(bytes) => {
                 let sample_bytes = self.sample_bytes();
-                for (&index, out) in indices.iter().zip(batch.inputs.chunks_exact_mut(self.sample_elements())) {
-                    self.convert(index, &bytes[index * sample_bytes..][..sample_bytes], out)?;
+                let elements = self.sample_elements();
+                for (place, &index) in indices.iter().enumerate() {
+                    let sample = &bytes[index * sample_bytes..][..sample_bytes];
+                    self.convert(index, sample, &mut batch.inputs[place * elements..][..elements])?;
+                    self.next_tokens(sample, place, &mut batch.sequences);
                 }
                 Ok(())
             }
             Inputs::Disk { checkpoint, parts } => {
                 let mut buffer = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-                let done = self.read(checkpoint, parts, indices, &mut buffer, &mut batch.inputs);
+                let done = self.read(checkpoint, parts, &mut buffer, batch);
                 self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
                 done
             }
@@ -280,7 +321,20 @@ impl Dataset {
     }
 
     fn sample_bytes(&self) -> usize {
-        self.sample_elements() * alignment_bytes(self.dtype)
+        self.info.stored_elements() * alignment_bytes(self.dtype)
+    }
+
+    /// The tokens that follow those of a sample, where they are learned.
+    fn next_tokens(&self, bytes: &[u8], place: usize, sequences: &mut [u32]) {
+        if self.info.learns != Learns::NextToken {
+            return;
+        }
+        let steps = self.sequence_steps();
+        let out = &mut sequences[place * steps..][..steps];
+        let width = alignment_bytes(self.dtype);
+        for (out, token) in out.iter_mut().zip(bytes.chunks_exact(width).skip(1)) {
+            *out = token.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte));
+        }
     }
 
     /// Turns the stored bytes of one sample into numbers.
@@ -304,17 +358,10 @@ impl Dataset {
     }
 
     /// Reads samples in the order they lie in the file, neighbours together.
-    fn read(
-        &self,
-        checkpoint: &Checkpoint,
-        parts: &[Part],
-        indices: &[usize],
-        buffer: &mut Vec<u8>,
-        out: &mut [f32],
-    ) -> Result<()> {
+    fn read(&self, checkpoint: &Checkpoint, parts: &[Part], buffer: &mut Vec<u8>, batch: &mut Batch) -> Result<()> {
         let (sample_bytes, elements) = (self.sample_bytes(), self.sample_elements());
         let mut wanted: Vec<(usize, usize)> =
-            indices.iter().enumerate().map(|(place, &index)| (index, place)).collect();
+            batch.indices.iter().enumerate().map(|(place, &index)| (index, place)).collect();
         wanted.sort_unstable();
         let most = (RUN_BYTES / sample_bytes.max(1)).max(1);
         let mut begin = 0;
@@ -333,7 +380,8 @@ impl Dataset {
             checkpoint.read(part.tensor, ((first - part.first) * sample_bytes) as u64, &mut buffer[..bytes])?;
             for &(index, place) in &wanted[begin..end] {
                 let sample = &buffer[(index - first) * sample_bytes..][..sample_bytes];
-                self.convert(index, sample, &mut out[place * elements..][..elements])?;
+                self.convert(index, sample, &mut batch.inputs[place * elements..][..elements])?;
+                self.next_tokens(sample, place, &mut batch.sequences);
             }
             begin = end;
         }
@@ -346,6 +394,7 @@ struct Sides {
     labels: Vec<u32>,
     targets: Option<Vec<f32>>,
     lengths: Option<Vec<u32>>,
+    sequences: Option<Sequences>,
 }
 
 fn load(checkpoint: Checkpoint, memory_bytes: u64) -> Result<Dataset> {
@@ -364,6 +413,7 @@ fn load(checkpoint: Checkpoint, memory_bytes: u64) -> Result<Dataset> {
         labels: whole_numbers(&checkpoint, "labels")?.unwrap_or_default(),
         targets: numbers(&checkpoint, "targets")?,
         lengths: whole_numbers(&checkpoint, "lengths")?,
+        sequences: sequences(&checkpoint, &info)?,
     };
     let bytes = shape.iter().map(|&extent| extent as u64).product::<u64>() * alignment_bytes(dtype) as u64;
     let name = checkpoint.name.clone();
@@ -373,6 +423,20 @@ fn load(checkpoint: Checkpoint, memory_bytes: u64) -> Result<Dataset> {
         Inputs::Disk { checkpoint: Box::new(checkpoint), parts: inputs.parts }
     };
     assemble(name, info, dtype, &shape, store, sides)
+}
+
+/// The sequences that a file holds.
+fn sequences(checkpoint: &Checkpoint, info: &DatasetInfo) -> Result<Option<Sequences>> {
+    let Learns::Sequence { time, .. } = info.learns else { return Ok(None) };
+    let all = |name: &str, width: usize| Ok::<_, Error>(token_rows(checkpoint, name, width)?.unwrap_or_default());
+    Ok(Some(Sequences {
+        time,
+        tokens: all("sequences", time)?,
+        lengths: all("sequence_lengths", 1)?,
+        references: all("references", time)?,
+        reference_lengths: all("reference_lengths", 1)?,
+        reference_samples: all("reference_samples", 1)?,
+    }))
 }
 
 /// Checks the parts against each other. `shape` is that of the inputs, samples first.
@@ -395,7 +459,7 @@ fn assemble(
     if samples == 0 || info.elements.elements() == 0 {
         return Err(Error::input(format!("`inputs` has shape {shape:?}: there are no numbers in it")));
     }
-    let Sides { labels, targets, lengths } = sides;
+    let Sides { labels, targets, lengths, sequences } = sides;
     let outputs = match &targets {
         Some(targets) if !labels.is_empty() => {
             return Err(Error::input(format!("both {} labels and {} targets", labels.len(), targets.len()))
@@ -405,6 +469,7 @@ fn assemble(
             return Err(Error::input(format!("{} targets for {samples} samples", targets.len())));
         }
         Some(targets) => targets.len() / samples,
+        None if labels.is_empty() && info.learns != Learns::Sample => 0,
         None if labels.is_empty() => {
             return Err(Error::input("neither `labels` nor `targets`")
                 .hint("add `labels` with a class number for every sample, or `targets` with the numbers to predict"));
@@ -428,6 +493,12 @@ fn assemble(
     if let Some(lengths) = &lengths {
         check_lengths(&info.elements, lengths, samples)?;
     }
+    if let Some(sequences) = &sequences {
+        sequences.check(&info.learns, samples)?;
+    }
+    if info.learns == Learns::NextToken && !matches!(info.elements, Elements::Tokens { .. }) {
+        return Err(Error::input(format!("the next token is learned of {}", info.elements.in_words())));
+    }
     if info.splits.is_empty() {
         info.splits.insert("train".to_owned(), [0, samples]);
     }
@@ -441,6 +512,7 @@ fn assemble(
         targets,
         outputs,
         lengths,
+        sequences,
         affine: Affine::new(&preprocessing),
         preprocessing,
         info,
@@ -557,9 +629,14 @@ fn read_all(checkpoint: &Checkpoint, parts: &[Part], bytes: u64) -> Result<Vec<u
 
 /// A tensor of one whole number a sample, such as class numbers.
 fn whole_numbers(checkpoint: &Checkpoint, name: &str) -> Result<Option<Vec<u32>>> {
+    token_rows(checkpoint, name, 1)
+}
+
+/// A tensor of whole numbers, `width` for each of its rows.
+fn token_rows(checkpoint: &Checkpoint, name: &str, width: usize) -> Result<Option<Vec<u32>>> {
     let whole = parts_of(checkpoint, name)?;
     let Some((dtype, shape)) = whole.kind else { return Ok(None) };
-    if shape.iter().skip(1).any(|&extent| extent != 1) {
+    if shape.iter().skip(1).product::<usize>() != width {
         return Err(Error::input(format!("`{name}` has shape {shape:?}; wanted [samples], one number each"))
             .hint("class numbers, not one column a class; numbers to predict belong into `targets`"));
     }
@@ -605,16 +682,8 @@ fn numbers(checkpoint: &Checkpoint, name: &str) -> Result<Option<Vec<f32>>> {
     let elements = shape.iter().map(|&e| e as u64).product::<u64>();
     let bytes = read_all(checkpoint, &whole.parts, elements * alignment_bytes(dtype) as u64)?;
     let mut values = vec![0.0; elements as usize];
-    let plain = Preprocessing {
-        elements: Elements::Vector { features: 1, names: Vec::new() },
-        dtype: dtype_name(dtype).to_owned(),
-        scale: 1.0,
-        standardise: crate::info::Standardise::None,
-        mean: Vec::new(),
-        deviation: Vec::new(),
-    };
     // What is not finite is refused, with its place, when the parts are put together.
-    Affine::new(&plain).apply(dtype, &bytes, &mut values);
+    Affine::plain().apply(dtype, &bytes, &mut values);
     Ok(Some(values))
 }
 

@@ -6,6 +6,8 @@ use std::fmt::Write;
 use dlopt_checkpoint::{Dtype, Error, Result, dtype_name};
 use serde::{Deserialize, Serialize};
 
+use crate::pipeline::StepSpec;
+
 /// The metadata key.
 pub const DATASET_KEY: &str = "dlopt.dataset";
 
@@ -108,6 +110,54 @@ impl Elements {
     }
 }
 
+/// What raw samples are, before any step: what a prediction takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RawInput {
+    /// Picture files of any size.
+    Image,
+    /// Sound files.
+    Sound,
+    /// Texts.
+    Text,
+    /// Series, `[time, features]`.
+    Series {
+        /// Numbers of a step.
+        features: usize,
+    },
+    /// Rows of a table.
+    Row {
+        /// What the columns are called, or their numbers.
+        columns: Vec<String>,
+    },
+    /// Arrays that are pictures already, `[height, width, channels]`.
+    Pixels {
+        /// Rows of pixels.
+        height: usize,
+        /// Pixels in a row.
+        width: usize,
+        /// Numbers of a pixel.
+        channels: usize,
+    },
+}
+
+impl RawInput {
+    /// What elements of a fixed shape are.
+    pub(crate) fn of(elements: &Elements) -> Self {
+        match elements {
+            &Elements::Image { height, width, channels } => Self::Pixels { height, width, channels },
+            &Elements::Series { features, .. } => Self::Series { features },
+            Elements::Vector { features, names } => Self::Row {
+                columns: match names.is_empty() {
+                    true => (0..*features).map(|column| column.to_string()).collect(),
+                    false => names.clone(),
+                },
+            },
+            Elements::Tokens { .. } => Self::Text,
+        }
+    }
+}
+
 /// What a network learns to put out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -144,6 +194,11 @@ pub enum Standardise {
     Feature,
     /// Smallest value and range of each channel or feature: training values come to lie in 0..=1.
     MinMax,
+    /// Median and the range between the quartiles of each channel or feature, which outliers hardly move. Of at most
+    /// 65,536 values each, taken evenly from the training split.
+    Robust,
+    /// Numbers that somebody gave.
+    Given,
 }
 
 impl Standardise {
@@ -154,6 +209,8 @@ impl Standardise {
             Self::Channel => "channel",
             Self::Feature => "feature",
             Self::MinMax => "min-max",
+            Self::Robust => "robust",
+            Self::Given => "given",
         }
     }
 }
@@ -197,6 +254,17 @@ pub struct DatasetInfo {
     pub sources: Vec<SourceFile>,
     /// The options it was prepared with, resolved.
     pub options: serde_json::Map<String, serde_json::Value>,
+    /// What the raw samples were; `None` when nobody said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw: Option<RawInput>,
+    /// What was done to each sample, step by step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepSpec>,
+    /// What was done to each sequence that is learned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sequence_steps: Vec<StepSpec>,
+    /// What is learned.
+    pub learns: Learns,
 }
 
 /// The description as a file may hold it: what is not said follows from the tensors.
@@ -221,6 +289,13 @@ struct Stored {
     sources: Vec<SourceFile>,
     #[serde(default)]
     options: serde_json::Map<String, serde_json::Value>,
+    raw: Option<RawInput>,
+    #[serde(default)]
+    steps: Vec<StepSpec>,
+    #[serde(default)]
+    sequence_steps: Vec<StepSpec>,
+    #[serde(default)]
+    learns: Learns,
 }
 
 impl DatasetInfo {
@@ -238,6 +313,10 @@ impl DatasetInfo {
             deviation: Vec::new(),
             sources: Vec::new(),
             options: serde_json::Map::new(),
+            raw: None,
+            steps: Vec::new(),
+            sequence_steps: Vec::new(),
+            learns: Learns::Sample,
         }
     }
 
@@ -279,6 +358,10 @@ impl DatasetInfo {
             deviation: stored.deviation,
             sources: stored.sources,
             options: stored.options,
+            raw: stored.raw,
+            steps: stored.steps,
+            sequence_steps: stored.sequence_steps,
+            learns: stored.learns,
         })
     }
 
@@ -287,11 +370,11 @@ impl DatasetInfo {
         let said = |what: String| Error::input(format!("metadata `{DATASET_KEY}`: {what}"));
         let samples = shape.first().copied().unwrap_or(0);
         let found: usize = shape.iter().skip(1).product();
-        if found != self.elements.elements() {
+        if found != self.stored_elements() {
             return Err(said(format!(
                 "samples are {} ({} numbers), but `inputs` has shape {shape:?}, {found} numbers a sample",
                 self.elements.in_words(),
-                self.elements.elements()
+                self.stored_elements()
             )));
         }
         for (name, &[begin, end]) in &self.splits {
@@ -300,6 +383,11 @@ impl DatasetInfo {
             }
         }
         check_statistics(&self.elements, self.scale, &self.mean, &self.deviation).map_err(|e| said(e.message().into()))
+    }
+
+    /// Numbers that are stored for one sample: one token more where the next one is learned.
+    pub(crate) fn stored_elements(&self) -> usize {
+        self.elements.elements() + usize::from(self.learns == Learns::NextToken)
     }
 
     /// What is applied to the raw elements of this dtype.
@@ -311,6 +399,10 @@ impl DatasetInfo {
             standardise: self.standardise,
             mean: self.mean.clone(),
             deviation: self.deviation.clone(),
+            raw: self.raw.clone(),
+            steps: self.steps.clone(),
+            sequence_steps: self.sequence_steps.clone(),
+            learns: self.learns.clone(),
         }
     }
 
@@ -391,9 +483,34 @@ pub struct Preprocessing {
     /// Divided by after `mean` was taken off; as many as `mean`.
     #[serde(default)]
     pub deviation: Vec<f32>,
+    /// What the raw samples were; `None` when nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<RawInput>,
+    /// What was done to each sample, step by step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepSpec>,
+    /// What was done to each sequence that is learned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sequence_steps: Vec<StepSpec>,
+    /// What is learned.
+    #[serde(default, skip_serializing_if = "is_sample")]
+    pub learns: Learns,
+}
+
+fn is_sample(learns: &Learns) -> bool {
+    *learns == Learns::Sample
 }
 
 impl Preprocessing {
+    /// Reads what a checkpoint's config keeps.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn of(config: &serde_json::Value) -> Result<Self> {
+        serde_json::from_value(config.clone())
+            .map_err(|e| Error::input(format!("its config's `preprocessing` cannot be read: {e}")))
+    }
+
     /// How `other` differs, in words; `None` when both do the same. `self` is called `own`, `other` is called `others`,
     /// such as `the checkpoint` and `the data`.
     pub fn difference(&self, other: &Self, own: &str, others: &str) -> Option<String> {
@@ -405,6 +522,12 @@ impl Preprocessing {
         };
         differ("", self.elements.in_words(), other.elements.in_words());
         differ("element type ", self.dtype.clone(), other.dtype.clone());
+        let steps = |steps: &[StepSpec]| match steps {
+            [] => "none".to_owned(),
+            all => all.iter().map(|step| step.step.as_str()).collect::<Vec<_>>().join(", "),
+        };
+        differ("steps: ", steps(&self.steps), steps(&other.steps));
+        differ("steps of sequences: ", steps(&self.sequence_steps), steps(&other.sequence_steps));
         differ("scale ", self.scale.to_string(), other.scale.to_string());
         differ("standardised by ", self.standardise.name().to_owned(), other.standardise.name().to_owned());
         for (what, a, b) in [("mean ", &self.mean, &other.mean), ("deviation ", &self.deviation, &other.deviation)] {
@@ -413,8 +536,12 @@ impl Preprocessing {
             }
         }
         if parts.is_empty() {
+            if self.steps != other.steps || self.sequence_steps != other.sequence_steps {
+                return Some(format!("the options of the steps differ between {own} and {others}"));
+            }
             // The columns are called differently, or the statistics agree as far as they are shown.
-            return (self != other).then(|| match (&self.elements, &other.elements) {
+            let alike = Self { raw: self.raw.clone(), ..other.clone() };
+            return (*self != alike).then(|| match (&self.elements, &other.elements) {
                 (Elements::Vector { names: a, .. }, Elements::Vector { names: b, .. }) if a != b => {
                     let at = a.iter().zip(b).position(|(a, b)| a != b).unwrap_or(a.len().min(b.len()));
                     let name =

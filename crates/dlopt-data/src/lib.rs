@@ -5,6 +5,7 @@
 //! what the elements mean ([`DatasetInfo`]). Elements are stored raw (`u8` stays `u8`); scale, mean and deviation are
 //! applied when a batch is gathered.
 
+mod clean;
 mod convert;
 mod dataset;
 mod features;
@@ -13,22 +14,28 @@ mod loader;
 mod memory;
 mod options;
 mod order;
+mod ordered;
+mod pipeline;
 mod prepare;
 mod raw;
 mod readers;
+mod sequences;
+mod spool;
 mod step;
 mod steps;
 
+pub use clean::{Action, CleanOptions, Finding, Problem, Rule};
 pub use dataset::{Batch, Dataset, Parts};
 pub use features::{FEATURES, Feature, FeatureKind, FitFeature};
-pub use info::{DATASET_KEY, DatasetInfo, Elements, Learns, Preprocessing, SourceFile, Standardise};
+pub use info::{DATASET_KEY, DatasetInfo, Elements, Learns, Preprocessing, RawInput, SourceFile, Standardise};
 pub use loader::{Loader, batches};
 pub use memory::available_memory_bytes;
 pub use order::epoch_order;
-pub use prepare::{PrepareOptions, PrepareReport, Scale, SplitReport, prepare};
+pub use pipeline::{Pipeline, StepSpec};
+pub use prepare::{PrepareOptions, PrepareReport, Scale, SplitReport, Thumbnail, prepare};
 pub use raw::{Image, Raw, Series, Values};
 pub use readers::{Format, Kind, ReadOptions, formats};
 pub use step::{FitStep, Step, StepKind, Vocabulary};
-pub use steps::resize::Filter;
 pub use steps::split::SplitOptions;
 pub use steps::standardise::Constant;
+pub use steps::{STEPS, features_spec};

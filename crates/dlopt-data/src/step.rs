@@ -28,6 +28,11 @@ pub trait Step: Debug + Send + Sync {
         None
     }
 
+    /// What the numbers of a row that it makes are called, once it has made one; empty when nobody knows.
+    fn column_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the tokens that it makes mean; `None` when it makes no tokens.
     fn tokens(&self) -> Option<&dyn Vocabulary> {
         None

@@ -17,7 +17,7 @@ mod planes;
 
 use std::fmt::Debug;
 
-use dlopt_checkpoint::{Error, Result};
+use dlopt_checkpoint::Result;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -73,6 +73,11 @@ pub struct FeatureKind {
 }
 
 impl FeatureKind {
+    /// The feature with these options.
+    pub(crate) fn make(&self, options: Map<String, Value>) -> Result<Box<dyn Feature>> {
+        (self.make)(options)
+    }
+
     /// A kind whose options are the fields of `T`.
     const fn of<T: Feature + DeserializeOwned + 'static>(
         name: &'static str,

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use dlopt_checkpoint::{Checkpoint, Dtype, Error, Result, Tensors, alignment_bytes, dtype_name};
 
 use super::{
-    About, Format, Inputs, Labels, MOST_ELEMENTS, ReadOptions, Source, Values, channels_of, reshaped, samples_per_chunk,
+    About, Fixed, Format, Inputs, Labels, MOST_ELEMENTS, ReadOptions, Samples, Source, Values, channels_of, reshaped,
+    samples_per_chunk,
 };
 use crate::convert::{Affine, STORABLE};
 use crate::dataset::quoted;
-use crate::info::{Elements, Preprocessing};
+use crate::info::Elements;
 
 pub(super) const FORMAT: Format = Format {
     name: "npz",
@@ -103,20 +104,24 @@ fn open_pair(checkpoint: &Arc<Checkpoint>, inputs: usize, labels: usize, options
     }
     let (own, is_channels_first) = elements_of(about.dtype, shape).map_err(within)?;
     let elements = reshaped(own.clone(), options).map_err(within)?;
-    let about = About {
-        name: format!("{}: array `{}`", checkpoint.name, about.name),
-        files: Vec::new(),
+    let fixed = Fixed {
         channels: channels_of(&own, &elements),
         elements,
         dtype: if about.dtype == Dtype::U8 { Dtype::U8 } else { Dtype::F32 },
-        samples,
-        labels: labels_of(checkpoint, labels)?,
-        classes: None,
         lengths: None,
         largest: None,
     };
+    let about = About {
+        name: format!("{}: array `{}`", checkpoint.name, about.name),
+        files: Vec::new(),
+        samples,
+        labels: labels_of(checkpoint, labels)?,
+        classes: None,
+        fixed: Some(fixed),
+        ..About::default()
+    };
     let inputs = ArrayInputs { checkpoint: Arc::clone(checkpoint), tensor: inputs, is_channels_first };
-    Ok(Source { split: None, about, inputs: Box::new(inputs) })
+    Ok(Source { split: None, about, samples: Samples::Stream(Box::new(inputs)) })
 }
 
 /// What samples of this dtype and shape are, and whether their channels come first.
@@ -157,7 +162,7 @@ fn labels_of(checkpoint: &Checkpoint, tensor: usize) -> Result<Labels> {
     let mut bytes = vec![0; info.bytes() as usize];
     checkpoint.read(tensor, 0, &mut bytes)?;
     let mut values = vec![0.0; info.elements()];
-    let is_finite = plain().apply(info.dtype, &bytes, &mut values);
+    let is_finite = Affine::plain().apply(info.dtype, &bytes, &mut values);
     if is_float {
         if !is_finite {
             let at = values.iter().position(|x| !x.is_finite()).unwrap_or(0);
@@ -176,18 +181,6 @@ fn labels_of(checkpoint: &Checkpoint, tensor: usize) -> Result<Labels> {
     Ok(Labels::Numbers(numbers.collect::<Result<_>>()?))
 }
 
-/// Numbers as they are.
-fn plain() -> Affine {
-    Affine::new(&Preprocessing {
-        elements: Elements::Vector { features: 1, names: Vec::new() },
-        dtype: String::new(),
-        scale: 1.0,
-        standardise: crate::info::Standardise::None,
-        mean: Vec::new(),
-        deviation: Vec::new(),
-    })
-}
-
 struct ArrayInputs {
     checkpoint: Arc<Checkpoint>,
     tensor: usize,
@@ -200,7 +193,7 @@ impl Inputs for ArrayInputs {
         let elements: usize = info.shape[1..].iter().product();
         let element_bytes = alignment_bytes(info.dtype);
         let chunk = samples_per_chunk(elements, element_bytes.max(4));
-        let (mut done, plain) = (0, plain());
+        let (mut done, plain) = (0, Affine::plain());
         while done < info.shape[0] {
             let samples = chunk.min(info.shape[0] - done);
             let mut bytes = vec![0; samples * elements * element_bytes];
@@ -253,7 +246,7 @@ mod tests {
             .into_iter()
             .map(|source| {
                 let mut all = None;
-                source.inputs.read(&mut |chunk| {
+                source.samples.stream().read(&mut |chunk| {
                     all = Some(chunk);
                     Ok(())
                 })?;
@@ -274,7 +267,7 @@ mod tests {
         let splits: Vec<_> = found.iter().map(|(split, ..)| *split).collect();
         assert_eq!(splits, [Some("train"), Some("test")]);
         assert_eq!(found[0].1.labels, Labels::Numbers(vec![1, 2]));
-        assert_eq!(found[0].1.elements, Elements::Image { height: 2, width: 3, channels: 1 });
+        assert_eq!(found[0].1.fixed().elements, Elements::Image { height: 2, width: 3, channels: 1 });
         assert_eq!(found[1].2, Values::U8((0..6).collect()));
         assert_eq!(found.iter().map(|(_, about, _)| about.files.len()).sum::<usize>(), 1, "a file counts once");
     }
@@ -287,7 +280,7 @@ mod tests {
             ("y", Dtype::F32, &[1, 2], floats(&[0.5, -0.5])),
         ])
         .unwrap();
-        assert_eq!(found[0].1.elements, Elements::Series { time: 2, features: 2 });
+        assert_eq!(found[0].1.fixed().elements, Elements::Series { time: 2, features: 2 });
         assert_eq!(found[0].1.labels, Labels::Targets { values: vec![0.5, -0.5], names: vec![], outputs: 2 });
         assert_eq!(found[0].2, Values::F32(vec![1.0, 2.0, 3.0, 4.0]));
     }
@@ -299,7 +292,7 @@ mod tests {
             ("labels", Dtype::U8, &[1], vec![0]),
         ])
         .unwrap();
-        assert_eq!(found[0].1.elements, Elements::Image { height: 1, width: 2, channels: 3 });
+        assert_eq!(found[0].1.fixed().elements, Elements::Image { height: 1, width: 2, channels: 3 });
         assert_eq!(found[0].2, Values::U8(vec![1, 3, 5, 2, 4, 6]));
     }
 

@@ -12,7 +12,10 @@ use csv::{ByteRecord, ReaderBuilder};
 use dlopt_checkpoint::{Dtype, Error, Result};
 
 use super::raw_bytes::{broken, open_bytes};
-use super::{About, Format, Inputs, Labels, ReadOptions, Source, Values, channels_of, reshaped, samples_per_chunk};
+use super::{
+    About, Fixed, Format, Inputs, Labels, ReadOptions, Samples, Source, Values, channels_of, reshaped,
+    samples_per_chunk,
+};
 use crate::dataset::quoted;
 use crate::info::Elements;
 
@@ -78,19 +81,23 @@ fn open(files: &[PathBuf], options: &ReadOptions) -> Result<Vec<Source>> {
         Some(classes) => numbered(path, found.labels, classes)?,
         None => found.labels,
     };
+    let fixed = Fixed {
+        channels: channels_of(&elements, &elements),
+        elements,
+        dtype: if is_bytes { Dtype::U8 } else { Dtype::F32 },
+        lengths: None,
+        largest: Some(found.largest),
+    };
     let about = About {
         name: path.display().to_string(),
         files: files.to_vec(),
-        dtype: if is_bytes { Dtype::U8 } else { Dtype::F32 },
         samples: found.rows,
         labels,
         classes,
-        lengths: None,
-        channels: channels_of(&elements, &elements),
-        largest: Some(found.largest),
-        elements,
+        fixed: Some(fixed),
+        ..About::default()
     };
-    Ok(vec![Source { split: None, about, inputs: Box::new(table) }])
+    Ok(vec![Source { split: None, about, samples: Samples::Stream(Box::new(table)) }])
 }
 
 /// Labels as numbers into the classes that the first line declares.
@@ -436,7 +443,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let source = open(&[path], options)?.remove(0);
         let mut all = Vec::new();
-        source.inputs.read(&mut |chunk| {
+        source.samples.stream().read(&mut |chunk| {
             match chunk {
                 Values::F32(values) => all.extend(values),
                 Values::U8(_) => panic!("tables give floats"),
@@ -461,11 +468,11 @@ mod tests {
     fn a_table_with_names_and_one_without_are_told_apart() {
         let options = ReadOptions::default();
         let (about, values) = opened(b"a, b ,kind\n1,2,x\n3,4,y\n5,6,x\n", &options).unwrap();
-        assert_eq!(about.elements, Elements::Vector { features: 2, names: vec!["a".into(), "b".into()] });
+        assert_eq!(about.fixed().elements, Elements::Vector { features: 2, names: vec!["a".into(), "b".into()] });
         assert_eq!(names(&about.labels), (vec!["x", "y"], &[0, 1, 0][..]));
         assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let (about, values) = opened(b"1,2,7\r\n3,4,9\r\n", &options).unwrap();
-        assert_eq!(about.elements, Elements::Vector { features: 2, names: vec![] });
+        assert_eq!(about.fixed().elements, Elements::Vector { features: 2, names: vec![] });
         assert_eq!(names(&about.labels), (vec!["7", "9"], &[0, 1][..]));
         assert_eq!(values, [1.0, 2.0, 3.0, 4.0]);
     }
@@ -510,10 +517,10 @@ mod tests {
     fn rows_with_a_shape_are_pictures() {
         let options = ReadOptions { shape: vec![2, 2], ..Default::default() };
         let (about, _) = opened(b"0,1,2,16,a\n3,4,5,6,b\n", &options).unwrap();
-        assert_eq!(about.elements, Elements::Image { height: 2, width: 2, channels: 1 });
-        assert_eq!((about.dtype, about.largest), (Dtype::U8, Some(16.0)));
+        assert_eq!(about.fixed().elements, Elements::Image { height: 2, width: 2, channels: 1 });
+        assert_eq!((about.fixed().dtype, about.fixed().largest), (Dtype::U8, Some(16.0)));
         let (about, _) = opened(b"0,1,2,16.5,a\n3,4,5,6,b\n", &options).unwrap();
-        assert_eq!(about.dtype, Dtype::F32);
+        assert_eq!(about.fixed().dtype, Dtype::F32);
         let wrong = ReadOptions { shape: vec![2, 3], ..Default::default() };
         assert!(message("0,1,2,3,a\n", &wrong).contains("--shape 2x3 has 6"));
     }

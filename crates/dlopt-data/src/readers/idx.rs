@@ -11,7 +11,8 @@ use dlopt_checkpoint::{Context, Dtype, Error, Result};
 
 use super::raw_bytes::{broken, fill, is_gzip, open_bytes};
 use super::{
-    About, Format, Inputs, Labels, MOST_ELEMENTS, ReadOptions, Source, Values, channels_of, reshaped, samples_per_chunk,
+    About, Fixed, Format, Inputs, Labels, MOST_ELEMENTS, ReadOptions, Samples, Source, Values, channels_of, reshaped,
+    samples_per_chunk,
 };
 use crate::info::Elements;
 
@@ -226,19 +227,27 @@ fn open(files: &[PathBuf], options: &ReadOptions) -> Result<Vec<Source>> {
         _ => return Err(Error::input(format!("{}: holds one number a sample; wanted pictures", images.display()))),
     };
     let elements = reshaped(own.clone(), options).map_err(|e| e.within(images.display()))?;
+    let fixed = Fixed {
+        channels: channels_of(&own, &elements),
+        elements,
+        dtype: if head.element == Type::U8 { Dtype::U8 } else { Dtype::F32 },
+        lengths: None,
+        largest: None,
+    };
     let about = About {
         name: images.display().to_string(),
         files: files.to_vec(),
-        dtype: if head.element == Type::U8 { Dtype::U8 } else { Dtype::F32 },
         samples: head.samples(),
         labels: read_labels(labels, &label_head)?,
         classes: None,
-        lengths: None,
-        channels: channels_of(&own, &elements),
-        largest: None,
-        elements,
+        fixed: Some(fixed),
+        ..About::default()
     };
-    Ok(vec![Source { split: None, about, inputs: Box::new(IdxInputs { path: images.clone(), head }) }])
+    Ok(vec![Source {
+        split: None,
+        about,
+        samples: Samples::Stream(Box::new(IdxInputs { path: images.clone(), head })),
+    }])
 }
 
 fn read_labels(path: &Path, head: &Head) -> Result<Labels> {
@@ -358,7 +367,7 @@ mod tests {
 
     fn all(source: &Source) -> Result<Values> {
         let mut whole: Option<Values> = None;
-        source.inputs.read(&mut |chunk| {
+        source.samples.stream().read(&mut |chunk| {
             match (&mut whole, chunk) {
                 (None, chunk) => whole = Some(chunk),
                 (Some(Values::U8(all)), Values::U8(own)) => all.extend(own),
@@ -375,7 +384,7 @@ mod tests {
         let folder =
             Folder::with(&[("i", idx(8, &[3, 2, 5], &(0..30).collect::<Vec<u8>>())), ("l", idx(8, &[3], &[4, 0, 1]))]);
         let source = folder.open("i", "l").unwrap();
-        assert_eq!(source.about.elements, Elements::Image { height: 2, width: 5, channels: 1 });
+        assert_eq!(source.about.fixed().elements, Elements::Image { height: 2, width: 5, channels: 1 });
         assert_eq!(source.about.labels, Labels::Numbers(vec![4, 0, 1]));
         assert_eq!(all(&source).unwrap(), Values::U8((0..30).collect()));
     }

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use dlopt_checkpoint::{Dtype, Error, Result};
 
 use crate::info::Elements;
+use crate::pipeline::StepSpec;
 pub(crate) use crate::raw::Values;
+pub(crate) use crate::spool::Item;
 
 pub(crate) use sources::open_sources;
 
@@ -66,6 +68,8 @@ pub struct ReadOptions {
     pub label: Option<String>,
     /// The columns of a table that hold numbers to predict.
     pub targets: Vec<String>,
+    /// The column that says what must not be in two splits.
+    pub group: Option<String>,
     /// The columns of a table that are left out.
     pub drop: Vec<String>,
     /// Extents of one sample, outermost first, when the raw data do not say.
@@ -93,27 +97,50 @@ pub(crate) struct Source {
     pub(crate) split: Option<&'static str>,
     /// What it holds.
     pub(crate) about: About,
-    /// Where its inputs come from.
-    pub(crate) inputs: Box<dyn Inputs>,
+    /// Where its samples come from.
+    pub(crate) samples: Samples,
+}
+
+/// Where samples come from.
+pub(crate) enum Samples {
+    /// One after the other, all of one shape, as [`About::fixed`] says.
+    Stream(Box<dyn Inputs>),
+    /// Each by itself, in any order.
+    Each(Box<dyn Load>),
 }
 
 /// All about a source but its inputs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct About {
     /// How messages name it.
     pub(crate) name: String,
     /// The files behind it.
     pub(crate) files: Vec<PathBuf>,
-    /// What the elements mean.
-    pub(crate) elements: Elements,
-    /// `U8` when every element is a whole number from 0 to 255 that should be stored so, else `F32`.
-    pub(crate) dtype: Dtype,
     /// How many samples there are.
     pub(crate) samples: usize,
     /// What is to be learned.
     pub(crate) labels: Labels,
     /// Names of the classes, when the files declare them.
     pub(crate) classes: Option<Vec<String>>,
+    /// The split of every sample, when the data say.
+    pub(crate) splits: Option<Vec<&'static str>>,
+    /// What belongs together (a speaker, a word) and must not be in two splits, for every sample, when the data say.
+    pub(crate) groups: Option<Vec<String>>,
+    /// What every sample looks like, when that is known before they are read.
+    pub(crate) fixed: Option<Fixed>,
+    /// Steps to take when nobody asks for others: on what goes in, and on what should come out.
+    pub(crate) steps: [Vec<StepSpec>; 2],
+    /// Files that were passed over, when there were any: how many, and the first.
+    pub(crate) passed_over: Option<(usize, PathBuf)>,
+}
+
+/// What samples look like that are all of one shape.
+#[derive(Clone, Debug)]
+pub(crate) struct Fixed {
+    /// What the elements mean.
+    pub(crate) elements: Elements,
+    /// `U8` when every element is a whole number from 0 to 255 that should be stored so, else `F32`.
+    pub(crate) dtype: Dtype,
     /// Steps of each series, when they may differ.
     pub(crate) lengths: Option<Vec<u32>>,
     /// Numbers that pixels of the raw pictures have; `None` when they are no pictures.
@@ -122,9 +149,33 @@ pub(crate) struct About {
     pub(crate) largest: Option<f32>,
 }
 
+#[cfg(test)]
+impl Samples {
+    /// What streams by.
+    pub(crate) fn stream(&self) -> &dyn Inputs {
+        match self {
+            Self::Stream(inputs) => &**inputs,
+            Self::Each(_) => panic!("loaded one by one"),
+        }
+    }
+}
+
+#[cfg(test)]
+impl About {
+    /// What every sample looks like.
+    pub(crate) fn fixed(&self) -> &Fixed {
+        self.fixed.as_ref().expect("samples of one shape")
+    }
+}
+
 /// What is to be learned about each sample.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Labels {
+    /// At each token the one that follows.
+    #[default]
+    Next,
+    /// Sequences, which come with their samples.
+    Sequences,
     /// Class numbers.
     Numbers(Vec<u32>),
     /// Class names.
@@ -149,6 +200,18 @@ pub(crate) enum Labels {
 pub(crate) trait Inputs: Send + Sync {
     /// Gives all inputs, in order, in chunks of whole samples.
     fn read(&self, each: &mut dyn FnMut(Values) -> Result<()>) -> Result<()>;
+}
+
+/// Samples that are loaded one by one, by any thread.
+pub(crate) trait Load: Send + Sync {
+    /// One sample.
+    ///
+    /// # Errors
+    /// When it cannot be read; the error names it.
+    fn load(&self, index: usize) -> Result<Item>;
+
+    /// How messages and reports name it.
+    fn name(&self, index: usize) -> String;
 }
 
 /// Samples of so many elements that fill a chunk.

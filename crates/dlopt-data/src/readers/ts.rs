@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use dlopt_checkpoint::{Dtype, Error, Result};
 
 use super::raw_bytes::{broken, open_bytes};
-use super::{About, Format, Inputs, Labels, MOST_ELEMENTS, ReadOptions, Source, Values, samples_per_chunk};
+use super::{
+    About, Fixed, Format, Inputs, Labels, MOST_ELEMENTS, ReadOptions, Samples, Source, Values, samples_per_chunk,
+};
 use crate::dataset::quoted;
 use crate::info::Elements;
 
@@ -68,20 +70,24 @@ fn open(files: &[PathBuf], options: &ReadOptions) -> Result<Vec<Source>> {
     } else {
         Labels::Names { distinct: survey.distinct, of_sample: survey.of_sample }
     };
-    let about = About {
-        name: path.display().to_string(),
-        files: files.to_vec(),
+    let fixed = Fixed {
         elements: Elements::Series { time, features },
         dtype: Dtype::F32,
-        samples,
-        labels,
-        classes: (!head.has_target).then(|| head.classes.clone()),
         lengths: Some(survey.lengths),
         channels: None,
         largest: None,
     };
+    let about = About {
+        name: path.display().to_string(),
+        files: files.to_vec(),
+        samples,
+        labels,
+        classes: (!head.has_target).then(|| head.classes.clone()),
+        fixed: Some(fixed),
+        ..About::default()
+    };
     let inputs = Box::new(TsInputs { path: path.clone(), head, time, features, samples });
-    Ok(vec![Source { split: None, about, inputs }])
+    Ok(vec![Source { split: None, about, samples: Samples::Stream(inputs) }])
 }
 
 #[derive(Default)]
@@ -311,7 +317,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let source = open(&[path], &ReadOptions::default())?.remove(0);
         let mut all = Vec::new();
-        source.inputs.read(&mut |chunk| {
+        source.samples.stream().read(&mut |chunk| {
             if let Values::F32(values) = chunk {
                 all.extend(values);
             }
@@ -327,8 +333,8 @@ mod tests {
     #[test]
     fn series_of_different_lengths_are_padded_at_the_end() {
         let (about, values) = opened(&format!("{HEAD}1,2,3:4,5,6:up\n\n7,8:9,-1E-1:down\n")).unwrap();
-        assert_eq!(about.elements, Elements::Series { time: 3, features: 2 });
-        assert_eq!(about.lengths, Some(vec![3, 2]));
+        assert_eq!(about.fixed().elements, Elements::Series { time: 3, features: 2 });
+        assert_eq!(about.fixed().lengths, Some(vec![3, 2]));
         assert_eq!(values, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0, 7.0, 9.0, 8.0, -0.1, 0.0, 0.0]);
         assert_eq!(about.classes, Some(vec!["up".to_owned(), "down".to_owned()]));
         match about.labels {
@@ -340,7 +346,7 @@ mod tests {
     #[test]
     fn one_dimension_needs_no_header_of_dimensions() {
         let (about, values) = opened("@classLabel true 1 2\n@univariate true\n@data\n5,6:2\n7,8:1\n").unwrap();
-        assert_eq!(about.elements, Elements::Series { time: 2, features: 1 });
+        assert_eq!(about.fixed().elements, Elements::Series { time: 2, features: 1 });
         assert_eq!(values, [5.0, 6.0, 7.0, 8.0]);
         let (about, _) = opened("@targetLabel true\n@data\n5,6:0.25\n7,8:-1\n").unwrap();
         assert_eq!(about.labels, Labels::Targets { values: vec![0.25, -1.0], names: vec![], outputs: 1 });

@@ -4,17 +4,20 @@
 //! weights made to sum to 1: it interpolates when pictures grow, and averages when they shrink. Nearest: the pixel that
 //! the place lies in. `[height, width, channels]` to `[height', width', channels]`. Pictures of whole numbers stay so.
 
-use dlopt_checkpoint::{Dtype, Error, Result};
+use dlopt_checkpoint::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::{Sample, Step, Wanted};
-use crate::info::Elements;
-use crate::readers::Values;
+use crate::options;
+use crate::raw::{Image, Raw, Values};
+use crate::step::Step;
 
 /// Largest height or width that is made.
 const MOST: usize = 1 << 14;
 
 /// How pictures are scaled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Filter {
     /// Between the nearest pixels, or their average when pictures shrink.
     #[default]
@@ -33,13 +36,14 @@ impl Filter {
     }
 }
 
-struct Resize {
-    sample: Sample,
-    before: [usize; 2],
-    channels: usize,
-    rows: Axis,
-    columns: Axis,
-    gain: f32,
+/// Options of `resize`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resize {
+    /// `HxW`.
+    size: String,
+    #[serde(default)]
+    filter: Filter,
 }
 
 /// Which pixels make up each new one along an axis.
@@ -47,26 +51,6 @@ struct Axis {
     /// First pixel, and where its weights begin and end.
     taps: Vec<(usize, std::ops::Range<usize>)>,
     weights: Vec<f32>,
-}
-
-pub(super) fn make(wanted: &Wanted, sample: &Sample) -> Result<Option<Box<dyn Step>>> {
-    let Some([height, width]) = wanted.resize else { return Ok(None) };
-    let Elements::Image { height: own_height, width: own_width, channels } = sample.elements else {
-        return Err(Error::usage(format!("--resize is for pictures, and these are {}", sample.elements.in_words()))
-            .hint("--shape HxW says that rows are pictures"));
-    };
-    if height == 0 || width == 0 || height > MOST || width > MOST {
-        return Err(Error::usage(format!("--resize {height}x{width}: wanted 1 to {MOST} pixels each way")));
-    }
-    let elements = Elements::Image { height, width, channels };
-    Ok(Some(Box::new(Resize {
-        sample: Sample { elements, dtype: sample.dtype },
-        before: [own_height, own_width],
-        channels,
-        rows: Axis::new(own_height, height, wanted.filter),
-        columns: Axis::new(own_width, width, wanted.filter),
-        gain: f32::from(wanted.gain),
-    })))
 }
 
 impl Axis {
@@ -94,84 +78,80 @@ impl Axis {
 }
 
 impl Step for Resize {
-    fn sample(&self) -> Sample {
-        self.sample.clone()
+    fn name(&self) -> &'static str {
+        "resize"
     }
 
-    fn apply(&self, values: Values) -> Values {
-        let wide = |values: &[u8]| values.iter().map(|&x| f32::from(x)).collect::<Vec<_>>();
-        match values {
-            Values::U8(values) => {
-                let out = self.scaled(&wide(&values));
-                Values::U8(out.into_iter().map(|x| (x * self.gain + 0.5).clamp(0.0, 255.0) as u8).collect())
-            }
-            Values::F32(values) => Values::F32(self.scaled(&values)),
-        }
+    fn options(&self) -> Map<String, Value> {
+        options::written(self)
+    }
+
+    fn apply(&self, raw: Raw) -> Result<Raw> {
+        let [height, width] = self.extents()?;
+        let image = raw.image("resize")?;
+        let rows = Axis::new(image.height, height, self.filter);
+        let columns = Axis::new(image.width, width, self.filter);
+        let out = scaled(&image, &rows, &columns);
+        let pixels = match image.pixels {
+            Values::U8(_) => Values::U8(out.into_iter().map(|x| (x + 0.5).clamp(0.0, 255.0) as u8).collect()),
+            Values::F32(_) => Values::F32(out),
+        };
+        Ok(Raw::Image(Image { height, width, channels: image.channels, pixels }))
     }
 }
 
 impl Resize {
-    fn scaled(&self, values: &[f32]) -> Vec<f32> {
-        let ([height, width], channels) = (self.before, self.channels);
-        let row = self.columns.taps.len() * channels;
-        let mut out =
-            Vec::with_capacity(values.len() / (height * width * channels).max(1) * row * self.rows.taps.len());
-        let mut narrow = vec![0.0; height * row];
-        for picture in values.chunks_exact(height * width * channels) {
-            for (line, narrow) in picture.chunks_exact(width * channels).zip(narrow.chunks_exact_mut(row)) {
-                for ((first, weights), pixel) in self.columns.taps.iter().zip(narrow.chunks_exact_mut(channels)) {
-                    pixel.fill(0.0);
-                    for (k, &weight) in self.columns.weights[weights.clone()].iter().enumerate() {
-                        let from = &line[(first + k) * channels..][..channels];
-                        pixel.iter_mut().zip(from).for_each(|(out, x)| *out += weight * x);
-                    }
-                }
-            }
-            for (first, weights) in &self.rows.taps {
-                let begin = out.len();
-                out.resize(begin + row, 0.0);
-                for (k, &weight) in self.rows.weights[weights.clone()].iter().enumerate() {
-                    let from = &narrow[(first + k) * row..][..row];
-                    out[begin..].iter_mut().zip(from).for_each(|(out, x)| *out += weight * x);
-                }
-            }
+    fn extents(&self) -> Result<[usize; 2]> {
+        let parsed = self.size.split_once('x').and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
+        match parsed {
+            Some([height, width]) if (1..=MOST).contains(&height) && (1..=MOST).contains(&width) => Ok([height, width]),
+            _ => Err(Error::usage(format!("`resize`: {}: wanted HxW, 1 to {MOST} pixels each way", self.size))),
         }
-        out
     }
 }
 
-/// The whole factor that spreads bytes up to `largest` over the range of a byte, for pictures that are interpolated.
-pub(crate) fn gain(dtype: Dtype, largest: Option<f32>, resize: Option<[usize; 2]>, filter: Filter) -> u8 {
-    match (dtype, largest, resize, filter) {
-        (Dtype::U8, Some(largest), Some(_), Filter::Bilinear) if largest >= 1.0 => (255.0 / largest) as u8,
-        _ => 1,
+fn scaled(image: &Image, rows: &Axis, columns: &Axis) -> Vec<f32> {
+    let values = image.pixels.floats();
+    let channels = image.channels;
+    let row = columns.taps.len() * channels;
+    let mut narrow = vec![0.0; image.height * row];
+    for (line, narrow) in values.chunks_exact(image.width * channels).zip(narrow.chunks_exact_mut(row)) {
+        for ((first, weights), pixel) in columns.taps.iter().zip(narrow.chunks_exact_mut(channels)) {
+            for (k, &weight) in columns.weights[weights.clone()].iter().enumerate() {
+                let from = &line[(first + k) * channels..][..channels];
+                pixel.iter_mut().zip(from).for_each(|(out, x)| *out += weight * x);
+            }
+        }
     }
+    let mut out = vec![0.0; rows.taps.len() * row];
+    for ((first, weights), out) in rows.taps.iter().zip(out.chunks_exact_mut(row)) {
+        for (k, &weight) in rows.weights[weights.clone()].iter().enumerate() {
+            let from = &narrow[(first + k) * row..][..row];
+            out.iter_mut().zip(from).for_each(|(out, x)| *out += weight * x);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn step(elements: Elements, dtype: Dtype, resize: [usize; 2], filter: Filter, gain: u8) -> Box<dyn Step> {
-        let wanted = Wanted { dtype, time: None, resize: Some(resize), filter, gain };
-        make(&wanted, &Sample { elements, dtype }).unwrap().unwrap()
-    }
-
-    fn scaled(shape: [usize; 3], values: &[f32], resize: [usize; 2], filter: Filter) -> Vec<f32> {
+    fn scaled(shape: [usize; 3], values: &[f32], size: &str, filter: Filter) -> Vec<f32> {
         let [height, width, channels] = shape;
-        let step = step(Elements::Image { height, width, channels }, Dtype::F32, resize, filter, 1);
-        match step.apply(Values::F32(values.to_vec())) {
-            Values::F32(values) => values,
-            Values::U8(_) => panic!("stays f32"),
+        let image = Image { height, width, channels, pixels: Values::F32(values.to_vec()) };
+        match (Resize { size: size.to_owned(), filter }).apply(Raw::Image(image)).unwrap() {
+            Raw::Image(Image { pixels: Values::F32(values), .. }) => values,
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn growing_interpolates_between_neighbours() {
         // Places -1/4, 1/4, 3/4, 5/4 between two pixels.
-        assert_eq!(scaled([1, 2, 1], &[0.0, 4.0], [1, 4], Filter::Bilinear), [0.0, 1.0, 3.0, 4.0]);
+        assert_eq!(scaled([1, 2, 1], &[0.0, 4.0], "1x4", Filter::Bilinear), [0.0, 1.0, 3.0, 4.0]);
         assert_eq!(
-            scaled([2, 1, 2], &[0.0, 8.0, 4.0, 0.0], [4, 1], Filter::Bilinear),
+            scaled([2, 1, 2], &[0.0, 8.0, 4.0, 0.0], "4x1", Filter::Bilinear),
             [0.0, 8.0, 1.0, 6.0, 3.0, 2.0, 4.0, 0.0]
         );
     }
@@ -179,51 +159,32 @@ mod tests {
     #[test]
     fn shrinking_averages() {
         // A triangle of width 2 pixels around the middle of each pair: 1/8, 3/8, 3/8, 1/8, and cut at the edge.
-        let out = scaled([1, 6, 1], &[0.0, 0.0, 8.0, 8.0, 0.0, 0.0], [1, 3], Filter::Bilinear);
+        let out = scaled([1, 6, 1], &[0.0, 0.0, 8.0, 8.0, 0.0, 0.0], "1x3", Filter::Bilinear);
         assert_eq!(out[1], 6.0);
         assert!((out[0] - 8.0 / 7.0).abs() < 1e-6 && (out[2] - 8.0 / 7.0).abs() < 1e-6, "{out:?}");
     }
 
     #[test]
     fn nearest_repeats_pixels() {
-        assert_eq!(scaled([1, 3, 1], &[1.0, 2.0, 3.0], [1, 7], Filter::Nearest), [1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0]);
-        assert_eq!(scaled([1, 5, 1], &[1.0, 2.0, 3.0, 4.0, 5.0], [1, 2], Filter::Nearest), [2.0, 4.0]);
-    }
-
-    #[test]
-    fn every_picture_of_a_chunk_is_scaled() {
-        let out = scaled([1, 2, 1], &[0.0, 4.0, 8.0, 0.0], [1, 4], Filter::Bilinear);
-        assert_eq!(out, [0.0, 1.0, 3.0, 4.0, 8.0, 6.0, 2.0, 0.0]);
-    }
-
-    #[test]
-    fn bytes_are_spread_before_they_are_rounded() {
-        assert_eq!(gain(Dtype::U8, Some(16.0), Some([28, 28]), Filter::Bilinear), 15);
-        assert_eq!(gain(Dtype::U8, Some(16.0), None, Filter::Bilinear), 1);
-        assert_eq!(gain(Dtype::U8, Some(255.0), Some([9, 9]), Filter::Bilinear), 1);
-        assert_eq!(gain(Dtype::U8, Some(16.0), Some([9, 9]), Filter::Nearest), 1);
-        let image = Elements::Image { height: 1, width: 2, channels: 1 };
-        let step = step(image, Dtype::U8, [1, 4], Filter::Bilinear, 15);
-        assert_eq!(step.apply(Values::U8(vec![1, 16])), Values::U8(vec![15, 71, 184, 240]));
+        assert_eq!(scaled([1, 3, 1], &[1.0, 2.0, 3.0], "1x7", Filter::Nearest), [1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0]);
+        assert_eq!(scaled([1, 5, 1], &[1.0, 2.0, 3.0, 4.0, 5.0], "1x2", Filter::Nearest), [2.0, 4.0]);
     }
 
     #[test]
     fn a_constant_picture_stays_constant() {
-        for size in [[1, 1], [3, 7], [29, 31]] {
+        for (size, pixels) in [("1x1", 1), ("3x7", 21), ("29x31", 899)] {
             let out = scaled([5, 4, 3], &[0.7; 60], size, Filter::Bilinear);
-            assert_eq!(out.len(), size[0] * size[1] * 3);
+            assert_eq!(out.len(), pixels * 3);
             assert!(out.iter().all(|x| (x - 0.7).abs() < 1e-6), "{out:?}");
         }
     }
 
     #[test]
     fn only_pictures_can_be_scaled() {
-        let wanted = Wanted { dtype: Dtype::F32, time: None, resize: Some([2, 2]), filter: Filter::Nearest, gain: 1 };
-        let rows = Sample { elements: Elements::Vector { features: 4, names: vec![] }, dtype: Dtype::F32 };
-        let error = make(&wanted, &rows).err().unwrap();
-        assert!(error.message().contains("--resize is for pictures"), "{error}");
-        let none = Wanted { resize: Some([0, 3]), ..wanted };
-        let image = Sample { elements: Elements::Image { height: 1, width: 2, channels: 1 }, dtype: Dtype::F32 };
-        assert!(make(&none, &image).err().unwrap().message().contains("wanted 1 to"));
+        let step = |size: &str| Resize { size: size.to_owned(), filter: Filter::Nearest };
+        let error = step("2x2").apply(Raw::Text(String::new())).unwrap_err();
+        assert!(error.message().contains("`resize` is for pictures"), "{error}");
+        let image = Image { height: 1, width: 2, channels: 1, pixels: Values::U8(vec![1, 2]) };
+        assert!(step("0x3").apply(Raw::Image(image)).unwrap_err().message().contains("wanted HxW"));
     }
 }

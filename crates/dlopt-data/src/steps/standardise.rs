@@ -8,6 +8,9 @@ use dlopt_checkpoint::{Error, Result};
 
 use crate::info::{Elements, Standardise};
 
+/// Most values that medians and quartiles are taken of, in all groups together.
+const MOST_SAMPLED: usize = 1 << 22;
+
 /// Bytes whose squares fit a 32-bit sum.
 const RUN: usize = 1 << 16;
 
@@ -28,12 +31,32 @@ pub(crate) struct Moments {
     pub(crate) deviation: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// The quartiles, when they were asked for: a quarter, half and three quarters of the values are below.
+    pub(crate) quartiles: Option<[f64; 3]>,
 }
 
 /// Sums over the samples that were added.
 pub(crate) struct Fit {
     bytes: Vec<ByteSums>,
     floats: Vec<FloatSums>,
+    sampled: Option<Sampled>,
+}
+
+/// Values of every so many samples, for quartiles.
+struct Sampled {
+    stride: usize,
+    seen: usize,
+    groups: Vec<Vec<f32>>,
+}
+
+impl Sampled {
+    fn add(&mut self, sample: impl Iterator<Item = f32>) {
+        if self.seen.is_multiple_of(self.stride) {
+            let groups = self.groups.len();
+            sample.enumerate().for_each(|(place, x)| self.groups[place % groups].push(x));
+        }
+        self.seen += 1;
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -61,11 +84,21 @@ impl Fit {
         let bytes = ByteSums { count: 0, sum: 0, squares: 0, min: u8::MAX, max: 0 };
         let floats =
             FloatSums { count: 0, first: 0.0, sum: 0.0, squares: 0.0, min: f32::INFINITY, max: f32::NEG_INFINITY };
-        Self { bytes: vec![bytes; groups], floats: vec![floats; groups] }
+        Self { bytes: vec![bytes; groups], floats: vec![floats; groups], sampled: None }
+    }
+
+    /// The same, for quartiles too, of `samples` samples of `elements` numbers at most.
+    pub(crate) fn with_quartiles(groups: usize, samples: usize, elements: usize) -> Self {
+        let stride = (samples.saturating_mul(elements) / MOST_SAMPLED).max(1);
+        let sampled = Sampled { stride, seen: 0, groups: vec![Vec::new(); groups] };
+        Self { sampled: Some(sampled), ..Self::new(groups) }
     }
 
     /// Adds a sample of bytes.
     pub(crate) fn add_bytes(&mut self, sample: &[u8]) {
+        if let Some(sampled) = &mut self.sampled {
+            sampled.add(sample.iter().map(|&x| f32::from(x)));
+        }
         if let [sums] = &mut self.bytes[..] {
             for run in sample.chunks(RUN) {
                 sums.count += run.len() as u64;
@@ -89,6 +122,9 @@ impl Fit {
 
     /// Adds a sample of floats.
     pub(crate) fn add_floats(&mut self, sample: &[f32]) {
+        if let Some(sampled) = &mut self.sampled {
+            sampled.add(sample.iter().copied());
+        }
         for step in sample.chunks(self.floats.len()) {
             for (&x, sums) in step.iter().zip(&mut self.floats) {
                 if sums.count == 0 {
@@ -106,8 +142,25 @@ impl Fit {
 
     /// What the groups look like; a group that nothing was added to is all zero.
     pub(crate) fn moments(&self) -> Vec<Moments> {
-        self.bytes.iter().zip(&self.floats).map(|(b, f)| if b.count > 0 { b.moments() } else { f.moments() }).collect()
+        let sums = self.bytes.iter().zip(&self.floats);
+        let mut all: Vec<Moments> = sums.map(|(b, f)| if b.count > 0 { b.moments() } else { f.moments() }).collect();
+        if let Some(sampled) = &self.sampled {
+            all.iter_mut().zip(&sampled.groups).for_each(|(own, values)| own.quartiles = Some(quartiles(values)));
+        }
+        all
     }
+}
+
+/// Linear between the two nearest values, as NumPy's default has it.
+fn quartiles(values: &[f32]) -> [f64; 3] {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f32::total_cmp);
+    let Some(last) = sorted.len().checked_sub(1) else { return [0.0; 3] };
+    [0.25, 0.5, 0.75].map(|share| {
+        let place = share * last as f64;
+        let (low, high) = (f64::from(sorted[place as usize]), f64::from(sorted[(place as usize + 1).min(last)]));
+        low + (high - low) * place.fract()
+    })
 }
 
 impl ByteSums {
@@ -119,6 +172,7 @@ impl ByteSums {
             deviation: (spread as f64).sqrt() / self.count as f64,
             min: f64::from(self.min),
             max: f64::from(self.max),
+            quartiles: None,
         }
     }
 }
@@ -126,7 +180,7 @@ impl ByteSums {
 impl FloatSums {
     fn moments(&self) -> Moments {
         if self.count == 0 {
-            return Moments { mean: 0.0, deviation: 0.0, min: 0.0, max: 0.0 };
+            return Moments { mean: 0.0, deviation: 0.0, min: 0.0, max: 0.0, quartiles: None };
         }
         let count = self.count as f64;
         let shift = self.sum / count;
@@ -135,6 +189,7 @@ impl FloatSums {
             deviation: (self.squares / count - shift * shift).max(0.0).sqrt(),
             min: f64::from(self.min),
             max: f64::from(self.max),
+            quartiles: None,
         }
     }
 }
@@ -159,7 +214,7 @@ pub(crate) fn statistics(
     constant: Constant,
     elements: &Elements,
 ) -> Result<(Vec<f32>, Vec<f32>)> {
-    if standardise == Standardise::None {
+    if matches!(standardise, Standardise::None | Standardise::Given) {
         return Ok((Vec::new(), Vec::new()));
     }
     let scale = f64::from(scale);
@@ -169,6 +224,10 @@ pub(crate) fn statistics(
         let (off, by) = match standardise {
             Standardise::MinMax => {
                 ((moments.min * scale).min(moments.max * scale), (moments.max - moments.min) * scale.abs())
+            }
+            Standardise::Robust => {
+                let [low, middle, high] = moments.quartiles.unwrap_or_default();
+                (middle * scale, (high - low) * scale.abs())
             }
             _ => (moments.mean * scale, moments.deviation * scale.abs()),
         };

@@ -1,16 +1,20 @@
 //! `dlopt prepare`: raw data to a dataset file.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
-use dlopt_checkpoint::{Error, Result};
+use dlopt_checkpoint::{Checkpoint, Error, Result, write_bytes};
 use dlopt_data::{
-    Constant, Filter, Kind, PrepareOptions, PrepareReport, ReadOptions, Scale, SplitOptions, Standardise, prepare,
+    Batch, CleanOptions, Constant, Dataset, Elements, Kind, Pipeline, PrepareOptions, PrepareReport, Preprocessing,
+    ReadOptions, Scale, SplitOptions, Standardise, StepSpec, Values, features_spec, prepare,
 };
+use dlopt_metrics::{Picture, Pixels, contact_sheet_png};
+use dlopt_model::ModelConfig;
 
 use crate::args::ReportArgs;
 use crate::job;
@@ -27,20 +31,33 @@ Examples:
   dlopt prepare iris.csv --split test=0.2 --seed 1 -o iris.safetensors
   dlopt prepare houses.csv --targets price --drop id --split test=0.2 -o houses.safetensors
   dlopt prepare --train JapaneseVowels_TRAIN.ts --test JapaneseVowels_TEST.ts -o vowels.safetensors
+  dlopt prepare photos/ --clean unreadable=drop,duplicate=drop,channels=fix:3 --resize 64x64 -o photos.safetensors
+  dlopt prepare sounds/ --step resample=16000 --step trim --step log-mel -o sounds.safetensors
+  dlopt prepare mail.tsv --text text --label label --step tokenise=words,limit=5000 -o mail.safetensors
+  dlopt prepare photos/ --resize 64x64 --features hog,lbp -o features.safetensors
+  dlopt prepare new.csv --like model.safetensors -o new.safetensors      as the data that a model was trained on
 
+Steps are taken in this order: --step as often as given, --resize, --features; `dlopt list` says what there is. They are
+kept in the dataset and in checkpoints trained on it, so that `predict` takes the same ones.
 Raw elements are stored as they are; scale, mean and deviation stand beside them and are applied to each batch.";
 
 /// Most classes whose balance is printed.
 const SHOWN_CLASSES: usize = 30;
 
+/// Most samples that cleaning found something about and that are printed, or shown as pictures.
+const SHOWN_FINDINGS: usize = 100;
+
+/// Pictures of a preview.
+const SHOWN_SAMPLES: usize = 48;
+
 /// Most statistics that are printed.
 const SHOWN_STATISTICS: usize = 20;
 
-/// Make a dataset of raw data: read, shape, scale, split, standardise
+/// Make a dataset of raw data: read, clean, crop, scale, split, standardise, extract features
 ///
-/// Reads IDX pairs, tables (CSV), arrays (.npz, .safetensors) and series (.ts), plain or gzipped, in memory that does not
-/// grow with the data. Statistics are those of the training split. The same raw data, options and seed give the same
-/// bytes.
+/// Reads pictures, sounds and texts in folders and lists, IDX pairs, tables (CSV), arrays (.npz, .safetensors) and series
+/// (.ts), plain or gzipped, in memory that does not grow with the data. Statistics are those of the training split. The
+/// same raw data, options and seed give the same bytes, at any number of threads.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PrepareArgs {
@@ -68,7 +85,7 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "FILE", num_args = 1..=2)]
     test: Vec<PathBuf>,
 
-    /// Format of the raw data: idx, npz, ts or csv [default: by name and content]
+    /// Format of the raw data; `dlopt list` names them [default: by name and content]
     #[arg(long, value_name = "NAME")]
     format: Option<String>,
 
@@ -87,6 +104,10 @@ pub(crate) struct PrepareArgs {
     /// Columns of numbers to predict, instead of classes
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', conflicts_with = "label")]
     targets: Vec<String>,
+
+    /// Column that says what belongs together (a speaker, a patient): never in two splits
+    #[arg(long, value_name = "COLUMN")]
+    group: Option<String>,
 
     /// Columns to leave out
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
@@ -112,17 +133,43 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
     split_at: Vec<usize>,
 
+    /// Test on one of several folds, class by class: 1/5 is the first of five
+    #[arg(long, value_name = "FOLD/FOLDS", value_parser = fold, conflicts_with = "split_at")]
+    fold: Option<[usize; 2]>,
+
     /// Decides what is drawn
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Scale pictures to this height and width, in pixels
+    /// What to look for in raw samples, and what to do: unreadable=drop, duplicate=drop, blank=flag, channels=fix:3,
+    /// small=drop:32, outlier=flag:6; fail makes it an error
+    #[arg(long, value_name = "PROBLEM=ACTION", value_delimiter = ',')]
+    clean: Vec<String>,
+
+    /// A step, in the order they are taken: NAME, NAME=VALUE, NAME=VALUE,key=value…
+    #[arg(long, value_name = "STEP")]
+    step: Vec<String>,
+
+    /// A step on the sequences that are learned
+    #[arg(long, value_name = "STEP")]
+    target_step: Vec<String>,
+
+    /// Scale pictures to this height and width, in pixels: short for --step resize=HxW
     #[arg(long, value_name = "HxW", value_parser = extents)]
     resize: Option<Extents>,
 
-    /// How pictures are scaled [default: bilinear]
-    #[arg(long, value_enum, requires = "resize")]
-    filter: Option<FilterName>,
+    /// How --resize scales pictures [default: bilinear]
+    #[arg(long, requires = "resize")]
+    filter: Option<String>,
+
+    /// Numbers that describe a sample, instead of the sample: hog,lbp; options as in --features hog=8 once for each
+    #[arg(long, value_name = "FEATURES")]
+    features: Vec<String>,
+
+    /// Prepare as the data that this model was trained on: its steps, statistics and classes
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["step", "target_step", "resize", "features", "classes", "scale",
+        "standardise", "mean", "deviation"])]
+    like: Option<PathBuf>,
 
     /// Factor on the elements: a number, 1/255, or `max` to make the largest of training 1 [default: 1/255 for bytes, max
     /// for pictures in tables, else 1]
@@ -133,11 +180,31 @@ pub(crate) struct PrepareArgs {
     #[arg(long, visible_alias = "standardize", value_enum, value_name = "WHICH")]
     standardise: Option<StandardiseName>,
 
+    /// Numbers to take off, instead of those of the training split: one for all, or one a channel or feature
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "deviation", conflicts_with = "standardise")]
+    mean: Vec<f32>,
+
+    /// Numbers to divide by after that
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "mean")]
+    deviation: Vec<f32>,
+
     /// What to do about a channel or feature that never changes: refuse it, or keep it as 0
     #[arg(long, value_enum, default_value_t = ConstantName::Refuse)]
     constant: ConstantName,
 
-    /// Where compressed arrays are unpacked [default: beside the output]
+    /// Put pictures of what cleaning found into this PNG file
+    #[arg(long, value_name = "FILE", requires = "clean")]
+    found: Option<PathBuf>,
+
+    /// Put pictures of prepared training samples into this PNG file
+    #[arg(long, value_name = "FILE")]
+    preview: Option<PathBuf>,
+
+    /// Threads [default: all cores]; the bytes are the same at any number
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
+    /// Where samples of any size wait, and compressed arrays are unpacked [default: beside the output]
     #[arg(long, value_name = "DIR")]
     tmp_dir: Option<PathBuf>,
 
@@ -162,14 +229,6 @@ enum KindName {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum FilterName {
-    /// Between the nearest pixels, or their average when pictures shrink
-    Bilinear,
-    /// The nearest pixel
-    Nearest,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum StandardiseName {
     /// None
     None,
@@ -179,6 +238,8 @@ pub(super) enum StandardiseName {
     Feature,
     /// Smallest value and range
     MinMax,
+    /// Median and range between the quartiles
+    Robust,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -196,6 +257,11 @@ struct Extents(Vec<usize>);
 fn extents(text: &str) -> Result<Extents, String> {
     let extents: Option<Vec<usize>> = text.split('x').map(|part| part.parse().ok().filter(|&n| n > 0)).collect();
     extents.map(Extents).ok_or_else(|| "wanted whole numbers above 0 with x between, such as 28x28".to_owned())
+}
+
+fn fold(text: &str) -> Result<[usize; 2], String> {
+    let parsed = text.split_once('/').and_then(|(fold, folds)| Some([fold.parse().ok()?, folds.parse().ok()?]));
+    parsed.ok_or_else(|| "wanted FOLD/FOLDS, such as 1/5".to_owned())
 }
 
 fn share(text: &str) -> Result<(String, f64), String> {
@@ -238,11 +304,8 @@ impl PrepareArgs {
             return Err(Error::usage("raw data both with and without a split named")
                 .hint("--train, --validation and --test name all of them, or none"));
         }
-        let resize = match self.resize.as_ref().map(|extents| &extents.0[..]) {
-            None => None,
-            Some(&[height, width]) => Some([height, width]),
-            Some(_) => return Err(Error::usage("--resize wants height and width, such as 28x28")),
-        };
+        let mut clean = CleanOptions::default();
+        self.clean.iter().try_for_each(|rule| clean.add(rule))?;
         let tmp_dir = match &self.tmp_dir {
             Some(dir) if !dir.is_dir() => {
                 return Err(Error::input(format!("{}: --tmp-dir is no folder", dir.display())));
@@ -261,6 +324,7 @@ impl PrepareArgs {
                 delimiter: self.delimiter,
                 label: self.label.clone(),
                 targets: self.targets.clone(),
+                group: self.group.clone(),
                 drop: self.drop.clone(),
                 shape: self.shape.as_ref().map(|extents| extents.0.clone()).unwrap_or_default(),
                 kind: self.kind.map(|kind| match kind {
@@ -271,41 +335,93 @@ impl PrepareArgs {
                 tmp_dir,
             },
             classes: self.classes.clone(),
-            split: SplitOptions { shares: self.split.clone(), at: self.split_at.clone(), seed: self.seed },
-            resize,
-            filter: match self.filter {
-                Some(FilterName::Nearest) => Filter::Nearest,
-                Some(FilterName::Bilinear) | None => Filter::Bilinear,
+            clean,
+            split: SplitOptions {
+                shares: self.split.clone(),
+                at: self.split_at.clone(),
+                fold: self.fold,
+                seed: self.seed,
             },
+            steps: self.steps()?,
+            sequence_steps: self.target_step.iter().map(|step| Pipeline::spec(step)).collect::<Result<_>>()?,
+            like: self.like.as_deref().map(like).transpose()?,
             scale: self.scale,
             standardise: self.standardise.map(|which| match which {
                 StandardiseName::None => Standardise::None,
                 StandardiseName::Channel => Standardise::Channel,
                 StandardiseName::Feature => Standardise::Feature,
                 StandardiseName::MinMax => Standardise::MinMax,
+                StandardiseName::Robust => Standardise::Robust,
             }),
             constant: match self.constant {
                 ConstantName::Refuse => Constant::Refuse,
                 ConstantName::Keep => Constant::Keep,
             },
+            given: (!self.mean.is_empty()).then(|| (self.mean.clone(), self.deviation.clone())),
+            thumbnails: if self.found.is_some() { SHOWN_FINDINGS } else { 0 },
+            threads: super::train::threads(self.threads),
             force: self.force,
         })
     }
+
+    /// The steps that are asked for, in their order.
+    fn steps(&self) -> Result<Vec<StepSpec>> {
+        let mut steps = self.step.iter().map(|step| Pipeline::spec(step)).collect::<Result<Vec<_>>>()?;
+        match self.resize.as_ref().map(|extents| &extents.0[..]) {
+            None => {}
+            Some(&[height, width]) => {
+                let filter = self.filter.as_ref().map(|filter| format!(",filter={filter}")).unwrap_or_default();
+                steps.push(Pipeline::spec(&format!("resize={height}x{width}{filter}"))?);
+            }
+            Some(_) => return Err(Error::usage("--resize wants height and width, such as 28x28")),
+        }
+        let mut features = Vec::new();
+        for text in &self.features {
+            // A list of names, or one name with its options.
+            match text.contains('=') {
+                true => features.push(text.clone()),
+                false => features.extend(text.split(',').map(str::to_owned)),
+            }
+        }
+        if !features.is_empty() {
+            steps.push(features_spec(&features)?);
+        }
+        Pipeline::of(&steps)?;
+        Ok(steps)
+    }
+}
+
+/// What a model's data went through, and the classes it knows.
+fn like(path: &Path) -> Result<(Preprocessing, Vec<String>)> {
+    let checkpoint = Checkpoint::open(path)?;
+    let config = ModelConfig::of(&checkpoint.header).map_err(|e| e.within(&checkpoint.name))?;
+    let preprocessing = Preprocessing::of(&config.preprocessing).map_err(|e| e.within(&checkpoint.name))?;
+    Ok((preprocessing, config.classes))
 }
 
 pub(super) fn run(args: &PrepareArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let options = args.options()?;
-    if let Some(path) = args.report.report.as_deref()
-        && (path == args.output || options.inputs.iter().any(|(_, input)| input == path))
-    {
-        return Err(Error::usage(format!("{}: the report would replace it", path.display())).hint("name another file"));
-    }
+    let written = [
+        ("--output", Some(args.output.as_path())),
+        ("--report", args.report.report.as_deref()),
+        ("--found", args.found.as_deref()),
+        ("--preview", args.preview.as_deref()),
+    ];
+    let read: Vec<Option<&Path>> =
+        options.inputs.iter().map(|(_, path)| Some(path.as_path())).chain([args.like.as_deref()]).collect();
+    job::check_files(&written, &read)?;
     let bar = Bar::new(args.report.quiet);
     let report = prepare(&options, &args.output, &bar, stop);
     bar.clear();
     let report = report?;
     if !args.report.quiet {
         report.warnings.iter().for_each(|warning| messages::warning(warning));
+    }
+    if let Some(path) = &args.found {
+        draw_found(path, &report, args.force)?;
+    }
+    if let Some(path) = &args.preview {
+        draw_preview(path, &args.output, args.force)?;
     }
     job::write_report(args.report.report.as_deref(), &report)?;
     if args.report.json {
@@ -314,6 +430,69 @@ pub(super) fn run(args: &PrepareArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
         streams::print(&text(&report, args.report.verbose))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Draws what cleaning found something about.
+fn draw_found(path: &Path, report: &PrepareReport, force: bool) -> Result<()> {
+    if report.rejected.is_empty() {
+        return Err(Error::input(format!("{}: cleaning found nothing that could be drawn", path.display())));
+    }
+    let pictures: Vec<Picture<'_>> = report
+        .rejected
+        .iter()
+        .map(|own| {
+            let image = &own.image;
+            Picture {
+                pixels: match &image.pixels {
+                    Values::U8(pixels) => Pixels::U8(pixels),
+                    Values::F32(pixels) => Pixels::F32(pixels),
+                },
+                height: image.height,
+                width: image.width,
+                channels: image.channels,
+                label: own.caption.clone(),
+                predicted: own.note.clone(),
+                confidence: f64::NAN,
+            }
+        })
+        .collect();
+    write_bytes(path, &contact_sheet_png("What cleaning found", &pictures)?, force)
+}
+
+/// Draws prepared training samples, evenly taken.
+fn draw_preview(path: &Path, data: &Path, force: bool) -> Result<()> {
+    let mut dataset = Dataset::open(data)?;
+    let (height, width, channels) = match dataset.info().elements {
+        Elements::Image { height, width, channels } => (height, width, channels),
+        Elements::Series { time, features } if features > 1 => (time, features, 1),
+        _ => return Err(Error::usage("--preview draws pictures and spectra, and the samples are neither")),
+    };
+    // As they are stored, not standardised.
+    let plain = Preprocessing { mean: Vec::new(), deviation: Vec::new(), ..dataset.preprocessing().clone() };
+    dataset.set_preprocessing(plain)?;
+    let train = dataset.split("train")?;
+    let stride = train.len().div_ceil(SHOWN_SAMPLES).max(1);
+    let indices: Vec<usize> = train.step_by(stride).collect();
+    let mut batch = Batch::default();
+    dataset.gather(&indices, &mut batch)?;
+    let pictures: Vec<Picture<'_>> = batch
+        .inputs
+        .chunks_exact(height * width * channels)
+        .enumerate()
+        .map(|(place, pixels)| {
+            let class = batch.labels.get(place).and_then(|&label| dataset.classes().get(label as usize));
+            Picture {
+                pixels: Pixels::F32(pixels),
+                height,
+                width,
+                channels,
+                label: class.cloned().unwrap_or_default(),
+                predicted: String::new(),
+                confidence: f64::NAN,
+            }
+        })
+        .collect();
+    write_bytes(path, &contact_sheet_png(&format!("{} of {}", pictures.len(), data.display()), &pictures)?, force)
 }
 
 fn text(report: &PrepareReport, is_verbose: bool) -> String {
@@ -328,6 +507,7 @@ fn text(report: &PrepareReport, is_verbose: bool) -> String {
     if let Some([shortest, longest]) = report.lengths {
         let _ = writeln!(text, "{shortest} to {longest} steps; shorter ones end in zeros");
     }
+    text.push_str(&findings(report, is_verbose));
     text.push('\n');
     text.push_str(&balance(report, is_verbose));
     text.push('\n');
@@ -341,6 +521,26 @@ fn text(report: &PrepareReport, is_verbose: bool) -> String {
             .map(|s| vec![format!("  {}", s.name), grouped(s.bytes), s.sha256.clone()])
             .collect();
         text.push_str(&columns(&["  source", "bytes", "SHA-256"], &rows));
+    }
+    text
+}
+
+/// What cleaning found, counted, and the first samples.
+fn findings(report: &PrepareReport, is_verbose: bool) -> String {
+    let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for own in &report.findings {
+        *counts.entry((own.problem.name(), format!("{:?}", own.action).to_lowercase())).or_default() += 1;
+    }
+    let mut text = String::new();
+    for ((problem, action), count) in counts {
+        let _ = writeln!(text, "{problem}: {} ({action})", grouped(count as u64));
+    }
+    let shown = if is_verbose { usize::MAX } else { 5 };
+    for own in report.findings.iter().take(shown) {
+        let _ = writeln!(text, "  {}: {}: {}", own.sample, own.problem.name(), own.detail);
+    }
+    if let Some(more) = report.findings.len().checked_sub(shown).filter(|more| *more > 0) {
+        let _ = writeln!(text, "  and {more} more; --verbose or --json lists them");
     }
     text
 }
