@@ -13,7 +13,7 @@ use dlopt_quantize::methods::METHODS;
 use dlopt_quantize::{Plugin as QuantizePlugin, SCHEMES};
 use dlopt_train::{LOSSES, OPTIMIZERS, SCHEDULES};
 
-use super::prepare::{FilterName, StandardiseName};
+use super::prepare::StandardiseName;
 use super::train::Start;
 use crate::streams;
 use crate::tables::columns;
@@ -64,10 +64,11 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
 }
 
 /// What flags of `prepare` can name.
-fn of_prepare() -> [(&'static str, Vec<[String; 3]>); 3] {
+fn of_prepare() -> [(&'static str, Vec<[String; 3]>); 4] {
     [
         ("prepare --format", dlopt_data::formats().map(|f| row(f.name, f.summary, "")).collect()),
-        ("prepare --filter", values_of::<FilterName>()),
+        ("prepare --step", dlopt_data::STEPS.iter().map(|s| row(s.name, s.summary, "")).collect()),
+        ("prepare --features", dlopt_data::FEATURES.iter().map(|f| row(f.name, f.summary, "")).collect()),
         ("prepare --standardise", values_of::<StandardiseName>()),
     ]
 }
