@@ -15,6 +15,8 @@ mod loss;
 mod optimizer;
 mod right;
 mod schedule;
+#[cfg(test)]
+mod sequence_tests;
 mod sequences;
 mod settings;
 mod setup;

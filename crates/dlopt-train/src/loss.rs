@@ -68,7 +68,7 @@ impl Loss {
     /// # Errors
     /// When it needs classes and there are targets, or the other way round.
     pub fn check(&self, dataset: &Dataset) -> Result<()> {
-        if sequences::learns(dataset) != Learns::Sample {
+        if dataset.info().learns != Learns::Sample {
             return match self {
                 Self::CrossEntropy => Ok(()),
                 _ => Err(Error::usage(format!("{}: has tokens to learn, and the loss needs numbers", dataset.name()))

@@ -3,23 +3,13 @@
 //! Outputs are `[samples * steps, vocabulary]`. Of each sample the first `sequence_lengths` steps count; the others have no
 //! loss and a gradient of zero.
 
-use dlopt_data::{Batch, Dataset, Learns};
+use dlopt_data::Batch;
 use dlopt_kernels::nn;
 use dlopt_metrics::SampleTokens;
 
 use crate::loss::LossOptions;
 use crate::right::Right;
 use crate::trainer::mixed;
-
-/// What is learned of a dataset.
-pub(crate) fn learns(_dataset: &Dataset) -> Learns {
-    Learns::Sample
-}
-
-/// Tokens that count in the sequence of a sample.
-pub(crate) fn length(dataset: &Dataset, sample: usize) -> usize {
-    dataset.lengths().map_or(1, |lengths| lengths[sample] as usize)
-}
 
 /// The tokens of one sample that count, and where their outputs lie.
 struct Sequence<'a> {

@@ -11,7 +11,6 @@ use dlopt_model::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::sequences::learns;
 use crate::settings::Settings;
 use crate::trainer::Trained;
 
@@ -71,7 +70,7 @@ impl Model {
                 let (outputs, classes) = outputs_of(dataset);
                 let description = description.with_tokens(&tokens_of(dataset));
                 let mut config = ModelConfig::new(&description, shape_of(dataset), outputs, classes)?;
-                config.is_per_step = learns(dataset) != Learns::Sample;
+                config.is_per_step = dataset.info().learns != Learns::Sample;
                 (config, false)
             }
             (None, Some(source)) => (refit(config_of(source)?, source, dataset, request.adopts)?, true),
@@ -200,7 +199,7 @@ fn tokens_of(dataset: &Dataset) -> Tokens {
         Elements::Tokens { vocabulary, .. } => Some(vocabulary),
         _ => None,
     };
-    let answers = match learns(dataset) {
+    let answers = match dataset.info().learns {
         Learns::Sequence { time, start, end, .. } => Some(Answers { steps: time, start, end }),
         _ => None,
     };
@@ -216,7 +215,7 @@ pub fn check_learns(nodes: &[Node], dataset: &Dataset) -> Result<()> {
         Op::Seq2seq(plan) => Some(plan),
         _ => None,
     });
-    match (decoder, learns(dataset)) {
+    match (decoder, dataset.info().learns.clone()) {
         (None, Learns::Sequence { .. }) => {
             Err(Error::usage(format!("{}: has sequences to put out, and the network has no decoder", dataset.name()))
                 .hint("--model seq2seq"))
@@ -239,7 +238,7 @@ pub fn check_learns(nodes: &[Node], dataset: &Dataset) -> Result<()> {
 
 /// How many outputs the data ask for, and the names of the classes.
 fn outputs_of(dataset: &Dataset) -> (usize, Vec<String>) {
-    if dataset.targets().is_some() || learns(dataset) != Learns::Sample {
+    if dataset.targets().is_some() || dataset.info().learns != Learns::Sample {
         return (dataset.outputs(), Vec::new());
     }
     (dataset.classes().len(), dataset.classes().to_vec())
@@ -248,7 +247,7 @@ fn outputs_of(dataset: &Dataset) -> (usize, Vec<String>) {
 /// Refuses data that a checkpoint's network does not take; with `adopts`, gives it other outputs.
 fn refit(mut config: ModelConfig, source: &Checkpoint, dataset: &Dataset, adopts: bool) -> Result<ModelConfig> {
     check_shape(&config, &source.name, dataset)?;
-    if config.is_per_step != (learns(dataset) != Learns::Sample) {
+    if config.is_per_step != (dataset.info().learns != Learns::Sample) {
         let (own, wanted) = match config.is_per_step {
             true => ("scores tokens at every step", "asks for one answer a sample"),
             false => ("gives one answer a sample", "has tokens to learn at every step"),

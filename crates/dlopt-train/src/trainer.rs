@@ -267,11 +267,11 @@ impl Trainer<'_> {
     fn order(&self, training: &Range<usize>, epoch: u64) -> Vec<usize> {
         let (settings, dataset) = (self.settings, &self.dataset);
         let order = epoch_order(training.clone(), settings.seed, epoch);
-        if !matches!(sequences::learns(dataset), Learns::Sequence { .. }) {
+        if !matches!(dataset.info().learns, Learns::Sequence { .. }) {
             return order;
         }
         let read = |sample: usize| dataset.lengths().map_or(0, |lengths| lengths[sample] as usize);
-        let length = |sample: usize| read(sample) + sequences::length(dataset, sample);
+        let length = |sample: usize| read(sample) + dataset.sequence_length(sample);
         sequences::bucketed(order, settings.samples_per_step(), mixed(settings.seed, !epoch), length)
     }
 
@@ -309,8 +309,8 @@ impl Trainer<'_> {
     /// What the loss of samples is divided by: how many there are, or tokens in their sequences, or the weights of their
     /// classes.
     fn weight_of(&self, samples: &[usize]) -> f64 {
-        if sequences::learns(&self.dataset) != Learns::Sample {
-            return samples.iter().map(|&s| sequences::length(&self.dataset, s) as f64).sum::<f64>().max(1.0);
+        if self.dataset.info().learns != Learns::Sample {
+            return samples.iter().map(|&s| self.dataset.sequence_length(s) as f64).sum::<f64>().max(1.0);
         }
         let weights = &self.settings.class_weights;
         let labels = self.dataset.labels();
