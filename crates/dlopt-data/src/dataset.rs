@@ -214,6 +214,11 @@ impl Dataset {
         }
     }
 
+    /// Tokens of a sample's sequence that count, its end included; 0 when no sequences are learned.
+    pub fn sequence_length(&self, sample: usize) -> usize {
+        self.sequences.as_ref().map_or(self.sequence_steps(), |own| own.lengths[sample] as usize)
+    }
+
     /// All sequences that are right for a sample, each with its end token; none when no sequences are kept beside the
     /// inputs.
     pub fn answers(&self, sample: usize) -> Vec<&[u32]> {

@@ -52,6 +52,9 @@ impl Sequences {
                 return Err(Error::input(format!("sequence {at} has {} tokens; wanted 1 to {time}", lengths[at])));
             }
         }
+        if !self.reference_samples.is_sorted() {
+            return Err(Error::input("`reference_samples` do not grow"));
+        }
         if let Some(at) = self.reference_samples.iter().position(|&sample| sample as usize >= samples) {
             return Err(Error::input(format!("further answer {at} is of sample {}", self.reference_samples[at])));
         }
@@ -73,7 +76,9 @@ impl Sequences {
             at * self.time..at * self.time + (length as usize).min(tokens.len())
         };
         let mut all = vec![&self.tokens[cut(&self.tokens, sample, self.lengths[sample])]];
-        for (at, _) in self.reference_samples.iter().enumerate().filter(|(_, own)| **own as usize == sample) {
+        let first = self.reference_samples.partition_point(|&own| (own as usize) < sample);
+        let own = self.reference_samples[first..].iter().take_while(|own| **own as usize == sample);
+        for (at, _) in own.enumerate().map(|(place, own)| (first + place, own)) {
             all.push(&self.references[cut(&self.references, at, self.reference_lengths[at])]);
         }
         all

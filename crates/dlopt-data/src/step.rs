@@ -69,6 +69,9 @@ pub trait FitStep: Send {
     fn fitted(self: Box<Self>) -> Result<Box<dyn Step>>;
 }
 
+/// Makes a step of a name from its options.
+type Make = fn(&str, Map<String, Value>) -> Result<Box<dyn Step>>;
+
 /// A step that can be asked for.
 pub struct StepKind {
     /// As `--step` names it.
@@ -78,7 +81,7 @@ pub struct StepKind {
     /// The option that `NAME=VALUE` sets; empty when there is none.
     pub main: &'static str,
     /// Makes it from its options.
-    pub(crate) make: fn(&str, Map<String, Value>) -> Result<Box<dyn Step>>,
+    pub(crate) make: Make,
 }
 
 impl StepKind {

@@ -61,6 +61,9 @@ pub trait FitFeature: Send {
     fn fitted(self: Box<Self>) -> Result<Box<dyn Feature>>;
 }
 
+/// Makes a feature from its options.
+type Make = fn(Map<String, Value>) -> Result<Box<dyn Feature>>;
+
 /// A feature that can be asked for.
 pub struct FeatureKind {
     /// As `--features` names it.
@@ -69,7 +72,7 @@ pub struct FeatureKind {
     pub summary: &'static str,
     /// The option that `NAME=VALUE` sets; empty when there is none.
     pub main: &'static str,
-    make: fn(Map<String, Value>) -> Result<Box<dyn Feature>>,
+    make: Make,
 }
 
 impl FeatureKind {

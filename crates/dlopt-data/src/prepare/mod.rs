@@ -364,7 +364,7 @@ impl Job<'_> {
         head[..8].copy_from_slice(&(room as u64 - 8).to_le_bytes());
         file.write_at(0, &head)?;
         file.finish()?;
-        Ok(report(plan, info, self.output, bytes, findings, rejected))
+        Ok(report(plan, info, self.output, bytes, findings, rejected, self.sources))
     }
 
     /// Scale and statistics: those of a model, those given, or those of the training split.
@@ -490,7 +490,17 @@ fn report(
     bytes: u64,
     findings: Vec<Finding>,
     rejected: Vec<Thumbnail>,
+    sources: &[Source],
 ) -> PrepareReport {
+    let passed_over =
+        sources.iter().filter_map(|source| Some((&source.about.name, source.about.passed_over.as_ref()?)));
+    let mut warnings = plan.warnings.clone();
+    warnings.extend(passed_over.map(|(name, (count, first))| {
+        format!(
+            "{name}: {count} files that are no pictures by their names were passed over, such as {}",
+            first.display()
+        )
+    }));
     let counts = plan.splits.counts();
     let splits = plan.splits.names.iter().zip(counts).zip(plan.class_counts());
     let steps = plan.lengths.as_ref().and_then(|lengths| Some([*lengths.iter().min()?, *lengths.iter().max()?]));
@@ -505,7 +515,7 @@ fn report(
         lengths: steps,
         findings,
         rejected,
-        warnings: plan.warnings.clone(),
+        warnings,
     }
 }
 

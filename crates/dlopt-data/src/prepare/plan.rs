@@ -141,6 +141,30 @@ impl Plan {
         self.splits.of_sample.iter().map(place).collect()
     }
 
+    /// Further right answers in the order they are stored: the place of their sample, and their tokens.
+    fn references(&self) -> Option<Vec<(u32, u32)>> {
+        let places = self.places();
+        let all = self.sequences.as_ref()?.references.iter();
+        let mut all: Vec<(u32, u32)> = all.map(|&(sample, length)| (places[sample as usize], length)).collect();
+        all.sort_by_key(|(place, _)| *place);
+        Some(all)
+    }
+
+    /// First further right answer of each split.
+    pub(super) fn first_references(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.splits.names.len()];
+        for (sample, _) in self.sequences.iter().flat_map(|sequences| &sequences.references) {
+            counts[usize::from(self.splits.of_sample[*sample as usize])] += 1;
+        }
+        counts
+            .into_iter()
+            .scan(0, |next, count| {
+                *next += count;
+                Some(*next - count)
+            })
+            .collect()
+    }
+
     /// Numbers of one sample of `inputs`.
     pub(super) fn stored_elements(&self) -> usize {
         self.form.elements.elements() + usize::from(self.learned.is_next)
@@ -200,12 +224,10 @@ impl Plan {
             ("lengths", _) => numbers(self.lengths.as_deref()?),
             ("sequence_lengths", _) => numbers(&self.sequences.as_ref()?.lengths),
             ("reference_lengths", _) => {
-                self.sequences.as_ref()?.references.iter().flat_map(|(_, length)| length.to_le_bytes()).collect()
+                self.references()?.iter().flat_map(|(_, length)| length.to_le_bytes()).collect()
             }
             ("reference_samples", _) => {
-                let places = self.places();
-                let of = |(sample, _): &(u32, u32)| places[*sample as usize].to_le_bytes();
-                self.sequences.as_ref()?.references.iter().flat_map(of).collect()
+                self.references()?.iter().flat_map(|(sample, _)| sample.to_le_bytes()).collect()
             }
             _ => return None,
         })

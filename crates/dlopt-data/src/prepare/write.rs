@@ -20,7 +20,7 @@ pub(super) struct Writing<'a> {
     /// By split, the next sample, and what waits to be written before it.
     inputs: Vec<Run>,
     sequences: Vec<Run>,
-    references: Run,
+    references: Vec<Run>,
     pub(super) fit: Fit,
     /// Samples that were taken.
     pub(super) done: usize,
@@ -41,7 +41,7 @@ impl<'a> Writing<'a> {
             begin_of,
             inputs: runs.clone(),
             sequences: runs,
-            references: Run::default(),
+            references: plan.first_references().iter().map(|&next| Run { next, waiting: Vec::new() }).collect(),
             fit: match plan.standardise {
                 Standardise::Robust => {
                     let [begin, end] = plan.ranges()[0];
@@ -84,7 +84,7 @@ impl<'a> Writing<'a> {
                 let Raw::Tokens(tokens) = target else { return Err(Error::input(format!("{}: no tokens", name()))) };
                 let (run, tensor) = match place {
                     0 => (&mut self.sequences[split], "sequences"),
-                    _ => (&mut self.references, "references"),
+                    _ => (&mut self.references[split], "references"),
                 };
                 let begin = run.waiting.len();
                 put_tokens(tokens, sequences.dtype, &mut run.waiting);
@@ -107,8 +107,8 @@ impl<'a> Writing<'a> {
             for run in &mut self.sequences {
                 write_run(self.file, self.begin_of["sequences"], bytes, run, 0)?;
             }
-            if !self.references.waiting.is_empty() {
-                write_run(self.file, self.begin_of["references"], bytes, &mut self.references, 0)?;
+            for run in self.references.iter_mut().filter(|run| !run.waiting.is_empty()) {
+                write_run(self.file, self.begin_of["references"], bytes, run, 0)?;
             }
         }
         Ok(self.fit)

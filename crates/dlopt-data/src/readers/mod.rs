@@ -7,6 +7,8 @@
 mod arrays;
 mod csv;
 mod idx;
+mod image_folder;
+mod pictures;
 mod raw_bytes;
 mod sources;
 mod ts;

@@ -37,11 +37,6 @@ pub(super) fn has_picture_name(path: &Path) -> bool {
     path.extension().is_some_and(|own| EXTENSIONS.iter().any(|known| own.eq_ignore_ascii_case(known)))
 }
 
-/// Whether a file that begins like this is a picture.
-pub(super) fn begins_as_picture(first: &[u8]) -> bool {
-    image::guess_format(first).is_ok_and(|format| format.reading_enabled())
-}
-
 /// Reads a picture file.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dlopt_checkpoint::{Context, Error, Result};
 
-use super::{Format, ReadOptions, Source, format_named, format_of};
+use super::{Format, ReadOptions, Source, format_named, format_of, image_folder};
 use crate::dataset::quoted;
 
 /// The words in a file's name that say which split it is.
@@ -24,6 +24,7 @@ const SPLIT_WORDS: [(&str, &str); 9] = [
 pub(crate) fn open_sources(files: &[(Option<&'static str>, PathBuf)], options: &ReadOptions) -> Result<Vec<Source>> {
     let format = options.format.as_deref().map(format_named).transpose()?;
     let mut groups: Vec<Group> = Vec::new();
+    let mut classed = Vec::new();
     for (split, path) in files {
         let meta = path.metadata().at(path.display())?;
         if meta.is_dir() {
@@ -32,6 +33,10 @@ pub(crate) fn open_sources(files: &[(Option<&'static str>, PathBuf)], options: &
                     "{}: a folder, where the file of split `{split}` is wanted",
                     path.display()
                 )));
+            }
+            if format.is_none() && image_folder::is_one(path)? {
+                classed.push(image_folder::open(path)?);
+                continue;
             }
             for (split, format, file) in folder(path, format)? {
                 add(&mut groups, split, format, file);
@@ -46,7 +51,7 @@ pub(crate) fn open_sources(files: &[(Option<&'static str>, PathBuf)], options: &
         let split = split.or_else(|| if files.len() > 1 { split_of(path) } else { None });
         add(&mut groups, split, own, path.clone());
     }
-    let mut sources = Vec::new();
+    let mut sources = classed;
     for group in groups {
         for files in (group.format.group)(group.files)? {
             for mut source in (group.format.open)(&files, options)? {
@@ -88,7 +93,7 @@ fn unknown(path: &Path) -> Error {
 }
 
 /// The split that a file's name says.
-fn split_of(path: &Path) -> Option<&'static str> {
+pub(super) fn split_of(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
     name.split(|c: char| !c.is_alphanumeric())
         .find_map(|word| SPLIT_WORDS.iter().find(|(known, _)| *known == word).map(|(_, split)| *split))

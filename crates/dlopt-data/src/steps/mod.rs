@@ -8,7 +8,7 @@
 mod channels;
 mod crop;
 mod features;
-mod grey;
+pub(crate) mod grey;
 mod multiply;
 pub(crate) mod resize;
 pub(crate) mod split;
@@ -23,7 +23,7 @@ use crate::step::StepKind;
 pub const STEPS: &[StepKind] = &[
     StepKind::of::<multiply::Multiply>("multiply", "by", "every number by a factor; bytes stay bytes, at most 255"),
     StepKind::of::<resize::Resize>("resize", "size", "pictures to HxW: bilinear or nearest"),
-    crop::CROP,
+    StepKind::of::<crop::Crop>("crop", "size", "pictures to a size at an anchor, to a box, or to their content"),
     grey::GREY,
     grey::RGB,
     features::KIND,

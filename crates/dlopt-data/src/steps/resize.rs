@@ -18,22 +18,12 @@ const MOST: usize = 1 << 14;
 /// How pictures are scaled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Filter {
+pub(crate) enum Filter {
     /// Between the nearest pixels, or their average when pictures shrink.
     #[default]
     Bilinear,
     /// The nearest pixel.
     Nearest,
-}
-
-impl Filter {
-    /// As the command line writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bilinear => "bilinear",
-            Self::Nearest => "nearest",
-        }
-    }
 }
 
 /// Options of `resize`.
