@@ -829,7 +829,8 @@ fn the_list_names_what_flags_take() {
     let tables = json_out(&run(&["list", "--json"]));
     for (table, names) in [
         ("prepare --format", &["idx", "npz", "ts", "csv"][..]),
-        ("prepare --filter", &["bilinear", "nearest"]),
+        ("prepare --step", &["resize", "crop", "grey", "features"]),
+        ("prepare --features", &["hog", "lbp"]),
         ("train --model", &["cnn", "lenet5", "lenet300", "resnet20", "mobilenet", "mlp", "lstm", "gru"]),
         ("train: layers of a description", &["conv2d", "dense", "batch_norm", "lstm", "residual"]),
         ("train --initialization", &["glorot", "he"]),

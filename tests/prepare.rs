@@ -138,7 +138,7 @@ fn digits_become_pictures_that_the_seed_network_takes() {
     let inputs = stored.get("inputs");
     assert_eq!((inputs.dtype.as_str(), &inputs.shape[..]), ("U8", &[1797, 28, 28, 1][..]));
     // 0 to 16 is spread to 0 to 240 so that interpolation is not rounded away.
-    assert_eq!(about["options"]["gain"], 15);
+    assert_eq!(about["steps"][0], json!({ "step": "multiply", "by": 15.0 }));
     assert_eq!(inputs.bytes.iter().max(), Some(&240));
     assert!((about["scale"].as_f64().unwrap() - 1.0 / 240.0).abs() < 1e-9);
     assert_eq!(stored.get("labels").bytes[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
@@ -307,7 +307,7 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
     says("idx --classes a,b", 1, &["label 2 of sample 2 is outside the 2 classes", "--classes"]);
     says("iris.csv --split test=0.001", 1, &["split `test` would have none of the 150 samples"]);
     says("iris.csv --split-at 150", 2, &["--split-at 150"]);
-    says("iris.csv --resize 9x9", 2, &["--resize is for pictures"]);
+    says("iris.csv --resize 9x9", 2, &["`resize` is for pictures"]);
     says("nothing.csv", 1, &["nothing.csv: no such file"]);
     g.write("odd.ts", b"@classLabel true a b\n@dimensions 2\n@data\n1,2:3,?:a\n");
     says("odd.ts", 1, &["odd.ts: line 4: dimension 2, step 2: a missing value"]);
@@ -361,10 +361,31 @@ fn an_input_is_never_replaced() {
     assert!(!g.path("data.safetensors").exists());
 }
 
+/// Folders of pictures by class: two sizes, one grey, one cut short, one blank, two that are the same.
+fn pictures(g: &Ground) {
+    let colour = |height: usize, width: usize, seed: u64| {
+        let mut random = Random::new(seed);
+        let pixels = (0..height * width * 3).map(|_| random.bits() as u8);
+        format!("P6 {width} {height} 255\n").into_bytes().into_iter().chain(pixels).collect::<Vec<u8>>()
+    };
+    for class in ["cat", "dog"] {
+        fs::create_dir_all(g.path(&format!("pictures/{class}"))).unwrap();
+    }
+    g.write("pictures/cat/1.ppm", &colour(9, 7, 1));
+    g.write("pictures/cat/2.ppm", &colour(8, 8, 2));
+    g.write("pictures/cat/blank.ppm", &[&b"P6 4 4 255\n"[..], &[9; 48]].concat());
+    g.write("pictures/cat/grey.pgm", &[&b"P5 3 2 255\n"[..], &[1, 200, 3, 90, 5, 60]].concat());
+    g.write("pictures/dog/1.ppm", &colour(7, 9, 3));
+    g.write("pictures/dog/2.ppm", &colour(12, 10, 4));
+    g.write("pictures/dog/again.ppm", &colour(9, 7, 1));
+    g.write("pictures/dog/cut.ppm", &colour(9, 7, 5)[..60]);
+    g.write("pictures/dog/note.txt", b"no picture");
+}
+
 /// A flag, and the test that turns it.
 type Case = (&'static str, fn(&Ground));
 
-const CASES: [Case; 27] = [
+const CASES: [Case; 37] = [
     ("output", |g| {
         for flag in ["-o", "--output"] {
             assert_code(&g.run(&format!("iris.csv {flag} out.safetensors --force")), 0, flag);
@@ -454,6 +475,78 @@ const CASES: [Case; 27] = [
     ("seed", |g| {
         let draw = |seed: u64| g.ok(&format!("iris.csv --split test=0.2 --seed {seed}")).0.get("inputs").bytes.clone();
         assert!(draw(1) != draw(2) && draw(1) == draw(1));
+    }),
+    ("step", |g| {
+        let (stored, about) = g.ok("idx --step crop=4x3 --step resize=8x6,filter=nearest");
+        assert_eq!(stored.get("inputs").shape, [81, 8, 6, 1]);
+        let steps: Vec<_> = about["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
+        assert_eq!(steps, ["crop", "resize"]);
+        assert!(g.refused("idx --step crup=4x3", 2).contains("did you mean `crop`?"));
+        assert!(g.refused("idx --step crop=4x3,colour=red", 2).contains("colour"));
+    }),
+    ("features", |g| {
+        let (stored, about) = g.ok("idx --features lbp,edges");
+        assert_eq!(stored.get("inputs").shape.len(), 2);
+        let names = about["elements"]["names"].as_array().unwrap();
+        assert_eq!(names.len() as u64, about["elements"]["features"].as_u64().unwrap());
+        assert!(names[0].as_str().unwrap().starts_with("lbp") && g.refused("idx --features lbb", 2).contains("`lbp`"));
+        assert!(g.refused("iris.csv --features lbp", 2).contains("pictures"));
+    }),
+    ("fold", |g| {
+        let tests: Vec<_> =
+            (1..=3).map(|fold| g.ok(&format!("iris.csv --fold {fold}/3")).1["splits"].clone()).collect();
+        assert!(tests.iter().all(|splits| *splits == json!({ "train": [0, 100], "test": [100, 150] })), "{tests:?}");
+        let inputs = |fold: &str| g.ok(&format!("iris.csv --fold {fold}")).0.get("inputs").bytes.clone();
+        assert!(inputs("1/3") != inputs("2/3") && inputs("1/3") == inputs("1/3"));
+        assert!(g.refused("iris.csv --fold 4/3", 2).contains("--fold 4/3"));
+    }),
+    ("mean", |g| {
+        let (_, about) = g.ok("idx --mean 0.5 --deviation 0.25");
+        assert_eq!((&about["mean"], &about["deviation"]), (&json!([0.5]), &json!([0.25])));
+        assert!(g.refused("idx --mean 0.5 --deviation 0", 2).contains("--mean and --deviation"));
+    }),
+    ("deviation", |g| {
+        assert_code(&g.run("idx --deviation 2 -o data.safetensors"), 2, "without --mean");
+        assert_eq!(g.ok("idx --mean 0 --deviation 2").1["standardise"], "given");
+    }),
+    ("clean", |g| {
+        pictures(g);
+        let done = json_out(&g.run(
+            "pictures --clean unreadable=drop,duplicate=drop,blank=drop,channels=fix --resize 4x4 \
+                                    -o data.safetensors --force --json",
+        ));
+        assert_eq!((&done["samples"], done["findings"].as_array().unwrap().len()), (&json!(5), 4));
+        assert!(g.refused("pictures --resize 4x4", 1).contains("cut.ppm"));
+        let mixed = g.refused("pictures --clean unreadable=drop --resize 4x4", 1);
+        assert!(mixed.contains("grey.pgm") && mixed.contains("channels=fix"), "{mixed}");
+        let sizes = g.refused("pictures --clean unreadable=drop,channels=fix", 1);
+        assert!(sizes.contains("--resize HxW"), "{sizes}");
+        assert!(g.refused("pictures --clean dust=drop", 2).contains("unreadable, duplicate"));
+    }),
+    ("found", |g| {
+        pictures(g);
+        g.ok("pictures --clean unreadable=drop,blank=flag,channels=fix --resize 4x4 --found found.png");
+        assert!(fs::read(g.path("found.png")).unwrap().starts_with(b"\x89PNG"));
+    }),
+    ("preview", |g| {
+        g.ok("idx --preview sheet.png");
+        assert!(fs::read(g.path("sheet.png")).unwrap().starts_with(b"\x89PNG"));
+    }),
+    ("threads", |g| {
+        pictures(g);
+        let line = "pictures --clean unreadable=drop,channels=fix --resize 4x4 --threads";
+        let bytes = |threads: u8| {
+            g.ok(&format!("{line} {threads}"));
+            fs::read(g.path("data.safetensors")).unwrap()
+        };
+        assert!(bytes(1) == bytes(3));
+    }),
+    ("like", |g| {
+        let (_, about) = g.ok("iris.csv --fold 1/3");
+        ok_in(g.0.path(), "train --model mlp --data data.safetensors --epochs 1 -o m.safetensors --quiet");
+        let (_, again) = g.ok("iris.csv --like m.safetensors");
+        assert_eq!((&again["mean"], &again["classes"]), (&about["mean"], &about["classes"]));
+        assert!(g.refused("iris.csv --like iris.csv", 1).contains("iris.csv"));
     }),
     ("resize", |g| {
         assert_eq!(g.ok("idx --resize 9x4").0.get("inputs").shape, [81, 9, 4, 1]);

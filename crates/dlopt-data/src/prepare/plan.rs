@@ -277,10 +277,8 @@ impl Plan {
                 say(name, json!(list));
             }
         }
-        for (name, column) in [("label", &options.read.label), ("group", &options.read.group)] {
-            if let Some(column) = column {
-                say(name, json!(column));
-            }
+        if let Some(label) = &options.read.label {
+            say("label", json!(label));
         }
         if !options.clean.is_empty() {
             say("clean", json!(options.clean.rules));

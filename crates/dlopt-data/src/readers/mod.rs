@@ -70,8 +70,6 @@ pub struct ReadOptions {
     pub label: Option<String>,
     /// The columns of a table that hold numbers to predict.
     pub targets: Vec<String>,
-    /// The column that says what must not be in two splits.
-    pub group: Option<String>,
     /// The columns of a table that are left out.
     pub drop: Vec<String>,
     /// Extents of one sample, outermost first, when the raw data do not say.

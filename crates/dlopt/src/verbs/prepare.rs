@@ -32,8 +32,6 @@ Examples:
   dlopt prepare houses.csv --targets price --drop id --split test=0.2 -o houses.safetensors
   dlopt prepare --train JapaneseVowels_TRAIN.ts --test JapaneseVowels_TEST.ts -o vowels.safetensors
   dlopt prepare photos/ --clean unreadable=drop,duplicate=drop,channels=fix:3 --resize 64x64 -o photos.safetensors
-  dlopt prepare sounds/ --step resample=16000 --step trim --step log-mel -o sounds.safetensors
-  dlopt prepare mail.tsv --text text --label label --step tokenise=words,limit=5000 -o mail.safetensors
   dlopt prepare photos/ --resize 64x64 --features hog,lbp -o features.safetensors
   dlopt prepare new.csv --like model.safetensors -o new.safetensors      as the data that a model was trained on
 
@@ -55,7 +53,7 @@ const SHOWN_STATISTICS: usize = 20;
 
 /// Make a dataset of raw data: read, clean, crop, scale, split, standardise, extract features
 ///
-/// Reads pictures, sounds and texts in folders and lists, IDX pairs, tables (CSV), arrays (.npz, .safetensors) and series
+/// Reads folders of pictures by class, IDX pairs, tables (CSV), arrays (.npz, .safetensors) and series
 /// (.ts), plain or gzipped, in memory that does not grow with the data. Statistics are those of the training split. The
 /// same raw data, options and seed give the same bytes, at any number of threads.
 #[derive(Args, Debug)]
@@ -105,10 +103,6 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', conflicts_with = "label")]
     targets: Vec<String>,
 
-    /// Column that says what belongs together (a speaker, a patient): never in two splits
-    #[arg(long, value_name = "COLUMN")]
-    group: Option<String>,
-
     /// Columns to leave out
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     drop: Vec<String>,
@@ -150,10 +144,6 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "STEP")]
     step: Vec<String>,
 
-    /// A step on the sequences that are learned
-    #[arg(long, value_name = "STEP")]
-    target_step: Vec<String>,
-
     /// Scale pictures to this height and width, in pixels: short for --step resize=HxW
     #[arg(long, value_name = "HxW", value_parser = extents)]
     resize: Option<Extents>,
@@ -167,7 +157,7 @@ pub(crate) struct PrepareArgs {
     features: Vec<String>,
 
     /// Prepare as the data that this model was trained on: its steps, statistics and classes
-    #[arg(long, value_name = "MODEL", conflicts_with_all = ["step", "target_step", "resize", "features", "classes", "scale",
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["step", "resize", "features", "classes", "scale",
         "standardise", "mean", "deviation"])]
     like: Option<PathBuf>,
 
@@ -324,7 +314,6 @@ impl PrepareArgs {
                 delimiter: self.delimiter,
                 label: self.label.clone(),
                 targets: self.targets.clone(),
-                group: self.group.clone(),
                 drop: self.drop.clone(),
                 shape: self.shape.as_ref().map(|extents| extents.0.clone()).unwrap_or_default(),
                 kind: self.kind.map(|kind| match kind {
@@ -343,7 +332,6 @@ impl PrepareArgs {
                 seed: self.seed,
             },
             steps: self.steps()?,
-            sequence_steps: self.target_step.iter().map(|step| Pipeline::spec(step)).collect::<Result<_>>()?,
             like: self.like.as_deref().map(like).transpose()?,
             scale: self.scale,
             standardise: self.standardise.map(|which| match which {
@@ -361,6 +349,7 @@ impl PrepareArgs {
             thumbnails: if self.found.is_some() { SHOWN_FINDINGS } else { 0 },
             threads: super::train::threads(self.threads),
             force: self.force,
+            ..PrepareOptions::default()
         })
     }
 
