@@ -13,6 +13,7 @@ mod multiply;
 pub(crate) mod resize;
 pub(crate) mod split;
 pub(crate) mod standardise;
+mod tokenise;
 
 pub(crate) use channels::with_channels;
 pub use features::features_spec;
@@ -26,5 +27,6 @@ pub const STEPS: &[StepKind] = &[
     StepKind::of::<crop::Crop>("crop", "size", "pictures to a size at an anchor, to a box, or to their content"),
     grey::GREY,
     grey::RGB,
+    tokenise::KIND,
     features::KIND,
 ];
