@@ -2,11 +2,13 @@
 //!
 //! JSON under `config` in a checkpoint's metadata (`config.json` in a folder):
 //! `model_type`: `"sequential"`; `schema`; `init` and `layers` as in a [`Description`], every option and name spelled out;
-//! `input`: the shape of a sample; `outputs`, and `per_step` where as many come out at every step; `classes`: their names, if the outputs are classes; `preprocessing`: what was
-//! done to the data, and `training`: facts of the run, both written and read by those who know them. Other keys, such as
-//! the `quantization_config` of a pass, are kept as they are.
+//! `input`: the shape of a sample; `outputs`, and `per_step` where as many come out at every step; `classes`: their names, if
+//! the outputs are classes; `stream`: how a signal is cut, if samples are windows of one that are read in turn ([`Stream`]);
+//! `preprocessing`: what was done to the data, and `training`: facts of the run, both written and read by those who know
+//! them. Other keys, such as the `quantization_config` of a pass, are kept as they are.
 
 use dlopt_checkpoint::{Error, Header, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::description::Description;
@@ -32,12 +34,38 @@ pub struct ModelConfig {
     pub is_per_step: bool,
     /// Names of the classes; empty when the outputs are none.
     pub classes: Vec<String>,
+    /// How a signal is cut into samples, when the network reads them in turn as one series.
+    pub stream: Option<Stream>,
     /// What was done to the data before they went in.
     pub preprocessing: Value,
     /// How it was trained.
     pub training: Value,
     /// Everything else that the config says.
     pub other: Map<String, Value>,
+}
+
+/// How a signal of one channel is cut into windows, which the network reads one after the other: its recurrent layers go on
+/// from window to window ([`Network::stream`](crate::Network::stream)). A sample is `context + window` steps of one value,
+/// signals are in -1..=1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// New values of each window.
+    pub window: usize,
+    /// The last values of the window before, which stand in front of them; zeros before the first.
+    pub context: usize,
+    /// Values a second.
+    pub rate: u32,
+}
+
+impl Stream {
+    /// The windows of a signal, `[windows, context + window]`; the last one is filled up with zeros.
+    pub fn windows(&self, signal: &[f32]) -> Vec<f32> {
+        let count = signal.len().div_ceil(self.window.max(1));
+        let mut padded = vec![0.0; self.context + count * self.window];
+        padded[self.context..][..signal.len()].copy_from_slice(signal);
+        let windows = (0..count).flat_map(|at| &padded[at * self.window..][..self.context + self.window]);
+        windows.copied().collect()
+    }
 }
 
 impl ModelConfig {
@@ -52,6 +80,7 @@ impl ModelConfig {
             outputs,
             is_per_step: false,
             classes,
+            stream: None,
             preprocessing: Value::Null,
             training: Value::Null,
             other: Map::new(),
@@ -127,12 +156,24 @@ impl ModelConfig {
         let is_per_step = is_per_step.unwrap_or_default();
         let classes: Option<Vec<String>> = serde_json::from_value(taken("classes")).map_err(|e| wrong("classes", e))?;
         let classes = classes.unwrap_or_default();
+        let stream: Option<Stream> = serde_json::from_value(taken("stream")).map_err(|e| wrong("stream", e))?;
+        if let Some(stream) = stream {
+            let sample = stream.context.checked_add(stream.window).unwrap_or(usize::MAX);
+            if stream.window == 0 || input != (Shape::Series { time: sample, features: 1 }) {
+                return Err(place(Error::input(format!(
+                    "`stream` has windows of {} values and {} before them, and a sample is {}",
+                    stream.window,
+                    stream.context,
+                    input.describe()
+                ))));
+            }
+        }
         let (preprocessing, training) = (taken("preprocessing"), taken("training"));
         let is_binary = outputs == 1 && classes.len() == 2;
         if !classes.is_empty() && classes.len() != outputs && !is_binary {
             return Err(place(Error::input(format!("it names {} classes for {outputs} outputs", classes.len()))));
         }
-        Ok(Self { description, input, outputs, is_per_step, classes, preprocessing, training, other: config })
+        Ok(Self { description, input, outputs, is_per_step, classes, stream, preprocessing, training, other: config })
     }
 
     /// Its text, the same for equal configs.
@@ -158,6 +199,7 @@ impl ModelConfig {
         if !self.classes.is_empty() {
             put("classes", self.classes.clone().into());
         }
+        put("stream", serde_json::to_value(self.stream).unwrap_or_default());
         put("preprocessing", self.preprocessing.clone());
         put("training", self.training.clone());
         for (key, value) in &self.other {
@@ -219,5 +261,26 @@ mod tests {
         assert!(refused(&text).contains("1 classes for 3 outputs"));
         let error = ModelConfig::of(&Header::default()).unwrap_err();
         assert!(error.message().contains("no config"), "{error}");
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_windows_with_what_was_before() {
+        let stream = Stream { window: 3, context: 2, rate: 8000 };
+        let windows = stream.windows(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        assert_eq!(windows, [0.0, 0.0, 1.0, 2.0, 3.0, 2.0, 3.0, 4.0, 5.0, 6.0, 5.0, 6.0, 7.0, 0.0, 0.0]);
+        assert_eq!(stream.windows(&[]), [0.0; 0]);
+        let description = Description::from_toml("layers = [{ type = \"flatten\" }]").unwrap();
+        let mut config = ModelConfig::new(&description, Shape::Series { time: 5, features: 1 }, 5, Vec::new()).unwrap();
+        config.stream = Some(stream);
+        let text = config.to_json();
+        assert!(text.contains(r#""stream":{"window":3,"context":2,"rate":8000}"#), "{text}");
+        assert_eq!(ModelConfig::from_json(&text).unwrap(), config);
+        for wrong in [
+            text.replace("\"window\":3", "\"window\":4"),
+            text.replace("\"context\":2", "\"context\":18446744073709551615"),
+        ] {
+            let message = ModelConfig::from_json(&wrong).unwrap_err().message().to_owned();
+            assert!(message.contains("a sample is a series of 5 steps of 1"), "{message}");
+        }
     }
 }

@@ -15,7 +15,7 @@ mod weights;
 
 pub use architectures::{ARCHITECTURES, Architecture};
 pub use candle::{CandleNetwork, device};
-pub use config::{MODEL_TYPE, ModelConfig};
+pub use config::{MODEL_TYPE, ModelConfig, Stream};
 pub use description::{
     ActivationLayer, Answers, Attention, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Description, Dropout,
     Embedding, Extents, Flatten, GlobalPool, Initialization, LAYER_TYPES, Layer, LayerNorm, LayerType, Magnitude,

@@ -2,6 +2,7 @@
 //! of this crate, so that whatever runs and compresses dlopt's own networks runs and compresses them.
 
 mod g2p;
+mod silero;
 
 use dlopt_checkpoint::Header;
 
@@ -23,7 +24,7 @@ pub struct Architecture {
 }
 
 /// All of them.
-pub const ARCHITECTURES: &[Architecture] = &[g2p::ARCHITECTURE];
+pub const ARCHITECTURES: &[Architecture] = &[g2p::ARCHITECTURE, silero::ARCHITECTURE];
 
 impl Architecture {
     /// The one whose tensors a checkpoint holds, and its config.
