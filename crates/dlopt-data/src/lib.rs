@@ -20,6 +20,7 @@ mod prepare;
 mod raw;
 mod readers;
 mod sequences;
+mod sound;
 mod spool;
 mod step;
 mod steps;

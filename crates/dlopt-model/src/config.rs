@@ -158,7 +158,7 @@ impl ModelConfig {
         let classes = classes.unwrap_or_default();
         let stream: Option<Stream> = serde_json::from_value(taken("stream")).map_err(|e| wrong("stream", e))?;
         if let Some(stream) = stream {
-            let sample = stream.context.checked_add(stream.window).unwrap_or(usize::MAX);
+            let sample = stream.context.saturating_add(stream.window);
             if stream.window == 0 || input != (Shape::Series { time: sample, features: 1 }) {
                 return Err(place(Error::input(format!(
                     "`stream` has windows of {} values and {} before them, and a sample is {}",

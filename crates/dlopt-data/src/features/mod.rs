@@ -3,17 +3,31 @@
 //! To add one: a file with a type that holds its options (serde, every option with a default, unknown ones refused) and
 //! is a [`Feature`], and its line in [`FEATURES`].
 
+mod autocorrelation;
+mod bag_of_words;
+mod char_ngrams;
 mod colour_histogram;
 mod colour_moments;
 mod colours;
+mod columns;
 mod edges;
 mod glcm;
 #[cfg(test)]
 mod golden_of_pictures;
+#[cfg(test)]
+mod golden_of_sounds_and_texts;
+mod hashed;
 mod hog;
 mod hu;
 mod lbp;
+mod mfcc;
+mod moments;
 mod planes;
+mod spectral;
+mod spectral_power;
+mod terms;
+mod tf_idf;
+mod zero_crossings;
 
 use std::fmt::Debug;
 
@@ -96,5 +110,22 @@ fn make<T: Feature + DeserializeOwned + 'static>(options: Map<String, Value>) ->
 }
 
 /// All features.
-pub const FEATURES: &[FeatureKind] =
-    &[lbp::KIND, glcm::KIND, colour_histogram::KIND, colour_moments::KIND, hog::KIND, hu::KIND, edges::KIND];
+pub const FEATURES: &[FeatureKind] = &[
+    lbp::KIND,
+    glcm::KIND,
+    colour_histogram::KIND,
+    colour_moments::KIND,
+    hog::KIND,
+    hu::KIND,
+    edges::KIND,
+    mfcc::KIND,
+    zero_crossings::KIND,
+    spectral::KIND,
+    moments::KIND,
+    autocorrelation::KIND,
+    spectral_power::KIND,
+    bag_of_words::KIND,
+    tf_idf::KIND,
+    char_ngrams::KIND,
+    hashed::KIND,
+];

@@ -7,13 +7,19 @@
 
 mod channels;
 mod crop;
+mod duration;
 mod features;
 pub(crate) mod grey;
+mod log_mel;
+mod mfcc;
+mod mono;
 mod multiply;
+mod resample;
 pub(crate) mod resize;
 pub(crate) mod split;
 pub(crate) mod standardise;
 mod tokenise;
+mod trim;
 
 pub(crate) use channels::with_channels;
 pub use features::features_spec;
@@ -27,6 +33,12 @@ pub const STEPS: &[StepKind] = &[
     StepKind::of::<crop::Crop>("crop", "size", "pictures to a size at an anchor, to a box, or to their content"),
     grey::GREY,
     grey::RGB,
+    mono::KIND,
+    resample::KIND,
+    trim::KIND,
+    duration::KIND,
+    log_mel::KIND,
+    mfcc::KIND,
     tokenise::KIND,
     features::KIND,
 ];

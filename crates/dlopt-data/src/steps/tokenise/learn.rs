@@ -35,7 +35,9 @@ impl FitStep for Learn {
         for piece in self.options.how.unwrap_or(How::Bytes).pieces(lower.as_deref().unwrap_or(text)) {
             match self.counts.get_mut(piece) {
                 Some(count) => *count += 1,
-                None => drop(self.counts.insert(piece.to_owned(), 1)),
+                None => {
+                    self.counts.insert(piece.to_owned(), 1);
+                }
             }
         }
         Ok(())
@@ -43,7 +45,7 @@ impl FitStep for Learn {
 
     fn fitted(self: Box<Self>) -> Result<Box<dyn Step>> {
         let Self { mut options, mut counts } = *self;
-        SPECIAL.iter().for_each(|special| drop(counts.remove(*special)));
+        counts.retain(|symbol, _| !SPECIAL.contains(&symbol.as_str()));
         if counts.is_empty() {
             return Err(Error::input("`tokenise` has no symbols to learn: the training texts are empty"));
         }
