@@ -6,7 +6,7 @@
 mod support;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use dlopt_checkpoint::Checkpoint;
@@ -14,16 +14,6 @@ use dlopt_kernels::nn::Team;
 use dlopt_metrics::{Options, SequenceReport, SequenceSample, sequences};
 use dlopt_model::{Decoding, Translator, load};
 use support::*;
-
-/// A fetched folder, or `None` with how to fetch it.
-fn fetched(name: &str) -> Option<PathBuf> {
-    let path = fixture("../data").join(name);
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("skipped: run bash scripts/fetch-data.sh {name} data");
-    None
-}
 
 /// The phonemes of the network, `AA0` being the fifth of its tokens.
 const PHONEMES: &str = "AA0 AA1 AA2 AE0 AE1 AE2 AH0 AH1 AH2 AO0 AO1 AO2 AW0 AW1 AW2 AY0 AY1 AY2 B CH D DH EH0 EH1 EH2 \

@@ -657,13 +657,3 @@ fn assert_close_to(value: &Value, wanted: f64) {
     let found = numbers(value);
     assert!(found.len() == 1 && (found[0] - wanted).abs() < 5e-5, "{value} is not {wanted}");
 }
-
-/// A folder of data that is fetched, or nothing with a word about it.
-fn fetched(name: &str) -> Option<std::path::PathBuf> {
-    let path = fixture("../data").join(name);
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("skipped: no data/{name}; scripts/fetch-data.sh {name} data fetches it");
-    None
-}

@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::bf16;
 use serde_json::{Value, json};
@@ -441,16 +441,6 @@ fn what_the_library_stored_decodes_as_it_decodes_it() {
         assert!(is_decoded && !refused.iter().any(|(f, _)| f.starts_with(must)), "{must}: {refused:?}");
     }
     eprintln!("decoded {}, refused {refused:#?}", decoded.len());
-}
-
-/// A fetched model, or `None` with how to fetch it.
-fn fetched(name: &str) -> Option<PathBuf> {
-    let path = fixture("../data").join(name);
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("skipped: run bash scripts/fetch-data.sh {name} data");
-    None
 }
 
 #[test]

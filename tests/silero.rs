@@ -5,23 +5,13 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use dlopt_checkpoint::Checkpoint;
 use dlopt_kernels::nn::Team;
 use dlopt_model::{FlatLayout, Network, load};
 use support::*;
-
-/// Where the sound is, or `None` with how to fetch it.
-fn sound() -> Option<PathBuf> {
-    let path = fixture("../data/speech");
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("skipped: run bash scripts/fetch-data.sh speech data");
-    None
-}
 
 /// The values of a WAV file of one channel and 16 bits, in -1..=1, 16,000 a second by linear interpolation of 8,000.
 fn signal(path: &Path) -> Vec<f32> {
@@ -72,7 +62,7 @@ fn silero() -> PathBuf {
 
 #[test]
 fn speech_and_silence_are_told_apart_as_in_numpy() {
-    let Some(folder) = sound() else { return };
+    let Some(folder) = fetched("speech") else { return };
     for (file, windows, wanted_mean, wanted_share) in [
         ("prompts/demo-congrats.wav", 947, 0.9311, 0.9282),
         ("digits/0.wav", 28, 0.7893, 0.7857),
@@ -98,7 +88,7 @@ fn speech_and_silence_are_told_apart_as_in_numpy() {
 
 #[test]
 fn compressed_it_decides_as_in_numpy() {
-    let Some(folder) = sound() else { return };
+    let Some(folder) = fetched("speech") else { return };
     let signal = signal(&folder.join("prompts/demo-congrats.wav"));
     let before = probabilities(&silero(), &signal);
     let dir = temp_dir();

@@ -594,3 +594,13 @@ pub(crate) const COMPANIONS: [(&str, &[u8]); 4] = [
     ("README.md", b"# a model\r\n"),
     ("1_Pooling/config.json", b"{\"pooling\": true}"),
 ];
+
+/// A folder of data that `scripts/fetch-data.sh` brings, or `None` with how to fetch it.
+pub(crate) fn fetched(name: &str) -> Option<PathBuf> {
+    let path = fixture("../data").join(name);
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("skipped: run bash scripts/fetch-data.sh {name} data");
+    None
+}

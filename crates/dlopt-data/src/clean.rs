@@ -248,7 +248,10 @@ impl<'a> Cleaner<'a> {
         }
         let mut stays = true;
         for (problem, detail) in found {
-            stays &= self.found(name, problem, detail)?;
+            stays = self.found(name, problem, detail)?;
+            if !stays {
+                break;
+            }
         }
         if stays && let Some(measures) = facts.measures {
             self.measures.push(measures);

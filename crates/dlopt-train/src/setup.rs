@@ -324,8 +324,7 @@ pub fn check_preprocessing(config: &ModelConfig, name: &str, dataset: &Dataset) 
     if config.preprocessing.is_null() {
         return Ok(());
     }
-    let own: Preprocessing = serde_json::from_value(config.preprocessing.clone())
-        .map_err(|e| Error::input(format!("{name}: its config's `preprocessing` cannot be read: {e}")))?;
+    let own = Preprocessing::of(&config.preprocessing).map_err(|e| e.within(name))?;
     match own.difference(dataset.preprocessing(), name, dataset.name()) {
         None => Ok(()),
         Some(what) => {
@@ -343,8 +342,7 @@ pub fn use_own_preprocessing(config: &ModelConfig, name: &str, dataset: &mut Dat
     if config.preprocessing.is_null() {
         return Ok(());
     }
-    let own: Preprocessing = serde_json::from_value(config.preprocessing.clone())
-        .map_err(|e| Error::input(format!("{name}: its config's `preprocessing` cannot be read: {e}")))?;
+    let own = Preprocessing::of(&config.preprocessing).map_err(|e| e.within(name))?;
     dataset.set_preprocessing(own)
 }
 

@@ -13,13 +13,21 @@ pub(crate) struct Bar {
 impl Bar {
     /// A bar, hidden when `quiet` or when nobody would see it.
     pub(crate) fn new(quiet: bool) -> Self {
+        let units = "{binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";
+        Self::counting(units, quiet)
+    }
+
+    /// The same, of samples.
+    pub(crate) fn of_samples(quiet: bool) -> Self {
+        Self::counting("{human_pos} of {human_len} samples, {per_sec}", quiet)
+    }
+
+    fn counting(units: &str, quiet: bool) -> Self {
         let is_seen = !quiet && std::io::stderr().is_terminal() && !crate::streams::stdout_is_pipe();
         let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template(
-            "{msg:>9} {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
-        )
-        .expect("the template is a constant");
+        let style = ProgressStyle::with_template(&format!("{{msg:>9}} {{wide_bar}} {units}, {{eta}} left"))
+            .expect("the units are constants");
         bar.set_style(style);
         Self { bar }
     }

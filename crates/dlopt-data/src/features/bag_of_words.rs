@@ -83,7 +83,7 @@ impl Feature for BagOfWords {
         let options = self.options.clone();
         let (keeps_case, limit, least) = (options.case, options.limit, options.least);
         let make = Box::new(move |terms: Vec<String>, _: Vec<f64>| -> Result<Box<dyn Feature>> {
-            let options = Options { terms: Some(terms), ..options.clone() };
+            let options = Options { terms: Some(terms), ..options };
             Ok(Box::new(Self::try_from(options).map_err(Error::usage)?))
         });
         Some(Box::new(FitTerms {

@@ -115,7 +115,7 @@ impl Feature for CharNgrams {
         let (options, cut) = (self.options.clone(), self.cut());
         let (keeps_case, limit, least) = (options.case, options.limit, options.least);
         let make = Box::new(move |terms: Vec<String>, weights: Vec<f64>| -> Result<Box<dyn Feature>> {
-            let options = Options { terms: Some(terms), weights: Some(weights), ..options.clone() };
+            let options = Options { terms: Some(terms), weights: Some(weights), ..options };
             Ok(Box::new(Self::try_from(options).map_err(Error::usage)?))
         });
         Some(Box::new(FitTerms { who: KIND.name, cut, keeps_case, limit, least, make, seen: Seen::default() }))

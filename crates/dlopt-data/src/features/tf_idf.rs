@@ -91,7 +91,7 @@ impl Feature for TfIdf {
         let options = self.options.clone();
         let (keeps_case, limit, least) = (options.case, options.limit, options.least);
         let make = Box::new(move |terms: Vec<String>, weights: Vec<f64>| -> Result<Box<dyn Feature>> {
-            let options = Options { terms: Some(terms), weights: Some(weights), ..options.clone() };
+            let options = Options { terms: Some(terms), weights: Some(weights), ..options };
             Ok(Box::new(Self::try_from(options).map_err(Error::usage)?))
         });
         Some(Box::new(FitTerms {

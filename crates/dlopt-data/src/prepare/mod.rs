@@ -8,6 +8,8 @@
 //! data and options give the same bytes.
 
 mod blocks;
+mod digests;
+mod fixed;
 mod learned;
 mod plan;
 mod stages;
@@ -18,18 +20,19 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dlopt_checkpoint::{Context, Error, NewFile, Progress, Result, hex};
+use dlopt_checkpoint::{Context, Error, NewFile, Progress, Result};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::clean::{CleanOptions, Finding};
 use crate::info::{DATASET_KEY, DatasetInfo, Elements, Preprocessing, RawInput, SourceFile, Standardise};
 use crate::pipeline::{Pipeline, StepSpec};
-use crate::readers::{About, Fixed, ReadOptions, Samples, Source, open_sources};
+use crate::readers::{About, Fixed, ReadOptions, Source, open_sources};
 use crate::spool::Item;
 use crate::steps::split::{SplitOptions, TRAIN};
 use crate::steps::standardise::{Constant, statistics};
 use blocks::{Form, Ready, each_sample, probed};
+use digests::{hashed, source_names};
+use fixed::{lengths, same_elements};
 use learned::{Learned, learned};
 use plan::{Known, Plan};
 use stages::{Names, splits_of, staged};
@@ -435,54 +438,6 @@ fn check_output(options: &PrepareOptions, output: &Path) -> Result<()> {
     Err(Error::input(format!("{}: exists", output.display())).hint("--force replaces it"))
 }
 
-/// Checks that all sources hold the same kind of samples; series may differ in length, and the longest is returned.
-fn same_elements(all: &[(&About, &Fixed)]) -> Result<usize> {
-    let (first_about, first) = all[0];
-    let mut longest = 0;
-    for &(about, own) in all {
-        let is_alike = match (&first.elements, &own.elements) {
-            (Elements::Series { time: a, features: x }, Elements::Series { time: b, features: y }) => {
-                longest = longest.max(*a).max(*b);
-                // Lengths may only differ where they are kept.
-                x == y && (a == b || (first.lengths.is_some() && own.lengths.is_some()))
-            }
-            (Elements::Vector { names: a, features: x }, Elements::Vector { names: b, features: y }) => {
-                if let Some(at) = a.iter().zip(b).position(|(a, b)| a != b) {
-                    return Err(Error::input(format!(
-                        "{}: column `{}` stands where {} has `{}`",
-                        about.name, b[at], first_about.name, a[at]
-                    ))
-                    .hint("put the columns of all files into one order"));
-                }
-                x == y
-            }
-            (a, b) => a == b,
-        };
-        if !is_alike || first.channels != own.channels {
-            return Err(Error::input(format!(
-                "{}: holds {}, but {} holds {}",
-                about.name,
-                own.elements.in_words(),
-                first_about.name,
-                first.elements.in_words()
-            ))
-            .hint("all raw data of one dataset must have samples of one shape"));
-        }
-    }
-    Ok(longest)
-}
-
-/// Steps of every series, when they differ.
-fn lengths(all: &[(&About, &Fixed)], elements: &Elements) -> Option<Vec<u32>> {
-    let Elements::Series { time, .. } = *elements else { return None };
-    let of = |&(about, own): &(&About, &Fixed)| match &own.lengths {
-        Some(lengths) => lengths.clone(),
-        None => vec![time as u32; about.samples],
-    };
-    let all: Vec<u32> = all.iter().flat_map(of).collect();
-    all.iter().any(|&length| length as usize != time).then_some(all)
-}
-
 fn report(
     plan: &Plan,
     info: DatasetInfo,
@@ -521,52 +476,4 @@ fn report(
 
 fn text_of(info: &DatasetInfo) -> String {
     serde_json::to_string(info).expect("strings, numbers and lists of them always serialise")
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// How a dataset names the files of a source: one by one, or, when each sample is one, all together.
-fn source_names(source: &Source) -> Vec<String> {
-    let files = &source.about.files;
-    match (&source.samples, files.as_slice()) {
-        (Samples::Each(_), [_, _, ..]) => {
-            vec![format!("{} ({} files)", file_name(Path::new(&source.about.name)), files.len())]
-        }
-        _ => files.iter().map(|path| file_name(path)).collect(),
-    }
-}
-
-/// The files of a source with their digests; many files have one together: that of their names and digests.
-fn hashed(source: &Source, is_stopped: &AtomicBool) -> Result<Vec<SourceFile>> {
-    let files = source.about.files.iter().map(|path| hash(path, is_stopped)).collect::<Result<Vec<_>>>()?;
-    let names = source_names(source);
-    if names.len() == files.len() {
-        return Ok(files);
-    }
-    let mut digest = Sha256::new();
-    files.iter().for_each(|file| digest.update(format!("{} {}\n", file.name, file.sha256)));
-    let bytes = files.iter().map(|file| file.bytes).sum();
-    Ok(vec![SourceFile { name: names.concat(), bytes, sha256: hex(&digest.finalize()) }])
-}
-
-/// Size and digest of a file.
-fn hash(path: &Path, is_stopped: &AtomicBool) -> Result<SourceFile> {
-    use std::io::Read;
-    let mut file = std::fs::File::open(path).at(path.display())?;
-    let (mut digest, mut buffer, mut bytes) = (Sha256::new(), vec![0; 1 << 17], 0);
-    loop {
-        let count = match file.read(&mut buffer) {
-            Ok(count) => count,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e).at(path.display()),
-        };
-        if count == 0 || is_stopped.load(Ordering::Relaxed) {
-            break;
-        }
-        digest.update(&buffer[..count]);
-        bytes += count as u64;
-    }
-    Ok(SourceFile { name: file_name(path), bytes, sha256: hex(&digest.finalize()) })
 }

@@ -43,6 +43,21 @@ pub(super) struct Known {
     pub(super) steps: [Vec<StepSpec>; 2],
 }
 
+impl Known {
+    /// Makes series and tokens as long as those that a model takes, when they are shorter.
+    fn lengthen(&mut self, like: &Elements, samples: usize) {
+        let (own, wanted) = match (&mut self.form.elements, like) {
+            (Elements::Series { time, .. }, Elements::Series { time: wanted, .. })
+            | (Elements::Tokens { time, .. }, Elements::Tokens { time: wanted, .. }) => (time, *wanted),
+            _ => return,
+        };
+        if *own < wanted {
+            self.lengths.get_or_insert_with(|| vec![*own as u32; samples]);
+            *own = wanted;
+        }
+    }
+}
+
 /// The plan of a dataset.
 pub(super) struct Plan {
     pub(super) form: Form,
@@ -59,7 +74,10 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(known: Known, splits: Splits, learned: Learned, options: &PrepareOptions) -> Self {
+    pub(super) fn new(mut known: Known, splits: Splits, learned: Learned, options: &PrepareOptions) -> Self {
+        if let Some((like, _)) = &options.like {
+            known.lengthen(&like.elements, splits.of_sample.len());
+        }
         let is_tokens = matches!(known.form.elements, Elements::Tokens { .. });
         let is_image = matches!(known.form.elements, Elements::Image { .. });
         let standardise = match options.standardise {

@@ -19,6 +19,9 @@ use crate::readers::{Item, Samples, Source};
 use crate::spool::Spool;
 use crate::steps::split::{Splits, TRAIN, assign};
 
+/// What makes tokens of texts, and of texts that are learned, where no other step makes numbers of them.
+const DEFAULT_TOKENS: [&str; 2] = ["tokenise=bytes", "tokenise=bytes,bounds=true"];
+
 /// Samples that are changed together between two stages.
 const SAMPLES_PER_JOB: usize = 32;
 
@@ -53,6 +56,9 @@ pub(super) fn staged(
     let mut kept: Vec<u32> = Vec::with_capacity(names.samples);
     let mut raw_kind: Option<RawInput> = None;
     let mut rates = Rates::default();
+    // A step that brings sounds to one rate comes first, or their rates must agree.
+    let is_resampled = first[0].specs().first().is_some_and(|spec| spec.step == "resample");
+    let mut texts = [false; 2];
     let mut spool = Spool::create(&options.read.tmp_dir)?;
     progress.phase("reading", names.samples as u64);
     let work = |item: Item| -> Result<(Item, Facts, Seen)> {
@@ -77,7 +83,10 @@ pub(super) fn staged(
         if !stays {
             return Ok(());
         }
-        rates.see(&name, &item.raw)?;
+        if let Some(rate) = seen.rate.filter(|_| !is_resampled) {
+            rates.see(&name, rate)?;
+        }
+        texts = [matches!(item.raw, Raw::Text(_)), matches!(item.targets.first(), Some(Raw::Text(_)))];
         raw_kind.get_or_insert(seen.kind);
         kept.push(sample as u32);
         spool.push(&item)
@@ -96,9 +105,13 @@ pub(super) fn staged(
     let splits = splits_of(sources, &learned, &kept, options)?;
 
     let mut left = [inputs, sequences];
-    // Text that nobody made numbers of is read byte by byte.
+    // Text that nobody makes numbers of is read byte by byte.
+    for ((is_text, left), default) in texts.into_iter().zip(&mut left).zip(DEFAULT_TOKENS) {
+        if is_text && left.is_empty() {
+            *left = Pipeline::of(&[Pipeline::spec(default)?])?;
+        }
+    }
     let mut state = Stage { spool, names: &names, sources, kept: &kept, splits: &splits, options, stop };
-    state.default_tokens(&mut left)?;
     while !left.iter().all(Pipeline::is_empty) {
         left = state.fit(left)?;
         let [mut own, targets] = left;
@@ -120,6 +133,8 @@ pub(super) fn staged(
 /// What is kept of a raw sample until it is decided over.
 struct Seen {
     kind: RawInput,
+    /// Of a sound.
+    rate: Option<u32>,
     thumbnail: Option<crate::raw::Image>,
 }
 
@@ -133,7 +148,8 @@ impl Seen {
             Raw::Text(_) | Raw::Tokens(_) => RawInput::Text,
         };
         let thumbnail = if wants_thumbnail { super::thumbnails::small(raw) } else { None };
-        Self { kind, thumbnail }
+        let rate = if let Raw::Series(series) = raw { series.rate } else { None };
+        Self { kind, rate, thumbnail }
     }
 }
 
@@ -171,11 +187,10 @@ struct Rates {
 }
 
 impl Rates {
-    fn see(&mut self, name: &str, raw: &Raw) -> Result<()> {
-        let Raw::Series(Series { rate: Some(rate), .. }) = raw else { return Ok(()) };
+    fn see(&mut self, name: &str, rate: u32) -> Result<()> {
         match &self.first {
-            None => self.first = Some((*rate, name.to_owned())),
-            Some((first, of)) if first != rate => {
+            None => self.first = Some((rate, name.to_owned())),
+            Some((first, of)) if *first != rate => {
                 return Err(Error::input(format!("{name}: has {rate} samples a second, and {of} has {first}"))
                     .hint(format!("--step resample={first} brings all to one rate")));
             }
@@ -246,30 +261,6 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn name(&self, place: usize) -> String {
         self.names.of(self.sources, self.kept[place] as usize)
-    }
-
-    /// Adds steps that make tokens of text, where no other step makes numbers of it.
-    fn default_tokens(&mut self, left: &mut [Pipeline; 2]) -> Result<()> {
-        let mut texts = [false; 2];
-        let mut is_first = true;
-        self.spool.read(|item| {
-            if is_first {
-                texts = [
-                    matches!(item.raw, Raw::Text(_)),
-                    item.targets.iter().any(|target| matches!(target, Raw::Text(_))),
-                ];
-                is_first = false;
-            }
-            Ok(())
-        })?;
-        for ((is_text, left), default) in
-            texts.into_iter().zip(left).zip(["tokenise=bytes", "tokenise=bytes,bounds=true"])
-        {
-            if is_text && left.is_empty() {
-                *left = Pipeline::of(&[Pipeline::spec(default)?])?;
-            }
-        }
-        Ok(())
     }
 
     /// Lets the first step of each pipeline learn from the training samples, when it must.

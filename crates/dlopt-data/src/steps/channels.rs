@@ -6,6 +6,7 @@ use dlopt_checkpoint::{Error, Result};
 
 use super::grey::{Grey, Rgb};
 use crate::raw::{Raw, Series, Values, wrong};
+use crate::sound::mono;
 use crate::step::Step;
 
 /// A picture or sound with this number of channels.
@@ -15,11 +16,10 @@ pub(crate) fn with_channels(raw: Raw, to: usize) -> Result<Raw> {
         Raw::Image(_) if to == 1 => Grey::default().apply(raw),
         Raw::Image(_) if to == 3 => Rgb::default().apply(raw),
         Raw::Series(series) if series.rate.is_some() && series.features == to => Ok(Raw::Series(series)),
-        Raw::Series(Series { time, features, rate: Some(rate), values }) if to == 1 => {
-            let values = values.floats();
-            let mean = |step: &[f32]| step.iter().sum::<f32>() / features as f32;
-            let values = Values::F32(values.chunks_exact(features).map(mean).collect());
-            Ok(Raw::Series(Series { time, features: 1, rate: Some(rate), values }))
+        Raw::Series(Series { rate: Some(_), .. }) if to == 1 => {
+            let (values, rate) = mono(&raw, "channels")?;
+            let values = values.into_owned();
+            Ok(Raw::Series(Series { time: values.len(), features: 1, rate: Some(rate), values: Values::F32(values) }))
         }
         raw @ (Raw::Image(_) | Raw::Series(Series { rate: Some(_), .. })) => Err(Error::usage(format!(
             "`channels` makes 1 or 3 channels of pictures and 1 of sounds, not {to} of {}",

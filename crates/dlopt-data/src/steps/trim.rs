@@ -45,7 +45,8 @@ impl TryFrom<Options> for Trim {
     type Error = String;
 
     fn try_from(options: Options) -> Result<Self, String> {
-        if options.below.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater)
+        if options.below.is_nan()
+            || options.below <= 0.0
             || options.frame == 0
             || options.hop == 0
             || options.frame > 1 << 24

@@ -399,7 +399,7 @@ pub(super) fn run(args: &PrepareArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
     let read: Vec<Option<&Path>> =
         options.inputs.iter().map(|(_, path)| Some(path.as_path())).chain([args.like.as_deref()]).collect();
     job::check_files(&written, &read)?;
-    let bar = Bar::new(args.report.quiet);
+    let bar = Bar::of_samples(args.report.quiet);
     let report = prepare(&options, &args.output, &bar, stop);
     bar.clear();
     let report = report?;
