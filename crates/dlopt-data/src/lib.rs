@@ -35,7 +35,7 @@ pub use order::epoch_order;
 pub use pipeline::{Pipeline, StepSpec};
 pub use prepare::{PrepareOptions, PrepareReport, Scale, SplitReport, Thumbnail, prepare};
 pub use raw::{Image, Raw, Series, Values};
-pub use readers::{Format, Kind, ReadOptions, formats};
+pub use readers::{Format, Kind, ReadOptions, Unit, formats};
 pub use step::{FitStep, Step, StepKind, Vocabulary};
 pub use steps::split::SplitOptions;
 pub use steps::standardise::Constant;

@@ -17,6 +17,8 @@ const SAMPLES_PER_JOB: usize = 8;
 enum Job {
     /// Samples of a stream, the first of which has this number in its source.
     Chunk { source: usize, first: usize, values: Values },
+    /// Samples of any size, the first of which has this number in its source.
+    Items { source: usize, first: usize, items: Vec<Item> },
     /// Samples to load.
     Range { source: usize, samples: std::ops::Range<usize> },
 }
@@ -65,6 +67,27 @@ pub(super) fn each_sample<T: Send>(
                         return Err(changed(source));
                     }
                 }
+                Samples::Items(items) => {
+                    let (mut first, mut waiting) = (0, Vec::with_capacity(SAMPLES_PER_JOB));
+                    items.read(&mut |item| {
+                        waiting.push(item);
+                        if waiting.len() < SAMPLES_PER_JOB {
+                            return Ok(());
+                        }
+                        let items = std::mem::replace(&mut waiting, Vec::with_capacity(SAMPLES_PER_JOB));
+                        first += items.len();
+                        if first > source.about.samples {
+                            return Err(changed(source));
+                        }
+                        give(Job::Items { source: number, first: first - items.len(), items })
+                    })?;
+                    if first + waiting.len() != source.about.samples {
+                        return Err(changed(source));
+                    }
+                    if !waiting.is_empty() {
+                        give(Job::Items { source: number, first, items: waiting })?;
+                    }
+                }
                 Samples::Each(_) => {
                     for begin in (0..source.about.samples).step_by(SAMPLES_PER_JOB) {
                         let end = (begin + SAMPLES_PER_JOB).min(source.about.samples);
@@ -93,6 +116,17 @@ pub(super) fn each_sample<T: Send>(
                         }),
                     })
                     .collect::<Vec<_>>()
+            }
+            Job::Items { source: number, first, items } => {
+                let source = &sources[number];
+                let Samples::Items(own) = &source.samples else { return Err(changed(source)) };
+                let items = items.into_iter().enumerate();
+                items
+                    .map(|(place, item)| Ready {
+                        sample: firsts[number] + first + place,
+                        item: named(work(item), &|| own.name(first + place)),
+                    })
+                    .collect()
             }
             Job::Range { source: number, samples } => {
                 let source = &sources[number];

@@ -26,7 +26,7 @@ use serde::Serialize;
 use crate::clean::{CleanOptions, Finding};
 use crate::info::{DATASET_KEY, DatasetInfo, Elements, Preprocessing, RawInput, SourceFile, Standardise};
 use crate::pipeline::{Pipeline, StepSpec};
-use crate::readers::{About, Fixed, ReadOptions, Source, open_sources};
+use crate::readers::{About, Fixed, ReadOptions, Source, Unit, open_sources};
 use crate::spool::Item;
 use crate::steps::split::{SplitOptions, TRAIN};
 use crate::steps::standardise::{Constant, statistics};
@@ -161,7 +161,8 @@ pub fn prepare(
     stop: &AtomicBool,
 ) -> Result<PrepareReport> {
     check_output(options, output)?;
-    let sources = open_sources(&options.inputs, &options.read)?;
+    let read = ReadOptions { unit: unit_of(options), ..options.read.clone() };
+    let sources = open_sources(&options.inputs, &read)?;
     let abouts: Vec<&About> = sources.iter().map(|source| &source.about).collect();
     for about in &abouts {
         if about.samples == 0 || about.fixed.as_ref().is_some_and(|fixed| fixed.elements.elements() == 0) {
@@ -179,6 +180,18 @@ pub fn prepare(
             job.direct(&fixed, learned, &pipelines[0], pipelines[0].specs())
         }
         _ => job.staged(learned, pipelines),
+    }
+}
+
+/// What windows of text are counted in: what the steps make tokens of.
+fn unit_of(options: &PrepareOptions) -> Unit {
+    let steps = options.like.as_ref().map_or(&options.steps, |(like, _)| &like.steps);
+    let Some(tokenise) = steps.iter().find(|step| step.step == "tokenise") else { return Unit::Bytes };
+    match tokenise.options.get("how").and_then(|how| how.as_str()) {
+        Some("chars") => Unit::Chars,
+        Some("words") => Unit::Words,
+        Some("symbols") => Unit::Symbols,
+        _ => Unit::Bytes,
     }
 }
 

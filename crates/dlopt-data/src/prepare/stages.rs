@@ -175,6 +175,7 @@ impl Names {
         let place = sample - self.firsts[source];
         match &sources[source].samples {
             Samples::Each(load) => load.name(place),
+            Samples::Items(items) => items.name(place),
             Samples::Stream(_) => format!("{}: sample {place}", sources[source].about.name),
         }
     }

@@ -4,17 +4,19 @@
 //! (its number or its name; the last, when nobody says), or some hold numbers to predict; all others are features. With
 //! a shape the features are the pixels of a picture, row by row.
 
-use std::collections::HashMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, ReaderBuilder};
 use dlopt_checkpoint::{Dtype, Error, Result};
 
+use super::columns::Columns;
+use super::labels::{LabelNames, MOST_CLASSES};
+use super::lines::open_text;
 use super::raw_bytes::{broken, open_bytes};
 use super::{
     About, Fixed, Format, Inputs, Labels, ReadOptions, Samples, Source, Values, channels_of, reshaped,
-    samples_per_chunk,
+    samples_per_chunk, text_table,
 };
 use crate::dataset::quoted;
 use crate::info::Elements;
@@ -35,17 +37,13 @@ pub(super) const FORMAT: Format = Format {
 /// What may stand between columns, when nobody says; the most frequent in the first line.
 const DELIMITERS: [u8; 3] = [b',', b'\t', b';'];
 
-/// Different class names after which a column is taken for something else.
-const MOST_CLASSES: usize = 1 << 16;
-
 /// How the lines of a table are to be read.
 #[derive(Clone, Debug)]
 struct Table {
     path: PathBuf,
     delimiter: u8,
-    columns: usize,
-    /// Names of the columns, when the first line holds them.
-    names: Vec<String>,
+    encoding: Option<String>,
+    columns: Columns,
     /// Class names and number of rows that scikit-learn's first line declares.
     declared: Option<(usize, Vec<String>)>,
     has_header: bool,
@@ -56,6 +54,9 @@ struct Table {
 
 fn open(files: &[PathBuf], options: &ReadOptions) -> Result<Vec<Source>> {
     let [path] = files else { return Err(Error::usage("a table is one file")) };
+    if options.text.is_some() || options.answer.is_some() {
+        return text_table::open(path, options);
+    }
     let table = Table::new(path, options)?;
     let found = table.survey()?;
     if let Some((rows, _)) = &table.declared
@@ -68,11 +69,8 @@ fn open(files: &[PathBuf], options: &ReadOptions) -> Result<Vec<Source>> {
         ))
         .hint("the file was cut short or changed: fetch it again"));
     }
-    let names = if table.names.is_empty() {
-        Vec::new()
-    } else {
-        table.features.iter().map(|&column| table.names[column].clone()).collect()
-    };
+    let named = |&column: &usize| table.columns.names.get(column).cloned();
+    let names = table.features.iter().filter_map(named).collect();
     let own = Elements::Vector { features: table.features.len(), names };
     let elements = reshaped(own, options).map_err(|e| e.within(path.display()))?;
     let is_bytes = found.is_bytes && matches!(elements, Elements::Image { .. });
@@ -134,7 +132,7 @@ impl Table {
             Some(delimiter) => delimiter,
             None => delimiter_of(path)?,
         };
-        let mut rows = Rows::open(path, delimiter)?;
+        let mut rows = Rows::open(path, delimiter, true, options.encoding.as_deref())?;
         let (mut first, mut second) = (ByteRecord::new(), ByteRecord::new());
         if rows.next(&mut first)?.is_none() {
             return Err(within(Error::input("is empty; wanted one row for every sample")));
@@ -165,30 +163,28 @@ impl Table {
         let mut table = Self {
             path: path.to_owned(),
             delimiter,
-            columns: row.len(),
-            names,
+            encoding: options.encoding.clone(),
+            columns: Columns { names, count: row.len() },
             declared,
             has_header,
             label: None,
             targets: Vec::new(),
             features: Vec::new(),
         };
-        if !table.names.is_empty() && table.names.len() != table.columns {
-            return Err(within(Error::input(format!(
-                "the first line names {} columns, the second has {}",
-                table.names.len(),
-                table.columns
-            ))));
+        let Columns { names, count } = &table.columns;
+        if !names.is_empty() && names.len() != *count {
+            let named = names.len();
+            return Err(within(Error::input(format!("the first line names {named} columns, the second has {count}"))));
         }
         table.choose_columns(options).map_err(within)?;
         Ok(table)
     }
 
     fn choose_columns(&mut self, options: &ReadOptions) -> Result<()> {
-        self.targets = options.targets.iter().map(|name| self.column(name)).collect::<Result<_>>()?;
+        self.targets = options.targets.iter().map(|name| self.columns.find(name)).collect::<Result<_>>()?;
         self.label = match &options.label {
-            Some(name) => Some(self.column(name)?),
-            None if self.targets.is_empty() => Some(self.columns - 1),
+            Some(name) => Some(self.columns.find(name)?),
+            None if self.targets.is_empty() => Some(self.columns.count - 1),
             None => None,
         };
         if self.label.is_some() && !self.targets.is_empty() {
@@ -196,65 +192,35 @@ impl Table {
                 "a column of classes and columns of targets are asked for; wanted one or the other",
             ));
         }
-        let dropped: Vec<usize> = options.drop.iter().map(|name| self.column(name)).collect::<Result<_>>()?;
+        let dropped: Vec<usize> = options.drop.iter().map(|name| self.columns.find(name)).collect::<Result<_>>()?;
         if let Some(at) = dropped.iter().find(|c| Some(**c) == self.label || self.targets.contains(c)) {
-            return Err(Error::usage(format!("{} is to be learned, and to be left out", self.column_name(*at)))
+            return Err(Error::usage(format!("{} is to be learned, and to be left out", self.columns.name(*at)))
                 .hint("--label or --targets names another column"));
         }
-        self.features = (0..self.columns)
+        self.features = (0..self.columns.count)
             .filter(|c| Some(*c) != self.label && !self.targets.contains(c) && !dropped.contains(c))
             .collect();
         if self.features.is_empty() {
-            return Err(Error::input(format!("has {} columns, and none is left for the inputs", self.columns))
+            return Err(Error::input(format!("has {} columns, and none is left for the inputs", self.columns.count))
                 .hint("--delimiter says what stands between columns, such as --delimiter ';'"));
         }
         Ok(())
     }
 
-    /// The column of a name, or of a number from 1 on.
-    fn column(&self, name: &str) -> Result<usize> {
-        if let Some(at) = self.names.iter().position(|own| own == name) {
-            return Ok(at);
-        }
-        if let Ok(number) = name.parse::<usize>()
-            && (1..=self.columns).contains(&number)
-        {
-            return Ok(number - 1);
-        }
-        let error = Error::usage(if self.names.is_empty() {
-            format!("no column `{name}`: the columns have no names, and are numbered 1 to {}", self.columns)
-        } else {
-            format!("no column `{name}` among {} columns", self.columns)
-        });
-        let alike = |own: &str| strsim::jaro(&own.to_lowercase(), &name.to_lowercase());
-        let nearest = self.names.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
-        Err(match nearest {
-            Some(near) => error.hint(format!("did you mean `{near}`?")),
-            None => error.hint("--header yes, if the first line holds the names"),
-        })
-    }
-
-    fn column_name(&self, column: usize) -> String {
-        match self.names.get(column) {
-            Some(name) => format!("column `{name}`"),
-            None => format!("column {}", column + 1),
-        }
-    }
-
     /// Gives every row with the place it stands.
     fn rows(&self, mut each: impl FnMut(&ByteRecord, u64) -> Result<()>) -> Result<()> {
-        let mut rows = Rows::open(&self.path, self.delimiter)?;
+        let mut rows = Rows::open(&self.path, self.delimiter, true, self.encoding.as_deref())?;
         let mut row = ByteRecord::new();
         if self.has_header {
             rows.next(&mut row)?;
         }
         while let Some(line) = rows.next(&mut row)? {
-            if row.len() != self.columns {
+            if row.len() != self.columns.count {
                 return Err(Error::input(format!(
                     "{}: line {line} has {} columns; the first row has {}",
                     self.path.display(),
                     row.len(),
-                    self.columns
+                    self.columns.count
                 ))
                 .hint(
                     "a value is missing or a delimiter is too many there; texts with delimiters in them need quotes",
@@ -276,7 +242,7 @@ impl Table {
     }
 
     fn no_number(&self, field: &[u8], number: Option<f32>, column: usize, line: u64) -> Error {
-        let place = format!("{}: line {line}, {}", self.path.display(), self.column_name(column));
+        let place = format!("{}: line {line}, {}", self.path.display(), self.columns.name(column));
         if field.is_empty() {
             return Error::input(format!("{place}: nothing there; wanted a number"))
                 .hint("fill or remove rows with missing values, or leave the column out with --drop");
@@ -293,8 +259,7 @@ impl Table {
     }
 
     fn survey(&self) -> Result<Survey> {
-        let mut place_of: HashMap<Vec<u8>, u32> = HashMap::new();
-        let (mut distinct, mut of_sample, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut labels, mut values) = (LabelNames::default(), Vec::new());
         let (mut rows, mut is_bytes, mut largest) = (0, true, f32::NEG_INFINITY);
         self.rows(|row, line| {
             rows += 1;
@@ -308,39 +273,31 @@ impl Table {
             }
             let Some(label) = self.label else { return Ok(()) };
             let name = row[label].trim_ascii();
-            if let Some(&place) = place_of.get(name) {
-                of_sample.push(place);
-                return Ok(());
-            }
             let text = match std::str::from_utf8(name) {
-                Ok(text) if !text.is_empty() => text.to_owned(),
+                Ok(text) if !text.is_empty() => text,
                 _ => {
                     return Err(Error::input(format!(
                         "{}: line {line}, {}: wanted the class, found {}",
                         self.path.display(),
-                        self.column_name(label),
+                        self.columns.name(label),
                         if name.is_empty() { "nothing" } else { "bytes that are no UTF-8" }
                     )));
                 }
             };
-            if distinct.len() == MOST_CLASSES {
-                return Err(Error::input(format!(
-                    "{}: line {line}: {} holds more than {MOST_CLASSES} different classes",
-                    self.path.display(),
-                    self.column_name(label)
-                ))
-                .hint("--targets, if it holds numbers to predict; --label names another column"));
+            if labels.see(text, line) {
+                return Ok(());
             }
-            let place = distinct.len() as u32;
-            place_of.insert(name.to_vec(), place);
-            distinct.push((text, format!("line {line}")));
-            of_sample.push(place);
-            Ok(())
+            Err(Error::input(format!(
+                "{}: line {line}: {} holds more than {MOST_CLASSES} different classes",
+                self.path.display(),
+                self.columns.name(label)
+            ))
+            .hint("--targets, if it holds numbers to predict; --label names another column"))
         })?;
         let labels = if self.targets.is_empty() {
-            Labels::Names { distinct, of_sample }
+            labels.into_labels()
         } else {
-            let names = self.targets.iter().filter_map(|&column| self.names.get(column).cloned()).collect();
+            let names = self.targets.iter().filter_map(|&column| self.columns.names.get(column).cloned()).collect();
             Labels::Targets { values, names, outputs: self.targets.len() }
         };
         Ok(Survey { rows, labels, is_bytes, largest })
@@ -394,7 +351,7 @@ fn header_of(first: &ByteRecord, second: &ByteRecord) -> Header {
     if has_numbers && first.iter().all(|field| number::<f32>(field).is_none()) { Header::Names } else { Header::None }
 }
 
-fn delimiter_of(path: &Path) -> Result<u8> {
+pub(super) fn delimiter_of(path: &Path) -> Result<u8> {
     let mut line = Vec::new();
     open_bytes(path)?.read_until(b'\n', &mut line).map_err(|e| broken(path, &e))?;
     let count = |delimiter: u8| line.iter().filter(|b| **b == delimiter).count();
@@ -403,24 +360,26 @@ fn delimiter_of(path: &Path) -> Result<u8> {
 }
 
 /// Lines of a table as they come.
-struct Rows {
+pub(super) struct Rows {
     path: PathBuf,
     reader: csv::Reader<Box<dyn BufRead + Send>>,
 }
 
 impl Rows {
-    fn open(path: &Path, delimiter: u8) -> Result<Self> {
+    /// Opens a table; `has_quotes` when quotes hold a field together.
+    pub(super) fn open(path: &Path, delimiter: u8, has_quotes: bool, encoding: Option<&str>) -> Result<Self> {
         let reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
+            .quoting(has_quotes)
             .delimiter(delimiter)
             .buffer_capacity(1 << 16)
-            .from_reader(open_bytes(path)?);
+            .from_reader(open_text(path, encoding)?);
         Ok(Self { path: path.to_owned(), reader })
     }
 
     /// Reads the next row and says in which line it begins.
-    fn next(&mut self, row: &mut ByteRecord) -> Result<Option<u64>> {
+    pub(super) fn next(&mut self, row: &mut ByteRecord) -> Result<Option<u64>> {
         match self.reader.read_byte_record(row) {
             Ok(true) => Ok(Some(row.position().map_or(0, csv::Position::line))),
             Ok(false) => Ok(None),
@@ -507,7 +466,7 @@ mod tests {
         assert_eq!(about.labels, wanted);
         let unknown = ReadOptions { label: Some("clas".into()), ..Default::default() };
         let error = opened(text, &unknown).unwrap_err();
-        assert!(error.message().contains("no column `clas` among 4 columns"), "{error}");
+        assert!(error.message().contains("no column `clas`; there are `a`"), "{error}");
         assert_eq!(error.what_to_try(), Some("did you mean `class`?"));
         let both = ReadOptions { drop: vec!["y".into()], ..Default::default() };
         assert!(message("x,y\n1,2\n", &both).contains("column `y` is to be learned, and to be left out"));

@@ -5,13 +5,22 @@
 //! in [`FORMATS`].
 
 mod arrays;
+mod columns;
 mod csv;
+mod dictionary;
 mod idx;
 mod image_folder;
+mod json_lines;
+mod labels;
+mod lines;
+mod parallel;
 mod pictures;
 mod raw_bytes;
+mod records;
 mod sources;
+mod text_table;
 mod ts;
+mod windows;
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +34,16 @@ pub(crate) use crate::spool::Item;
 pub(crate) use sources::open_sources;
 
 /// The formats, in the order in which a file's content is tried on them.
-pub(crate) const FORMATS: [&Format; 4] = [&idx::FORMAT, &arrays::FORMAT, &ts::FORMAT, &csv::FORMAT];
+pub(crate) const FORMATS: [&Format; 8] = [
+    &idx::FORMAT,
+    &arrays::FORMAT,
+    &ts::FORMAT,
+    &json_lines::FORMAT,
+    &dictionary::FORMAT,
+    &windows::FORMAT,
+    &parallel::FORMAT,
+    &csv::FORMAT,
+];
 
 /// Bytes of inputs that a chunk holds, unless one sample is larger.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -72,6 +90,20 @@ pub struct ReadOptions {
     pub targets: Vec<String>,
     /// The columns of a table that are left out.
     pub drop: Vec<String>,
+    /// The column of a table, or the field of a record, that holds the text.
+    pub text: Option<String>,
+    /// The column or field that holds the text to put out: a translation.
+    pub answer: Option<String>,
+    /// The column or field whose samples must not be in two splits.
+    pub group: Option<String>,
+    /// Whether quotes hold the fields of a table of texts together; not between tabs when nobody says.
+    pub quotes: Option<bool>,
+    /// What texts are written in, as the Encoding Standard of the WHATWG names it; UTF-8 when nobody says.
+    pub encoding: Option<String>,
+    /// Tokens of a window of text that a network learns to go on with.
+    pub window: Option<usize>,
+    /// What a token of such a window is.
+    pub unit: Unit,
     /// Extents of one sample, outermost first, when the raw data do not say.
     pub shape: Vec<usize>,
     /// What the samples are, when the raw data leave it open.
@@ -91,6 +123,20 @@ pub enum Kind {
     Vector,
 }
 
+/// What windows of text are counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    #[default]
+    Bytes,
+    /// Characters.
+    Chars,
+    /// Words and marks of punctuation, as Unicode cuts them.
+    Words,
+    /// What stands between white space.
+    Symbols,
+}
+
 /// A run of raw samples that is open.
 pub(crate) struct Source {
     /// The split it belongs to, when its files say.
@@ -105,6 +151,8 @@ pub(crate) struct Source {
 pub(crate) enum Samples {
     /// One after the other, all of one shape, as [`About::fixed`] says.
     Stream(Box<dyn Inputs>),
+    /// One after the other, of any size.
+    Items(Box<dyn Items>),
     /// Each by itself, in any order.
     Each(Box<dyn Load>),
 }
@@ -155,8 +203,21 @@ impl Samples {
     pub(crate) fn stream(&self) -> &dyn Inputs {
         match self {
             Self::Stream(inputs) => &**inputs,
-            Self::Each(_) => panic!("loaded one by one"),
+            _ => panic!("of any size"),
         }
+    }
+
+    /// All samples.
+    pub(crate) fn items(&self) -> Vec<Item> {
+        let Self::Items(items) = self else { panic!("not read one after the other") };
+        let mut all = Vec::new();
+        items
+            .read(&mut |item| {
+                all.push(item);
+                Ok(())
+            })
+            .expect("readable");
+        all
     }
 }
 
@@ -202,6 +263,15 @@ pub(crate) trait Inputs: Send + Sync {
     fn read(&self, each: &mut dyn FnMut(Values) -> Result<()>) -> Result<()>;
 }
 
+/// Samples of any size that are read one after the other.
+pub(crate) trait Items: Send + Sync {
+    /// Gives all samples, in order.
+    fn read(&self, each: &mut dyn FnMut(Item) -> Result<()>) -> Result<()>;
+
+    /// How messages and reports name one.
+    fn name(&self, index: usize) -> String;
+}
+
 /// Samples that are loaded one by one, by any thread.
 pub(crate) trait Load: Send + Sync {
     /// One sample.
@@ -237,6 +307,19 @@ fn format_of(path: &Path) -> Result<Option<&'static Format>> {
     }
     let first = raw_bytes::first_bytes(path, SNIFFED_BYTES)?;
     Ok(FORMATS.into_iter().find(|f| (f.sniff)(&first)))
+}
+
+/// The error about a column or field that does not exist, among those that do.
+fn no_such<S: AsRef<str>>(what: &str, name: &str, names: &[S]) -> Error {
+    const SHOWN: usize = 12;
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    let shown = crate::dataset::quoted(&names[..names.len().min(SHOWN)]);
+    let error = Error::usage(format!("no {what} `{name}`; there are {shown}{more}"));
+    let alike = |own: &str| strsim::jaro(&own.to_lowercase(), &name.to_lowercase());
+    match names.iter().map(AsRef::as_ref).max_by(|a, b| alike(a).total_cmp(&alike(b))) {
+        Some(near) if alike(near) > 0.7 => error.hint(format!("did you mean `{near}`?")),
+        _ => error,
+    }
 }
 
 /// What elements become when the user says what they are.

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{Checkpoint, Error, Result, write_bytes};
 use dlopt_data::{
     Batch, CleanOptions, Constant, Dataset, Elements, Kind, Pipeline, PrepareOptions, PrepareReport, Preprocessing,
-    ReadOptions, Scale, SplitOptions, Standardise, StepSpec, Values, features_spec, prepare,
+    ReadOptions, Scale, SplitOptions, Standardise, StepSpec, Unit, Values, features_spec, prepare,
 };
 use dlopt_metrics::{Picture, Pixels, contact_sheet_png};
 use dlopt_model::ModelConfig;
@@ -107,6 +107,30 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     drop: Vec<String>,
 
+    /// Column or field that holds the text of a sample
+    #[arg(long, value_name = "COLUMN")]
+    text: Option<String>,
+
+    /// Column or field that holds the text to put out: a translation, a pronunciation
+    #[arg(long, value_name = "COLUMN", conflicts_with_all = ["label", "targets"])]
+    answer: Option<String>,
+
+    /// Column or field whose samples must not be in two splits: a speaker, an author
+    #[arg(long, value_name = "COLUMN")]
+    group: Option<String>,
+
+    /// Whether quotes hold the fields of a table of texts together [default: yes, but not between tabs]
+    #[arg(long, value_enum, value_name = "YES|NO")]
+    quotes: Option<YesNo>,
+
+    /// What texts are written in, such as latin1, utf-16le, shift_jis [default: UTF-8]
+    #[arg(long, value_name = "NAME")]
+    encoding: Option<String>,
+
+    /// Tokens of a window of plain text that a network learns to go on with [default: 128]
+    #[arg(long, value_name = "TOKENS")]
+    window: Option<usize>,
+
     /// Extents of a sample, such as 8x8 or 32x32x3 for rows that are pictures
     #[arg(long, value_name = "HxW[xC]", value_parser = extents)]
     shape: Option<Extents>,
@@ -144,6 +168,10 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "STEP")]
     step: Vec<String>,
 
+    /// A step on the texts to put out, as --step: tokenise=words,bounds=true
+    #[arg(long, value_name = "STEP")]
+    target_step: Vec<String>,
+
     /// Scale pictures to this height and width, in pixels: short for --step resize=HxW
     #[arg(long, value_name = "HxW", value_parser = extents)]
     resize: Option<Extents>,
@@ -158,7 +186,7 @@ pub(crate) struct PrepareArgs {
 
     /// Prepare as the data that this model was trained on: its steps, statistics and classes
     #[arg(long, value_name = "MODEL", conflicts_with_all = ["step", "resize", "features", "classes", "scale",
-        "standardise", "mean", "deviation"])]
+        "standardise", "mean", "deviation", "target_step"])]
     like: Option<PathBuf>,
 
     /// Factor on the elements: a number, 1/255, or `max` to make the largest of training 1 [default: 1/255 for bytes, max
@@ -315,6 +343,13 @@ impl PrepareArgs {
                 label: self.label.clone(),
                 targets: self.targets.clone(),
                 drop: self.drop.clone(),
+                text: self.text.clone(),
+                answer: self.answer.clone(),
+                group: self.group.clone(),
+                quotes: self.quotes.map(|quotes| matches!(quotes, YesNo::Yes)),
+                encoding: self.encoding.clone(),
+                window: self.window,
+                unit: Unit::default(),
                 shape: self.shape.as_ref().map(|extents| extents.0.clone()).unwrap_or_default(),
                 kind: self.kind.map(|kind| match kind {
                     KindName::Image => Kind::Image,
@@ -332,6 +367,7 @@ impl PrepareArgs {
                 seed: self.seed,
             },
             steps: self.steps()?,
+            sequence_steps: self.target_step.iter().map(|step| Pipeline::spec(step)).collect::<Result<_>>()?,
             like: self.like.as_deref().map(like).transpose()?,
             scale: self.scale,
             standardise: self.standardise.map(|which| match which {
