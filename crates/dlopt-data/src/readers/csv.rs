@@ -466,7 +466,7 @@ mod tests {
         assert_eq!(about.labels, wanted);
         let unknown = ReadOptions { label: Some("clas".into()), ..Default::default() };
         let error = opened(text, &unknown).unwrap_err();
-        assert!(error.message().contains("no column `clas`; there are `a`"), "{error}");
+        assert!(error.message().contains("no column `clas`; there are `id`"), "{error}");
         assert_eq!(error.what_to_try(), Some("did you mean `class`?"));
         let both = ReadOptions { drop: vec!["y".into()], ..Default::default() };
         assert!(message("x,y\n1,2\n", &both).contains("column `y` is to be learned, and to be left out"));

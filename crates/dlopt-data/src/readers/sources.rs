@@ -192,7 +192,7 @@ mod tests {
             open_sources(&[(None, path.clone())], &options).err().unwrap()
         };
         assert!(open(None).message().contains("neither its name nor its first bytes"));
-        assert!(open(Some("jpg")).message().contains("no format `jpg`; there are `idx`, `npz`, `ts`, `csv`"));
+        assert!(open(Some("jpg")).message().contains("no format `jpg`; there are `idx`, `npz`, `ts`, `jsonl`"));
         assert!(open(Some("idx")).message().contains("begins with the bytes 09 08 07 00"));
         let absent = open_sources(&[(None, dir.path().join("none"))], &ReadOptions::default()).err().unwrap();
         assert!(absent.message().contains("none: no such file"), "{absent}");
