@@ -40,6 +40,10 @@ impl Ground {
             "houses.csv",
             b"id,area,rooms,price,kind\n1,50,2,100.5,flat\n2,80,3,160,flat\n3,120,5,300,house\n4,90,4,210,house\n",
         );
+        ground.write(
+            "said.tsv",
+            b"who\tsaid\tkind\tin German\na\tyes\tx\tja\nb\tno \"no\"\ty\tnein\na\twell\tx\tna ja\n",
+        );
         ground
     }
 
@@ -385,7 +389,7 @@ fn pictures(g: &Ground) {
 /// A flag, and the test that turns it.
 type Case = (&'static str, fn(&Ground));
 
-const CASES: [Case; 37] = [
+const CASES: [Case; 44] = [
     ("output", |g| {
         for flag in ["-o", "--output"] {
             assert_code(&g.run(&format!("iris.csv {flag} out.safetensors --force")), 0, flag);
@@ -449,6 +453,57 @@ const CASES: [Case; 37] = [
         assert_eq!(g.ok("houses.csv").0.get("inputs").shape, [4, 4]);
         let about = g.ok("houses.csv --drop id,price").1;
         assert_eq!(about["elements"]["names"], json!(["area", "rooms"]));
+    }),
+    ("text", |g| {
+        let (stored, about) = g.ok("said.tsv --text said --label kind");
+        assert_eq!(about["raw"], json!({ "kind": "text" }));
+        assert_eq!(stored.get("inputs").shape, [3, 7]);
+        assert_eq!(stored.get("inputs").bytes[7..14], *b"no \"no\"");
+        assert!(g.refused("said.tsv --text siad --label kind", 2).contains("did you mean `said`?"));
+    }),
+    ("answer", |g| {
+        let (stored, about) = g.ok("said.tsv --header yes --text 2 --answer 4");
+        assert_eq!(about["learns"]["kind"], "sequence");
+        assert_eq!(stored.get("sequence_lengths").bytes, [3, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0]);
+        assert!(g.refused("said.tsv --answer said", 2).contains("--text COLUMN"));
+    }),
+    ("group", |g| {
+        let rows: String = (0..40).map(|row| format!("{}\tw{row}\t{}\n", row % 8, row % 3)).collect();
+        g.write("many.tsv", rows.as_bytes());
+        let (stored, about) = g.ok("many.tsv --text 2 --label 3 --group 1 --split test=0.25");
+        let split = about["splits"]["test"][0].as_u64().unwrap() as usize;
+        let who =
+            |text: &[u8]| std::str::from_utf8(&text[1..]).unwrap().trim_end_matches('\0').parse::<u32>().unwrap() % 8;
+        let who: Vec<u32> = stored.get("inputs").bytes.chunks(3).map(who).collect();
+        assert!(split == 30 && who[split..].iter().all(|test| !who[..split].contains(test)), "{who:?}");
+        let numbers = g.ok("houses.csv --group rooms --label kind --split test=0.5").1;
+        assert_eq!(numbers["elements"]["names"], json!(["id", "area", "price"]));
+    }),
+    ("quotes", |g| {
+        g.write("q.tsv", b"\"a\tb\"\tx\nc\ty\n");
+        assert!(g.refused("q.tsv --text 1 --label 2", 1).contains("line 2 has 2 columns"));
+        assert_eq!(g.ok("q.tsv --text 1 --label 2 --quotes yes").0.get("inputs").bytes, *b"a\tbc\0\0");
+    }),
+    ("encoding", |g| {
+        g.write("l.tsv", b"caf\xe9\tx\nbar\ty\n");
+        assert!(g.refused("l.tsv --text 1", 1).contains("line 1, column 1: no UTF-8 there"));
+        assert_eq!(g.ok("l.tsv --text 1 --encoding latin1").0.get("inputs").bytes[..5], *"café".as_bytes());
+        assert!(g.refused("l.tsv --text 1 --encoding latin17", 2).contains("no encoding `latin17`"));
+    }),
+    ("window", |g| {
+        g.write("long.txt", &b"abcdefgh".repeat(40));
+        assert_eq!(g.ok("long.txt").0.get("inputs").shape, [2, 129]);
+        let (stored, about) = g.ok("long.txt --window 9");
+        assert_eq!(about["learns"], json!({ "kind": "next-token" }));
+        assert_eq!(stored.get("inputs").bytes[..20], *b"abcdefghabbcdefghabc");
+        assert!(g.refused("long.txt --window 320", 1).contains("shorter than one window"));
+    }),
+    ("target-step", |g| {
+        let (stored, about) = g.ok("said.tsv --text said --answer 4 --target-step tokenise=words,bounds=true");
+        assert_eq!(about["sequence_steps"][0]["symbols"], json!(["<pad>", "<unk>", "<s>", "</s>", "ja", "na", "nein"]));
+        assert_eq!(stored.get("sequences").shape, [3, 3]);
+        let said = g.refused("said.tsv --text said --answer 4 --target-step tokenise=words", 2);
+        assert!(said.contains("no marks of their beginning and end"), "{said}");
     }),
     ("shape", |g| {
         assert_eq!(g.ok("iris.csv --shape 2x2").0.get("inputs").shape, [150, 2, 2, 1]);

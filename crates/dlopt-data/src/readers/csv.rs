@@ -49,6 +49,7 @@ struct Table {
     has_header: bool,
     label: Option<usize>,
     targets: Vec<usize>,
+    group: Option<usize>,
     features: Vec<usize>,
 }
 
@@ -92,6 +93,7 @@ fn open(files: &[PathBuf], options: &ReadOptions) -> Result<Vec<Source>> {
         samples: found.rows,
         labels,
         classes,
+        groups: found.groups,
         fixed: Some(fixed),
         ..About::default()
     };
@@ -120,6 +122,7 @@ fn numbered(path: &Path, labels: Labels, classes: &[String]) -> Result<Labels> {
 struct Survey {
     rows: usize,
     labels: Labels,
+    groups: Option<Vec<String>>,
     /// Whether every feature is a whole number from 0 to 255.
     is_bytes: bool,
     largest: f32,
@@ -169,6 +172,7 @@ impl Table {
             has_header,
             label: None,
             targets: Vec::new(),
+            group: None,
             features: Vec::new(),
         };
         let Columns { names, count } = &table.columns;
@@ -192,13 +196,16 @@ impl Table {
                 "a column of classes and columns of targets are asked for; wanted one or the other",
             ));
         }
+        self.group = options.group.as_ref().map(|name| self.columns.find(name)).transpose()?;
         let dropped: Vec<usize> = options.drop.iter().map(|name| self.columns.find(name)).collect::<Result<_>>()?;
         if let Some(at) = dropped.iter().find(|c| Some(**c) == self.label || self.targets.contains(c)) {
             return Err(Error::usage(format!("{} is to be learned, and to be left out", self.columns.name(*at)))
                 .hint("--label or --targets names another column"));
         }
         self.features = (0..self.columns.count)
-            .filter(|c| Some(*c) != self.label && !self.targets.contains(c) && !dropped.contains(c))
+            .filter(|c| {
+                Some(*c) != self.label && Some(*c) != self.group && !self.targets.contains(c) && !dropped.contains(c)
+            })
             .collect();
         if self.features.is_empty() {
             return Err(Error::input(format!("has {} columns, and none is left for the inputs", self.columns.count))
@@ -259,7 +266,7 @@ impl Table {
     }
 
     fn survey(&self) -> Result<Survey> {
-        let (mut labels, mut values) = (LabelNames::default(), Vec::new());
+        let (mut labels, mut values, mut groups) = (LabelNames::default(), Vec::new(), Vec::new());
         let (mut rows, mut is_bytes, mut largest) = (0, true, f32::NEG_INFINITY);
         self.rows(|row, line| {
             rows += 1;
@@ -270,6 +277,9 @@ impl Table {
             }
             for &column in &self.targets {
                 values.push(self.number(row, column, line)?);
+            }
+            if let Some(group) = self.group {
+                groups.push(String::from_utf8_lossy(row[group].trim_ascii()).into_owned());
             }
             let Some(label) = self.label else { return Ok(()) };
             let name = row[label].trim_ascii();
@@ -300,7 +310,8 @@ impl Table {
             let names = self.targets.iter().filter_map(|&column| self.columns.names.get(column).cloned()).collect();
             Labels::Targets { values, names, outputs: self.targets.len() }
         };
-        Ok(Survey { rows, labels, is_bytes, largest })
+        let groups = self.group.is_some().then_some(groups);
+        Ok(Survey { rows, labels, groups, is_bytes, largest })
     }
 }
 

@@ -66,15 +66,15 @@ impl Items for Windows {
     fn read(&self, each: &mut dyn FnMut(Item) -> Result<()>) -> Result<()> {
         match self.unit {
             Unit::Bytes => self.bytes(each),
-            Unit::Chars => self.pieces(each, "", &|line, give| {
+            Unit::Chars => self.pieces(each, "", |line, give| {
                 let mut all = [0; 4];
                 line.chars().for_each(|char| give(char.encode_utf8(&mut all)));
                 give("\n");
             }),
-            Unit::Words => self.pieces(each, " ", &|line, give| {
+            Unit::Words => self.pieces(each, " ", |line, give| {
                 line.split_word_bounds().filter(|piece| !piece.trim().is_empty()).for_each(give);
             }),
-            Unit::Symbols => self.pieces(each, " ", &|line, give| line.split_whitespace().for_each(give)),
+            Unit::Symbols => self.pieces(each, " ", |line, give| line.split_whitespace().for_each(give)),
         }
     }
 
@@ -113,7 +113,7 @@ impl Windows {
         &self,
         each: &mut dyn FnMut(Item) -> Result<()>,
         between: &str,
-        cut: &dyn Fn(&str, &mut dyn FnMut(&str)),
+        cut: impl Fn(&str, &mut dyn FnMut(&str)),
     ) -> Result<()> {
         let mut lines = Lines::open(&self.path, self.encoding.as_deref())?;
         let (mut window, mut pieces) = (String::new(), 0);

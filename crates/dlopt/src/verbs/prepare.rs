@@ -33,6 +33,10 @@ Examples:
   dlopt prepare --train JapaneseVowels_TRAIN.ts --test JapaneseVowels_TEST.ts -o vowels.safetensors
   dlopt prepare photos/ --clean unreadable=drop,duplicate=drop,channels=fix:3 --resize 64x64 -o photos.safetensors
   dlopt prepare photos/ --resize 64x64 --features hog,lbp -o features.safetensors
+  dlopt prepare mails.tsv --text message --label kind --step tokenise=words,limit=20000 --split test=0.2 -o mails.safetensors
+  dlopt prepare pairs.tsv --text en --answer de --split test=0.1 -o pairs.safetensors      two texts: a translation
+  dlopt prepare cmudict.dict --split test=0.1 -o cmudict.safetensors                       letters to phonemes
+  dlopt prepare novel.txt --window 128 --split test=0.1 -o novel.safetensors               text to go on with
   dlopt prepare new.csv --like model.safetensors -o new.safetensors      as the data that a model was trained on
 
 Steps are taken in this order: --step as often as given, --resize, --features; `dlopt list` says what there is. They are
@@ -53,8 +57,9 @@ const SHOWN_STATISTICS: usize = 20;
 
 /// Make a dataset of raw data: read, clean, crop, scale, split, standardise, extract features
 ///
-/// Reads folders of pictures by class, IDX pairs, tables (CSV), arrays (.npz, .safetensors) and series
-/// (.ts), plain or gzipped, in memory that does not grow with the data. Statistics are those of the training split. The
+/// Reads folders of pictures by class, IDX pairs, tables (CSV), arrays (.npz, .safetensors), series (.ts), JSON Lines,
+/// texts in tables, in pairs of files and by themselves, and dictionaries, plain or gzipped, in memory that does not grow
+/// with the data. Statistics are those of the training split. The
 /// same raw data, options and seed give the same bytes, at any number of threads.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -385,7 +390,6 @@ impl PrepareArgs {
             thumbnails: if self.found.is_some() { SHOWN_FINDINGS } else { 0 },
             threads: super::train::threads(self.threads),
             force: self.force,
-            ..PrepareOptions::default()
         })
     }
 
