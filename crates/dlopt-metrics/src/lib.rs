@@ -2,7 +2,7 @@
 //!
 //! * [`classification`], [`binary`] and [`regression`] turn what a model says and what is true into a report;
 //! * [`sequences`] does for translations and the like, [`tokens`] for what says the next token;
-//! * [`paired`] and [`paired_regression`] test two models on the same samples;
+//! * [`paired`], [`paired_regression`], [`paired_sequences`] and [`paired_tokens`] test two models on the same samples;
 //! * [`EpochRecord`] is one line of a training log;
 //! * [`learning_curves_svg`], [`confusion_matrix_svg`], [`reliability_svg`] and [`contact_sheet_png`] draw them.
 //!
@@ -24,6 +24,7 @@ mod history;
 mod intervals;
 mod mistakes;
 mod paired;
+mod paired_tokens;
 mod pictures;
 mod regression;
 mod scores;
@@ -40,7 +41,9 @@ pub use estimate::{Estimate, Interval, Method, Options};
 pub use history::EpochRecord;
 pub use mistakes::{Prediction, predictions, worst_mistakes};
 pub use paired::{McNemar, PairedDifference, PairedRegressionReport, PairedReport, paired, paired_regression};
+pub use paired_tokens::{PairedSequenceReport, PairedTokenReport, paired_sequences, paired_tokens};
 pub use pictures::{Picture, Pixels, confusion_matrix_svg, contact_sheet_png, learning_curves_svg, reliability_svg};
 pub use regression::{RegressionOutput, RegressionReport, regression};
 pub use sequences::{SequenceReport, SequenceSample, sequences};
+pub use softmax::probabilities;
 pub use tokens::{SampleTokens, TokenReport, tokens};

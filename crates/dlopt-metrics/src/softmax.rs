@@ -7,6 +7,14 @@ use dlopt_checkpoint::{Error, Result};
 /// Steps of a log odd in 1; far finer than a logit of 32 bits can tell, far coarser than what rounding leaves.
 const STEPS: f64 = (1u64 << 30) as f64;
 
+/// The probabilities of the classes of one sample: softmax of its logits.
+pub fn probabilities(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    let powers: Vec<f64> = logits.iter().map(|x| (f64::from(*x) - f64::from(largest)).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
 /// Softmax and argmax of every sample, and what follows from its label.
 pub(crate) struct Softmax {
     /// The class of the largest logit, the first of equals.

@@ -6,6 +6,7 @@ use crate::binary::BinaryReport;
 use crate::classification::{AverageScores, ClassificationReport};
 use crate::estimate::{Estimate, LEVEL};
 use crate::paired::{PairedDifference, PairedRegressionReport, PairedReport};
+use crate::paired_tokens::{PairedSequenceReport, PairedTokenReport};
 use crate::regression::RegressionReport;
 use crate::sequences::SequenceReport;
 use crate::tokens::TokenReport;
@@ -221,6 +222,28 @@ impl PairedRegressionReport {
     /// The report as a table, the models called by their names.
     pub fn text(&self, first: &str, second: &str) -> String {
         differences(first, second, &[("MSE", &self.mse, number), ("MAE", &self.mae, number)])
+    }
+}
+
+impl PairedTokenReport {
+    /// The report as a table, the models called by their names.
+    pub fn text(&self, first: &str, second: &str) -> String {
+        let metrics =
+            [("bits per token", &self.bits_per_token, number as Unit), ("tokens right", &self.accuracy, percent)];
+        differences(first, second, &metrics)
+    }
+}
+
+impl PairedSequenceReport {
+    /// The report as a table, the models called by their names.
+    pub fn text(&self, first: &str, second: &str) -> String {
+        let metrics = [
+            ("token error rate", &self.token_error_rate, percent as Unit),
+            ("sequence error rate", &self.sequence_error_rate, percent),
+        ];
+        let mut text = differences(first, second, &metrics);
+        let _ = writeln!(text, "\nthe same for {} of {} samples", self.same, self.samples);
+        text
     }
 }
 
