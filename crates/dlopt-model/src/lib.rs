@@ -10,6 +10,7 @@ mod network;
 mod plan;
 mod presets;
 mod resolve;
+mod sampling;
 mod summary;
 mod weights;
 
@@ -30,5 +31,6 @@ pub use plan::{
 };
 pub use presets::{PRESETS, Preset};
 pub use resolve::resolve;
+pub use sampling::{Sampler, Sampling};
 pub use summary::{LayerSummary, Summary};
 pub use weights::{Adopted, Loaded, adopt_weights, config_of, load, load_weights, save, to_tensors};

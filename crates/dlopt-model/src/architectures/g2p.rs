@@ -4,6 +4,7 @@
 //! `fc_w` `[74, hidden]`, `fc_b`. The encoder reads the letters and an end; at most twenty phonemes come out.
 
 use dlopt_checkpoint::Header;
+use serde_json::{Value, json};
 
 use super::{Architecture, shape};
 use crate::config::ModelConfig;
@@ -75,7 +76,27 @@ fn recognize(header: &Header) -> Option<ModelConfig> {
     };
     let mut config = ModelConfig::new(&description, Shape::Tokens { time: TIME }, outputs, Vec::new()).ok()?;
     config.is_per_step = true;
+    config.preprocessing = preprocessing();
     Some(config)
+}
+
+/// How a word becomes tokens, and tokens phonemes, as datasets say it.
+fn preprocessing() -> Value {
+    let letters: Vec<String> = LETTERS.iter().map(|s| (*s).to_owned()).chain(('a'..='z').map(String::from)).collect();
+    let phonemes: Vec<&str> = PHONEMES.split_whitespace().collect();
+    json!({
+        "elements": { "kind": "tokens", "time": TIME, "vocabulary": letters.len() },
+        "dtype": "U8",
+        "scale": 1.0,
+        "raw": { "kind": "text" },
+        "steps": [{ "step": "tokenise", "how": "chars", "lowercase": true, "bounds": false, "end": true, "symbols": letters }],
+        "sequence_steps": [
+            { "step": "tokenise", "how": "symbols", "lowercase": false, "bounds": true, "end": false, "symbols": phonemes },
+        ],
+        "learns": {
+            "kind": "sequence", "time": STEPS, "vocabulary": phonemes.len(), "start": START, "end": END,
+        },
+    })
 }
 
 #[cfg(test)]

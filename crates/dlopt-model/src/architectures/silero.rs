@@ -6,6 +6,7 @@
 //! sigmoid is the network's last layer.
 
 use dlopt_checkpoint::Header;
+use serde_json::json;
 
 use super::{Architecture, shape};
 use crate::config::{ModelConfig, Stream};
@@ -86,6 +87,13 @@ fn recognize(header: &Header) -> Option<ModelConfig> {
     let input = Shape::Series { time: STREAM.context + STREAM.window, features: 1 };
     let mut config = ModelConfig::new(&description, input, outputs, Vec::new()).ok()?;
     config.stream = Some(STREAM);
+    config.preprocessing = json!({
+        "elements": { "kind": "series", "time": STREAM.context + STREAM.window, "features": 1 },
+        "dtype": "F32",
+        "scale": 1.0,
+        "raw": { "kind": "sound" },
+        "steps": [{ "step": "mono" }, { "step": "resample", "rate": STREAM.rate, "quality": "sinc" }],
+    });
     Some(config)
 }
 
