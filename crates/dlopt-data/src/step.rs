@@ -52,6 +52,12 @@ pub trait Vocabulary {
 
     /// The tokens before the first and after the last one of a sequence, when they are in the vocabulary.
     fn bounds(&self) -> Option<(u32, u32)>;
+
+    /// The token after the last one of a text, when it is appended.
+    fn end(&self) -> Option<u32>;
+
+    /// Whether tokens are bytes.
+    fn are_bytes(&self) -> bool;
 }
 
 /// Learns from the training samples, in their order.

@@ -148,7 +148,7 @@ fn changed(source: &Source) -> Error {
 }
 
 /// Cuts a chunk of a stream into samples, of the element type that the dataset will have, series at their own ends.
-fn cut(fixed: &Fixed, first: usize, values: Values) -> Vec<Raw> {
+pub(crate) fn cut(fixed: &Fixed, first: usize, values: Values) -> Vec<Raw> {
     let elements = fixed.elements.elements();
     let own = |place: usize, values: Values| match fixed.elements {
         Elements::Image { height, width, channels } => Raw::Image(Image { height, width, channels, pixels: values }),

@@ -30,6 +30,7 @@ use crate::readers::{About, Fixed, ReadOptions, Source, Unit, open_sources};
 use crate::spool::Item;
 use crate::steps::split::{SplitOptions, TRAIN};
 use crate::steps::standardise::{Constant, statistics};
+pub(crate) use blocks::cut;
 use blocks::{Form, Ready, each_sample, probed};
 use digests::{hashed, source_names};
 use fixed::{lengths, same_elements};

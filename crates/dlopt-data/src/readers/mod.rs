@@ -31,6 +31,8 @@ use crate::pipeline::StepSpec;
 pub(crate) use crate::raw::Values;
 pub(crate) use crate::spool::Item;
 
+pub(crate) use pictures::{has_picture_name, read as read_picture};
+pub(crate) use raw_bytes::open_bytes;
 pub(crate) use sources::open_sources;
 
 /// The formats, in the order in which a file's content is tried on them.

@@ -33,7 +33,7 @@ const PIXELS_PER_BYTE: u64 = 8 * 1032;
 const CHEAP_PIXELS: u64 = 1 << 20;
 
 /// Whether a name ends as those of pictures do.
-pub(super) fn has_picture_name(path: &Path) -> bool {
+pub(crate) fn has_picture_name(path: &Path) -> bool {
     path.extension().is_some_and(|own| EXTENSIONS.iter().any(|known| own.eq_ignore_ascii_case(known)))
 }
 

@@ -117,14 +117,6 @@ impl Alphabet {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// What is appended to each sequence.
-    pub(super) fn end(&self) -> Option<u32> {
-        match self {
-            Self::Bytes { end, .. } => *end,
-            Self::Listed { bounds, .. } | Self::Library { bounds, .. } => bounds.end,
-        }
-    }
-
     /// What stands for a text without tokens.
     pub(super) fn nothing(&self) -> u32 {
         match self {
@@ -177,5 +169,16 @@ impl Vocabulary for Alphabet {
             Self::Bytes { start, end } => start.zip(*end),
             Self::Listed { bounds, .. } | Self::Library { bounds, .. } => bounds.start.zip(bounds.end),
         }
+    }
+
+    fn end(&self) -> Option<u32> {
+        match self {
+            Self::Bytes { end, .. } => *end,
+            Self::Listed { bounds, .. } | Self::Library { bounds, .. } => bounds.end,
+        }
+    }
+
+    fn are_bytes(&self) -> bool {
+        matches!(self, Self::Bytes { .. })
     }
 }
