@@ -805,8 +805,12 @@ fn every_flag_of_list_and_man_changes_something() {
 }
 
 /// Verbs whose flags have their tests, and the test that none is missing, in another file.
-const ELSEWHERE: [(&str, &str); 3] =
-    [("prepare", "prepare.rs"), ("train", "flags_learning.rs"), ("eval", "flags_learning.rs")];
+const ELSEWHERE: [(&str, &str); 4] = [
+    ("prepare", "prepare.rs"),
+    ("train", "flags_learning.rs"),
+    ("eval", "flags_learning.rs"),
+    ("predict", "predict.rs"),
+];
 
 #[test]
 fn no_flag_is_without_a_test() {

@@ -102,3 +102,11 @@ fn the_network_and_its_compressed_variants_are_as_right_as_in_pytorch() {
     eprintln!("{:45} words right {found:.4}, phoneme error rate {errors:.4}", "beam 4");
     assert!(found >= 0.685);
 }
+
+#[test]
+fn words_are_said_on_the_command_line() {
+    let Some(network) = fetched("g2p") else { return };
+    let dir = temp_dir();
+    let line = format!("predict {} hello World --beam 3", network.join("checkpoint20.npz").display());
+    assert_eq!(out(&ok_in(dir.path(), &line)), "hello\tHH EH1 L OW0\nWorld\tW ER1 L D\n");
+}

@@ -24,6 +24,17 @@ pub(crate) fn open(input: Option<&Path>, tmp_dir: &Path) -> Result<Checkpoint> {
     }
 }
 
+/// The checkpoint that a path or standard input names, whole: a stream is spooled.
+pub(crate) fn open_whole(input: &Path) -> Result<Checkpoint> {
+    let tmp_dir = std::env::temp_dir();
+    let checkpoint = open(Some(input), &tmp_dir)?;
+    if let Some(stream) = checkpoint.stream() {
+        stream.spool_all(&tmp_dir)?;
+        stream.finish()?;
+    }
+    Ok(checkpoint)
+}
+
 /// Where the output goes, by its name and by what the input is.
 pub(crate) enum Out {
     Stdout,

@@ -41,17 +41,27 @@ pub(crate) fn stdout_is_pipe() -> bool {
 
 /// Writes text to standard output. A reader that has gone is not an error.
 pub(crate) fn print(text: &str) -> Result<()> {
+    print_on(text).map(|_| ())
+}
+
+/// The same, and says whether somebody still reads.
+pub(crate) fn print_on(text: &str) -> Result<bool> {
     use std::io::Write;
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.at("standard output"),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.at("standard output").map(|()| true),
     }
 }
 
 /// Writes a value as JSON to standard output.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&json(value))
+}
+
+/// A value as JSON in one line.
+pub(crate) fn json_line(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("reports hold only strings, numbers and lists of them") + "\n"
 }
 
 /// A value as indented JSON with a final newline.

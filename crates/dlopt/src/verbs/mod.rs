@@ -7,6 +7,7 @@ mod eval;
 mod inspect;
 mod list;
 mod man;
+mod predict;
 mod prepare;
 mod prune;
 mod quantize;
@@ -51,6 +52,7 @@ enum Verb {
     Prepare(Box<prepare::PrepareArgs>),
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
+    Predict(predict::PredictArgs),
     List(list::ListArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -69,6 +71,7 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Verb::Prepare(args) => prepare::run(&args, stop),
         Verb::Train(args) => train::run(&args, stop),
         Verb::Eval(args) => eval::run(&args, stop),
+        Verb::Predict(args) => predict::run(&args, stop),
         Verb::List(args) => list::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),

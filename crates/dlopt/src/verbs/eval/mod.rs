@@ -15,7 +15,7 @@ use dlopt_metrics::{
     RegressionReport, binary, classification, confusion_matrix_svg, contact_sheet_png, paired, paired_regression,
     regression, reliability_svg, worst_mistakes,
 };
-use dlopt_model::{Loaded, load};
+use dlopt_model::{Loaded, ModelConfig, load};
 use dlopt_train::{Engine, check_preprocessing, check_shape, check_vocabulary, run_over, use_own_preprocessing};
 use serde::Serialize;
 
@@ -264,12 +264,7 @@ fn outputs(
     team: &Arc<Team>,
     stop: &Arc<AtomicBool>,
 ) -> Result<Run> {
-    let tmp_dir = std::env::temp_dir();
-    let checkpoint = job::open(Some(path), &tmp_dir)?;
-    if let Some(stream) = checkpoint.stream() {
-        stream.spool_all(&tmp_dir)?;
-        stream.finish()?;
-    }
+    let checkpoint = job::open_whole(path)?;
     let loaded = load(&checkpoint)?;
     // Two networks may have been trained on data prepared in two ways; each gets its own numbers.
     let mut dataset = Dataset::open(&args.data)?;
@@ -342,15 +337,15 @@ impl Truth {
 }
 
 /// Whether a network was trained to say yes or no.
-fn says_yes_or_no(run: &Run) -> bool {
-    run.loaded.config.training["settings"]["loss"]["name"] == "binary-cross-entropy"
+pub(super) fn says_yes_or_no(config: &ModelConfig) -> bool {
+    config.training["settings"]["loss"]["name"] == "binary-cross-entropy"
 }
 
 fn measured(run: &Run, truth: &Truth, options: &Options) -> Result<ModelReport> {
     let outputs = run.loaded.config.outputs;
     let metrics = if truth.targets.is_empty() {
         Metrics::Classification(Box::new(classification(&run.outputs, outputs, &truth.labels, &truth.names, options)?))
-    } else if says_yes_or_no(run) && truth.is_yes_or_no() {
+    } else if says_yes_or_no(&run.loaded.config) && truth.is_yes_or_no() {
         Metrics::Binary(binary(&run.outputs, outputs, &truth.targets, &truth.names, options)?)
     } else {
         Metrics::Regression(regression(&run.outputs, outputs, &truth.targets, &truth.names, options)?)
