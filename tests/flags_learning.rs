@@ -475,7 +475,7 @@ const TRAIN_REPORTS: [Case; 6] = [
     }),
 ];
 
-const EVAL_FLAGS: [Case; 21] = [
+const EVAL_FLAGS: [Case; 24] = [
     ("data", |g| {
         assert_eq!(g.eval("")["data"], "d.safetensors");
         g.refused("eval m.safetensors --data two.safetensors", 1, "two.safetensors");
@@ -550,6 +550,27 @@ const EVAL_FLAGS: [Case; 21] = [
         assert_code(&low, 3, "not all are right");
         assert!(out(&low).contains("accuracy"));
     }),
+    ("beam", |g| {
+        let found = |more: &str| spelled(g, more)["token_error_rate"].clone();
+        assert!(found("--beam 5") != found("") && found("--beam 1") == found(""));
+        g.refused(&format!("{EVAL} --beam 2"), 2, "sequences");
+        g.refused(&format!("{EVAL} --beam 0"), 2, "--beam");
+    }),
+    ("length-penalty", |g| {
+        let found = |more: &str| spelled(g, more)["bleu"].clone();
+        assert!(found("--beam 5 --length-penalty 30") != found("--beam 5"));
+        g.refused(&format!("{EVAL} --length-penalty 1"), 2, "sequences");
+    }),
+    ("no-carry", |g| {
+        texts::windows(&g.path("text.safetensors"), &b"so it goes, and so it went. ".repeat(9), 6, 20);
+        g.ok("train --model charlstm --data text.safetensors --epochs 1 -q -o text-m.safetensors");
+        let loss = |more: &str| {
+            let line = format!("eval text-m.safetensors --data text.safetensors --json {more}");
+            json_out(&g.ok(&line))["model"]["metrics"]["tokens"]["loss"]["value"].as_f64()
+        };
+        assert!(loss("") != loss("--no-carry"));
+        g.refused(&format!("{EVAL} --no-carry"), 2, "next token");
+    }),
     ("use-own-preprocessing", |g| {
         g.refused("eval m.safetensors --data plain.safetensors", 1, "--use-own-preprocessing");
         let other = json_out(&g.ok("eval m.safetensors --data plain.safetensors --use-own-preprocessing --json"));
@@ -600,6 +621,16 @@ const EVAL_FLAGS: [Case; 21] = [
         }
     }),
 ];
+
+/// Evaluates a network that has only begun to spell words.
+fn spelled(g: &Ground, more: &str) -> Value {
+    if !g.path("words.safetensors").exists() {
+        texts::spelled(&g.path("words.safetensors"), 200, 150);
+        g.ok("train --model seq2seq --data words.safetensors --epochs 3 --batch 16 --learning-rate 0.01 -q -o words-m.safetensors");
+    }
+    let line = format!("eval words-m.safetensors --data words.safetensors --json {more}");
+    json_out(&g.ok(&line))["model"]["metrics"]["sequences"].clone()
+}
 
 /// Evaluates a network on pictures, most of which it takes for something else.
 fn pictures(g: &Ground, more: &str) {

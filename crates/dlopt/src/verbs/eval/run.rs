@@ -1,0 +1,130 @@
+//! A network, opened for the data and run over the split.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dlopt_checkpoint::{Checkpoint, Error, Result, TensorInfo};
+use dlopt_data::{Batch, Dataset, Learns};
+use dlopt_model::{Loaded, load};
+use dlopt_train::{
+    Engine, check_learns, check_preprocessing, check_shape, check_vocabulary, run_over, use_own_preprocessing,
+};
+
+use super::{Job, Metrics, ModelReport};
+use crate::job;
+
+/// A network that has been run over the split.
+pub(super) struct Run {
+    pub(super) name: String,
+    bytes: u64,
+    /// Those of the checkpoint, compressed or not.
+    pub(super) tensors: Vec<TensorInfo>,
+    pub(super) loaded: Loaded,
+    /// Samples a second of every run.
+    rates: Vec<f64>,
+}
+
+/// A network, and the data as it reads them.
+pub(super) struct Opened {
+    checkpoint: Checkpoint,
+    pub(super) loaded: Loaded,
+    pub(super) dataset: Arc<Dataset>,
+}
+
+impl Opened {
+    /// Loads a network, and opens the data anew: two networks may have been trained on data prepared in two ways, and each
+    /// gets its own numbers.
+    pub(super) fn new(job: &Job<'_>, path: &Path) -> Result<Self> {
+        let checkpoint = job::open_whole(path)?;
+        let loaded = load(&checkpoint)?;
+        let mut dataset = Dataset::open(&job.args.data)?;
+        check_shape(&loaded.config, &checkpoint.name, &dataset)?;
+        check_vocabulary(&loaded.nodes, &dataset)?;
+        if job.args.use_own_preprocessing {
+            use_own_preprocessing(&loaded.config, &checkpoint.name, &mut dataset)?;
+        }
+        check_preprocessing(&loaded.config, &checkpoint.name, &dataset)?;
+        check_learns(&loaded.nodes, &dataset)?;
+        if loaded.config.outputs != dataset.outputs() {
+            return Err(Error::input(format!(
+                "{}: has {} outputs, and {} asks for {}",
+                checkpoint.name,
+                loaded.config.outputs,
+                dataset.name(),
+                dataset.outputs()
+            )));
+        }
+        let learns_steps = dataset.info().learns != Learns::Sample;
+        if loaded.config.is_per_step != learns_steps {
+            return Err(Error::input(format!(
+                "{}: {} at every step, and {} {} tokens to learn",
+                checkpoint.name,
+                if learns_steps { "scores no tokens" } else { "scores tokens" },
+                dataset.name(),
+                if learns_steps { "has" } else { "has no" }
+            )));
+        }
+        Ok(Self { checkpoint, loaded, dataset: Arc::new(dataset) })
+    }
+
+    /// An engine with the weights.
+    pub(super) fn engine(&self, job: &Job<'_>) -> Result<Engine> {
+        let is_frozen = vec![false; self.loaded.layout.nodes.len()];
+        let (nodes, layout) = (&self.loaded.nodes, &self.loaded.layout);
+        let mut engine = Engine::new(&job.args.device, nodes, layout, &is_frozen, Arc::clone(&job.team))?;
+        engine.load(&self.loaded.params, false)?;
+        Ok(engine)
+    }
+
+    /// Gives every batch of the split and its outputs, in order.
+    pub(super) fn each_batch(
+        &self,
+        job: &Job<'_>,
+        engine: &mut Engine,
+        each: impl FnMut(&Batch, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let mut buffers = self.loaded.buffers.clone();
+        let values = (&self.loaded.params[..], &mut buffers[..]);
+        run_over(engine, &self.dataset, job.samples.clone(), job.args.batch, values, job.stop, each)
+    }
+
+    /// Runs `once` as often as --repeat says; what the last run gave, and the network with its speeds.
+    pub(super) fn repeated<T>(self, job: &Job<'_>, mut once: impl FnMut(&Self) -> Result<T>) -> Result<(T, Run)> {
+        let mut rates = Vec::with_capacity(job.args.repeat);
+        let mut timed = || {
+            let began = Instant::now();
+            let found = once(&self)?;
+            rates.push(job.samples.len() as f64 / began.elapsed().as_secs_f64().max(1e-9));
+            Ok::<T, Error>(found)
+        };
+        let mut last = timed()?;
+        for _ in 1..job.args.repeat {
+            last = timed()?;
+        }
+        let Self { checkpoint, loaded, .. } = self;
+        let (bytes, tensors) = (checkpoint.header.data_bytes(), checkpoint.header.tensors);
+        Ok((last, Run { name: checkpoint.name, bytes, tensors, loaded, rates }))
+    }
+}
+
+impl Run {
+    /// What it is worth.
+    pub(super) fn report(&self, metrics: Metrics) -> ModelReport {
+        ModelReport {
+            name: self.name.clone(),
+            bytes: self.bytes,
+            parameters: self.loaded.layout.params_len,
+            samples_per_second: median(&self.rates),
+            samples_per_second_of_runs: self.rates.clone(),
+            metrics,
+        }
+    }
+}
+
+/// The middle one; of an even number the upper of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
