@@ -805,11 +805,12 @@ fn every_flag_of_list_and_man_changes_something() {
 }
 
 /// Verbs whose flags have their tests, and the test that none is missing, in another file.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     ("prepare", "prepare.rs"),
     ("train", "flags_learning.rs"),
     ("eval", "flags_learning.rs"),
     ("predict", "predict.rs"),
+    ("generate", "generate.rs"),
 ];
 
 #[test]

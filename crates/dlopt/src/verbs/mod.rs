@@ -4,6 +4,7 @@ mod completions;
 mod convert;
 mod diff;
 mod eval;
+mod generate;
 mod inspect;
 mod list;
 mod man;
@@ -53,6 +54,7 @@ enum Verb {
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
+    Generate(generate::GenerateArgs),
     List(list::ListArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -72,6 +74,7 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Verb::Train(args) => train::run(&args, stop),
         Verb::Eval(args) => eval::run(&args, stop),
         Verb::Predict(args) => predict::run(&args, stop),
+        Verb::Generate(args) => generate::run(&args, stop),
         Verb::List(args) => list::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
