@@ -478,6 +478,18 @@ const CASES: [Case; 44] = [
         assert!(split == 30 && who[split..].iter().all(|test| !who[..split].contains(test)), "{who:?}");
         let numbers = g.ok("houses.csv --group rooms --label kind --split test=0.5").1;
         assert_eq!(numbers["elements"]["names"], json!(["id", "area", "price"]));
+        for (class, voice) in [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")] {
+            fs::create_dir_all(g.path(&format!("texts/{class}"))).unwrap();
+            (0..5).for_each(|n| g.write(&format!("texts/{class}/{voice}_{n}.txt"), voice.repeat(n + 1).as_bytes()));
+        }
+        // Half of the samples is one of two voices, not five samples of each class.
+        let voices = |line: &str| {
+            let (stored, about) = g.ok(&format!("texts --split test=0.5 --seed 2 {line}"));
+            let begin = about["splits"]["test"][0].as_u64().unwrap() as usize;
+            let rows = stored.get("inputs").bytes.chunks(stored.get("inputs").shape[1]).skip(begin);
+            rows.map(|row| row[0]).collect::<BTreeSet<u8>>().len()
+        };
+        assert_eq!((voices("--group ^(.)_"), voices("")), (1, 2));
     }),
     ("quotes", |g| {
         g.write("q.tsv", b"\"a\tb\"\tx\nc\ty\n");

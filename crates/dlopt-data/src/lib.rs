@@ -25,6 +25,7 @@ mod sound;
 mod spool;
 mod step;
 mod steps;
+mod survey;
 
 pub use clean::{Action, CleanOptions, Finding, Problem, Rule};
 pub use dataset::{Batch, Dataset, Parts};
@@ -37,8 +38,9 @@ pub use order::epoch_order;
 pub use pipeline::{Pipeline, StepSpec};
 pub use prepare::{PrepareOptions, PrepareReport, Scale, SplitReport, Thumbnail, prepare};
 pub use raw::{Image, Raw, Series, Values};
-pub use readers::{Format, Kind, ReadOptions, Unit, formats};
+pub use readers::{Format, Kind, ReadOptions, Unit, formats, read_picture, read_sound};
 pub use step::{FitStep, Step, StepKind, Vocabulary};
 pub use steps::split::SplitOptions;
 pub use steps::standardise::Constant;
 pub use steps::{STEPS, features_spec};
+pub use survey::{ChannelReport, DatasetSurvey, LengthReport};

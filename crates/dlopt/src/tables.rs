@@ -1,11 +1,15 @@
 //! What people read: plans, outcomes and explanations as text.
 
+mod datasets;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 use dlopt_checkpoint::{JobPlan, Note, Outcome, PassReport, TensorReport};
 
 use crate::messages::one_line;
+
+pub(crate) use datasets::{balance, sources, statistics};
 
 /// Bytes with thousands separated.
 pub(crate) fn grouped(number: u64) -> String {

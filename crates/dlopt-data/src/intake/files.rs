@@ -8,21 +8,10 @@ use super::{Each, Intake, arrays};
 use crate::info::RawInput;
 use crate::prepare::cut;
 use crate::raw::{Raw, Series};
-use crate::readers::{ReadOptions, Samples, has_picture_name, open_bytes, open_sources, read_picture};
+use crate::readers::{Medium, ReadOptions, Samples, open_bytes, open_sources, read_picture, read_sound};
 
 /// Endings of tables.
 const TABLES: [&str; 5] = [".csv", ".tsv", ".data", ".csv.gz", ".tsv.gz"];
-
-/// Endings of sounds.
-const SOUNDS: [&str; 6] = ["wav", "flac", "mp3", "ogg", "m4a", "aac"];
-
-/// Reads a sound file.
-///
-/// # Errors
-/// When it cannot be read.
-fn read_sound(path: &Path) -> Result<Series> {
-    Err(Error::input(format!("{}: sound files are not read yet", path.display())))
-}
 
 pub(super) fn read(intake: &Intake, path: &Path, each: &mut Each<'_>) -> Result<()> {
     match intake.raw() {
@@ -122,7 +111,11 @@ fn raw_data(intake: &Intake, path: &Path, each: &mut Each<'_>) -> Result<()> {
 }
 
 fn has_sound_name(path: &Path) -> bool {
-    has_ending(path, &SOUNDS)
+    Medium::of(path) == Some(Medium::Sound)
+}
+
+fn has_picture_name(path: &Path) -> bool {
+    Medium::of(path) == Some(Medium::Picture)
 }
 
 fn has_ending(path: &Path, endings: &[&str]) -> bool {

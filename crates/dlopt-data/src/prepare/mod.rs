@@ -465,11 +465,13 @@ fn report(
         sources.iter().filter_map(|source| Some((&source.about.name, source.about.passed_over.as_ref()?)));
     let mut warnings = plan.warnings.clone();
     warnings.extend(passed_over.map(|(name, (count, first))| {
-        format!(
-            "{name}: {count} files that are no pictures by their names were passed over, such as {}",
-            first.display()
-        )
+        format!("{name}: {count} other files were passed over, such as {}", first.display())
     }));
+    if info.raw == Some(RawInput::Sound) && info.steps.is_empty() {
+        warnings.push(
+            "sounds are stored as waves, which few models take: --step log-mel or --step mfcc makes spectra".to_owned(),
+        );
+    }
     let counts = plan.splits.counts();
     let splits = plan.splits.names.iter().zip(counts).zip(plan.class_counts());
     let steps = plan.lengths.as_ref().and_then(|lengths| Some([*lengths.iter().min()?, *lengths.iter().max()?]));

@@ -1,6 +1,7 @@
 //! Samples whose form is not known before all of them were seen: they wait in a temporary file between stages, a stage
 //! ending where a step must learn from the training samples.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dlopt_checkpoint::{Error, Progress, Result};
@@ -227,7 +228,25 @@ pub(super) fn splits_of(
     let given: Vec<_> = kept.iter().map(|&sample| given[sample as usize]).collect();
     let groups: Vec<_> = kept.iter().map(|&sample| groups[sample as usize]).collect();
     let strata = (!learned.labels.is_empty()).then_some(&learned.labels[..]);
-    assign(&given, strata, has_groups.then_some(&groups[..]), learned.is_next, &options.split)
+    let splits = assign(&given, strata, has_groups.then_some(&groups[..]), learned.is_next, &options.split)?;
+    if has_groups && options.read.group.is_some() {
+        check_groups(&groups, &splits)?;
+    }
+    Ok(splits)
+}
+
+/// Refuses groups that somebody asked for and that the raw data themselves, or a cut, put into two splits.
+fn check_groups(groups: &[&str], splits: &Splits) -> Result<()> {
+    let mut first: HashMap<&str, u8> = HashMap::new();
+    for (group, split) in groups.iter().zip(&splits.of_sample) {
+        let own = *first.entry(group).or_insert(*split);
+        if own != *split {
+            let [a, b] = [own, *split].map(|split| &splits.names[usize::from(split)]);
+            return Err(Error::input(format!("`{group}` is in `{a}` and in `{b}`, and --group keeps it in one"))
+                .hint("the raw data or --split-at say so: leave that, or --group, out"));
+        }
+    }
+    Ok(())
 }
 
 /// A spool without the samples at these places.

@@ -15,7 +15,7 @@ use super::labels::{LabelNames, MOST_CLASSES};
 use super::lines::open_text;
 use super::raw_bytes::{broken, open_bytes};
 use super::{
-    About, Fixed, Format, Inputs, Labels, ReadOptions, Samples, Source, Values, channels_of, reshaped,
+    About, Fixed, Format, Inputs, Labels, ReadOptions, Samples, Source, Values, channels_of, list, reshaped,
     samples_per_chunk, text_table,
 };
 use crate::dataset::quoted;
@@ -57,6 +57,9 @@ fn open(files: &[PathBuf], options: &ReadOptions) -> Result<Vec<Source>> {
     let [path] = files else { return Err(Error::usage("a table is one file")) };
     if options.text.is_some() || options.answer.is_some() {
         return text_table::open(path, options);
+    }
+    if let Some(list) = list::open(path, options)? {
+        return Ok(vec![list]);
     }
     let table = Table::new(path, options)?;
     let found = table.survey()?;

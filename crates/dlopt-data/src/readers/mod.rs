@@ -5,18 +5,23 @@
 //! in [`FORMATS`].
 
 mod arrays;
+mod cifar;
+mod class_folder;
 mod columns;
 mod csv;
 mod dictionary;
+mod groups;
 mod idx;
-mod image_folder;
 mod json_lines;
 mod labels;
 mod lines;
+mod list;
+mod media;
 mod parallel;
 mod pictures;
 mod raw_bytes;
 mod records;
+mod sounds;
 mod sources;
 mod text_table;
 mod ts;
@@ -31,14 +36,17 @@ use crate::pipeline::StepSpec;
 pub(crate) use crate::raw::Values;
 pub(crate) use crate::spool::Item;
 
-pub(crate) use pictures::{has_picture_name, read as read_picture};
+pub(crate) use media::Medium;
+pub use pictures::read as read_picture;
 pub(crate) use raw_bytes::open_bytes;
+pub use sounds::read as read_sound;
 pub(crate) use sources::open_sources;
 
 /// The formats, in the order in which a file's content is tried on them.
-pub(crate) const FORMATS: [&Format; 8] = [
+pub(crate) const FORMATS: [&Format; 9] = [
     &idx::FORMAT,
     &arrays::FORMAT,
+    &cifar::FORMAT,
     &ts::FORMAT,
     &json_lines::FORMAT,
     &dictionary::FORMAT,
@@ -96,7 +104,8 @@ pub struct ReadOptions {
     pub text: Option<String>,
     /// The column or field that holds the text to put out: a translation.
     pub answer: Option<String>,
-    /// The column or field whose samples must not be in two splits.
+    /// The column or field whose samples must not be in two splits; for folders of files a regular expression, whose first
+    /// brackets hold it, on names below the folder of a class.
     pub group: Option<String>,
     /// Whether quotes hold the fields of a table of texts together; not between tabs when nobody says.
     pub quotes: Option<bool>,
@@ -299,13 +308,17 @@ fn format_named(name: &str) -> Result<&'static Format> {
     })
 }
 
-/// The format of a file by its name, else by its content.
-fn format_of(path: &Path) -> Result<Option<&'static Format>> {
+/// The format of a file by its name.
+fn format_by_name(path: &Path) -> Option<&'static Format> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
-    let by_name = FORMATS.into_iter().find(|f| f.extensions.iter().any(|e| stem.ends_with(e)));
-    if by_name.is_some() {
-        return Ok(by_name);
+    FORMATS.into_iter().find(|f| f.extensions.iter().any(|e| stem.ends_with(e)))
+}
+
+/// The format of a file by its name, else by its content.
+fn format_of(path: &Path) -> Result<Option<&'static Format>> {
+    if let Some(by_name) = format_by_name(path) {
+        return Ok(Some(by_name));
     }
     let first = raw_bytes::first_bytes(path, SNIFFED_BYTES)?;
     Ok(FORMATS.into_iter().find(|f| (f.sniff)(&first)))

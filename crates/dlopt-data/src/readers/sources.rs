@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dlopt_checkpoint::{Context, Error, Result};
 
-use super::{Format, ReadOptions, Source, format_named, format_of, image_folder};
+use super::{Format, ReadOptions, Source, class_folder, format_named, format_of};
 use crate::dataset::quoted;
 
 /// The words in a file's name that say which split it is.
@@ -34,8 +34,8 @@ pub(crate) fn open_sources(files: &[(Option<&'static str>, PathBuf)], options: &
                     path.display()
                 )));
             }
-            if format.is_none() && image_folder::is_one(path)? {
-                classed.push(image_folder::open(path)?);
+            if format.is_none() && class_folder::is_one(path)? {
+                classed.push(class_folder::open(path, options)?);
                 continue;
             }
             for (split, format, file) in folder(path, format)? {
@@ -127,17 +127,22 @@ fn folder(dir: &Path, format: Option<&'static Format>) -> Result<Vec<Found>> {
             found.push((split_of(&path), own, path));
         }
     }
+    // Pages and lists of names lie beside the pictures of CIFAR.
+    if found.iter().any(|(_, own, _)| own.name == "cifar") {
+        found.retain(|(_, own, _)| own.name == "cifar");
+    }
     let names = |found: &[Found]| quoted(&found.iter().map(|(.., p)| file_name(p)).take(6).collect::<Vec<_>>());
     let Some((_, first, _)) = found.first() else {
         return Err(Error::input(format!("{}: no raw data of a known format here", dir.display()))
-            .hint("dlopt prepare reads IDX, CSV, .npz and .ts files"));
+            .hint("`dlopt list` says what is read; pictures, sounds and texts lie in a folder for each class"));
     };
     if found.iter().any(|(_, own, _)| !std::ptr::eq(*own, *first)) {
         return Err(Error::input(format!("{}: files of several formats: {}", dir.display(), names(&found)))
             .hint("--format says which, or name the files"));
     }
     // Pictures and labels differ in their names by more than the split, and are paired by their reader.
-    let is_one_set = first.name == "idx" || found.iter().all(|(.., p)| set_name(p) == set_name(&found[0].2));
+    let is_one_set =
+        ["idx", "cifar"].contains(&first.name) || found.iter().all(|(.., p)| set_name(p) == set_name(&found[0].2));
     if !is_one_set {
         return Err(Error::input(format!("{}: several data sets: {}", dir.display(), names(&found)))
             .hint("name the files of one: --train FILE --test FILE"));
@@ -192,7 +197,9 @@ mod tests {
             open_sources(&[(None, path.clone())], &options).err().unwrap()
         };
         assert!(open(None).message().contains("neither its name nor its first bytes"));
-        assert!(open(Some("jpg")).message().contains("no format `jpg`; there are `idx`, `npz`, `ts`, `jsonl`"));
+        assert!(
+            open(Some("jpg")).message().contains("no format `jpg`; there are `idx`, `npz`, `cifar`, `ts`, `jsonl`")
+        );
         assert!(open(Some("idx")).message().contains("begins with the bytes 09 08 07 00"));
         let absent = open_sources(&[(None, dir.path().join("none"))], &ReadOptions::default()).err().unwrap();
         assert!(absent.message().contains("none: no such file"), "{absent}");

@@ -14,6 +14,7 @@ mod log_mel;
 mod mfcc;
 mod mono;
 mod multiply;
+mod picture;
 mod resample;
 pub(crate) mod resize;
 pub(crate) mod split;
@@ -39,6 +40,7 @@ pub const STEPS: &[StepKind] = &[
     duration::KIND,
     log_mel::KIND,
     mfcc::KIND,
+    picture::KIND,
     tokenise::KIND,
     features::KIND,
 ];

@@ -1,4 +1,6 @@
-//! `dlopt inspect`: what a checkpoint holds.
+//! `dlopt inspect`: what a checkpoint or a dataset holds.
+
+mod dataset;
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use dlopt_checkpoint::{Resources, Result};
+use dlopt_checkpoint::{Checkpoint, Resources, Result};
 use dlopt_inspect::{Summary, TensorStats, metadata, stats, summary};
 
 use crate::args::WorkArgs;
@@ -21,19 +23,21 @@ Examples:
   dlopt inspect model/                       sizes by dtype and module, history, compression
   dlopt inspect model.safetensors --tensors  every tensor
   dlopt inspect small/ --stats               range, mean, zeros, N:M patterns, NaN, from the weights
-  dlopt inspect model/ --json | jq .dtypes";
+  dlopt inspect model/ --json | jq .dtypes
+  dlopt inspect digits.safetensors           a dataset: shapes, splits, classes and their balance, steps, statistics
+  dlopt inspect digits.safetensors --stats   range, mean and deviation of each channel, from all samples";
 
-/// Show what a checkpoint holds
+/// Show what a checkpoint or a dataset holds
 ///
-/// Reads headers only, unless --stats asks for the weights.
+/// Reads headers only, and labels of a dataset, unless --stats asks for the weights, or the samples.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct InspectArgs {
-    /// Checkpoint: a .safetensors file, a model folder, a .pth/.bin/.npz file, or - for standard input
+    /// Checkpoint or dataset: a .safetensors file, a model folder, a .pth/.bin/.npz file, or - for standard input
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
 
-    /// Read the weights, decoded: range, mean, deviation, zeros, patterns, NaN and infinities
+    /// Read the weights, decoded, or the samples: range, mean, deviation, zeros, patterns, NaN and infinities
     #[arg(long)]
     stats: bool,
 
@@ -60,6 +64,9 @@ pub(crate) struct InspectArgs {
 pub(super) fn run(args: &InspectArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let tmp_dir = job::tmp_dir(&args.work, None)?;
     let checkpoint = job::open(args.model.as_deref(), &tmp_dir)?;
+    if let Some(path) = args.model.as_deref().filter(|_| dataset::is_one(&checkpoint)) {
+        return dataset::show(args, path, &checkpoint, stop);
+    }
     let summary = summary(&checkpoint);
     let bar = Bar::new(args.quiet);
     let stats = if args.stats {
@@ -95,13 +102,19 @@ pub(super) fn run(args: &InspectArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
         text.push_str(&statistics(stats));
     }
     if args.metadata {
-        for (key, value) in metadata(&checkpoint) {
-            let shown = serde_json::to_string_pretty(&value).expect("it was JSON or text");
-            let _ = writeln!(text, "\n{key}: {shown}");
-        }
+        text.push_str(&metadata_in_full(&checkpoint));
     }
     streams::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn metadata_in_full(checkpoint: &Checkpoint) -> String {
+    let mut text = String::new();
+    for (key, value) in metadata(checkpoint) {
+        let shown = serde_json::to_string_pretty(&value).expect("it was JSON or text");
+        let _ = writeln!(text, "\n{key}: {shown}");
+    }
+    text
 }
 
 fn overview(summary: &Summary) -> String {

@@ -21,7 +21,7 @@ use crate::job;
 use crate::messages;
 use crate::progress::Bar;
 use crate::streams;
-use crate::tables::{columns, grouped};
+use crate::tables::{balance, grouped, sources, statistics};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +32,7 @@ Examples:
   dlopt prepare houses.csv --targets price --drop id --split test=0.2 -o houses.safetensors
   dlopt prepare --train JapaneseVowels_TRAIN.ts --test JapaneseVowels_TEST.ts -o vowels.safetensors
   dlopt prepare photos/ --clean unreadable=drop,duplicate=drop,channels=fix:3 --resize 64x64 -o photos.safetensors
+  dlopt prepare words/ --group '^([^_]+)_' --split test=0.2 --step resample=16000 --step log-mel -o words.safetensors
   dlopt prepare photos/ --resize 64x64 --features hog,lbp -o features.safetensors
   dlopt prepare mails.tsv --text message --label kind --step tokenise=words,limit=20000 --split test=0.2 -o mails.safetensors
   dlopt prepare pairs.tsv --text en --answer de --split test=0.1 -o pairs.safetensors      two texts: a translation
@@ -43,23 +44,17 @@ Steps are taken in this order: --step as often as given, --resize, --features; `
 kept in the dataset and in checkpoints trained on it, so that `predict` takes the same ones.
 Raw elements are stored as they are; scale, mean and deviation stand beside them and are applied to each batch.";
 
-/// Most classes whose balance is printed.
-const SHOWN_CLASSES: usize = 30;
-
 /// Most samples that cleaning found something about and that are printed, or shown as pictures.
 const SHOWN_FINDINGS: usize = 100;
 
 /// Pictures of a preview.
 const SHOWN_SAMPLES: usize = 48;
 
-/// Most statistics that are printed.
-const SHOWN_STATISTICS: usize = 20;
-
 /// Make a dataset of raw data: read, clean, crop, scale, split, standardise, extract features
 ///
-/// Reads folders of pictures by class, IDX pairs, tables (CSV), arrays (.npz, .safetensors), series (.ts), JSON Lines,
-/// texts in tables, in pairs of files and by themselves, and dictionaries, plain or gzipped, in memory that does not grow
-/// with the data. Statistics are those of the training split. The
+/// Reads folders of pictures, sounds or texts by class, lists of such files, IDX pairs, CIFAR, tables (CSV), arrays (.npz,
+/// .safetensors), series (.ts), JSON Lines, texts in tables, in pairs of files and by themselves, and dictionaries, plain
+/// or gzipped, in memory that does not grow with the data. Statistics are those of the training split. The
 /// same raw data, options and seed give the same bytes, at any number of threads.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -120,8 +115,9 @@ pub(crate) struct PrepareArgs {
     #[arg(long, value_name = "COLUMN", conflicts_with_all = ["label", "targets"])]
     answer: Option<String>,
 
-    /// Column or field whose samples must not be in two splits: a speaker, an author
-    #[arg(long, value_name = "COLUMN")]
+    /// What must not be in two splits, such as a speaker: a column or field, or for folders of files a regular expression whose
+    /// first brackets hold it, as in '^([^_]+)_'
+    #[arg(long, value_name = "COLUMN|REGEX")]
     group: Option<String>,
 
     /// Whether quotes hold the fields of a table of texts together [default: yes, but not between tabs]
@@ -538,18 +534,12 @@ fn text(report: &PrepareReport, is_verbose: bool) -> String {
     }
     text.push_str(&findings(report, is_verbose));
     text.push('\n');
-    text.push_str(&balance(report, is_verbose));
+    text.push_str(&balance(&report.info, &report.splits, is_verbose));
     text.push('\n');
-    text.push_str(&statistics(report, is_verbose));
+    text.push_str(&statistics(&report.info, is_verbose));
     if is_verbose {
         text.push('\n');
-        let rows: Vec<_> = report
-            .info
-            .sources
-            .iter()
-            .map(|s| vec![format!("  {}", s.name), grouped(s.bytes), s.sha256.clone()])
-            .collect();
-        text.push_str(&columns(&["  source", "bytes", "SHA-256"], &rows));
+        text.push_str(&sources(&report.info));
     }
     text
 }
@@ -570,59 +560,6 @@ fn findings(report: &PrepareReport, is_verbose: bool) -> String {
     }
     if let Some(more) = report.findings.len().checked_sub(shown).filter(|more| *more > 0) {
         let _ = writeln!(text, "  and {more} more; --verbose or --json lists them");
-    }
-    text
-}
-
-/// How many samples of each class each split has.
-fn balance(report: &PrepareReport, is_verbose: bool) -> String {
-    let mut head = vec!["  class"];
-    head.extend(report.splits.iter().map(|split| split.name.as_str()));
-    let shown = if is_verbose { usize::MAX } else { SHOWN_CLASSES };
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    for (class, name) in report.info.classes.iter().enumerate().take(shown) {
-        let mut row = vec![format!("  {name}")];
-        row.extend(report.splits.iter().map(|split| grouped(split.classes[class])));
-        rows.push(row);
-    }
-    let mut total = vec!["  all".to_owned()];
-    total.extend(report.splits.iter().map(|split| grouped(split.samples as u64)));
-    rows.push(total);
-    let mut text = columns(&head, &rows);
-    if let Some(more) = report.info.classes.len().checked_sub(shown).filter(|more| *more > 0) {
-        let _ = writeln!(text, "  and {more} more classes; --verbose shows them");
-    }
-    text
-}
-
-fn statistics(report: &PrepareReport, is_verbose: bool) -> String {
-    let info = &report.info;
-    let mut text = format!("scale {}, standardised by {}\n", info.scale, info.standardise.name());
-    let shown = if is_verbose { usize::MAX } else { SHOWN_STATISTICS };
-    let names = |at: usize| match info.mean.len() == info.elements.channels() {
-        true => info.elements.channel_name(at),
-        false => format!("element {at}"),
-    };
-    let rows: Vec<_> = info
-        .mean
-        .iter()
-        .zip(&info.deviation)
-        .enumerate()
-        .take(shown)
-        .map(|(at, (mean, deviation))| {
-            vec![format!("  {}", names(at)), format!("{mean:.4}"), format!("{deviation:.4}")]
-        })
-        .collect();
-    if rows.is_empty() {
-        return text;
-    }
-    let head = match info.standardise {
-        Standardise::MinMax => ["  training", "smallest", "range"],
-        _ => ["  training", "mean", "deviation"],
-    };
-    text.push_str(&columns(&head, &rows));
-    if let Some(more) = info.mean.len().checked_sub(shown).filter(|more| *more > 0) {
-        let _ = writeln!(text, "  and {more} more; --verbose shows them");
     }
     text
 }
