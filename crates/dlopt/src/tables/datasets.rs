@@ -12,11 +12,11 @@ const SHOWN_CLASSES: usize = 30;
 /// Most statistics that are printed.
 const SHOWN_STATISTICS: usize = 20;
 
-/// How many samples of each class each split has.
-pub(crate) fn balance(info: &DatasetInfo, splits: &[SplitReport], is_verbose: bool) -> String {
+/// How many samples of each class each split has: of all classes, or of the first, and `more` is the flag that shows all.
+pub(crate) fn balance(info: &DatasetInfo, splits: &[SplitReport], more: Option<&str>) -> String {
     let mut head = vec!["  class"];
     head.extend(splits.iter().map(|split| split.name.as_str()));
-    let shown = if is_verbose { usize::MAX } else { SHOWN_CLASSES };
+    let shown = more.map_or(usize::MAX, |_| SHOWN_CLASSES);
     let mut rows: Vec<Vec<String>> = Vec::new();
     for (class, name) in info.classes.iter().enumerate().take(shown) {
         let mut row = vec![format!("  {name}")];
@@ -27,16 +27,16 @@ pub(crate) fn balance(info: &DatasetInfo, splits: &[SplitReport], is_verbose: bo
     total.extend(splits.iter().map(|split| grouped(split.samples as u64)));
     rows.push(total);
     let mut text = columns(&head, &rows);
-    if let Some(more) = info.classes.len().checked_sub(shown).filter(|more| *more > 0) {
-        let _ = writeln!(text, "  and {more} more classes; --verbose shows them");
+    if let (Some(more), Some(left)) = (more, info.classes.len().checked_sub(shown).filter(|left| *left > 0)) {
+        let _ = writeln!(text, "  and {left} more classes; {more} shows them");
     }
     text
 }
 
-/// Scale, and the statistics that are taken off and divided by.
-pub(crate) fn statistics(info: &DatasetInfo, is_verbose: bool) -> String {
+/// Scale, and the statistics that are taken off and divided by; `more` as above.
+pub(crate) fn statistics(info: &DatasetInfo, more: Option<&str>) -> String {
     let mut text = format!("scale {}, standardised by {}\n", info.scale, info.standardise.name());
-    let shown = if is_verbose { usize::MAX } else { SHOWN_STATISTICS };
+    let shown = more.map_or(usize::MAX, |_| SHOWN_STATISTICS);
     let names = |at: usize| match info.mean.len() == info.elements.channels() {
         true => info.elements.channel_name(at),
         false => format!("element {at}"),
@@ -59,8 +59,8 @@ pub(crate) fn statistics(info: &DatasetInfo, is_verbose: bool) -> String {
         _ => ["  training", "mean", "deviation"],
     };
     text.push_str(&columns(&head, &rows));
-    if let Some(more) = info.mean.len().checked_sub(shown).filter(|more| *more > 0) {
-        let _ = writeln!(text, "  and {more} more; --verbose shows them");
+    if let (Some(more), Some(left)) = (more, info.mean.len().checked_sub(shown).filter(|left| *left > 0)) {
+        let _ = writeln!(text, "  and {left} more; {more} shows them");
     }
     text
 }

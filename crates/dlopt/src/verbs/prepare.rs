@@ -532,11 +532,12 @@ fn text(report: &PrepareReport, is_verbose: bool) -> String {
     if let Some([shortest, longest]) = report.lengths {
         let _ = writeln!(text, "{shortest} to {longest} steps; shorter ones end in zeros");
     }
+    let more = (!is_verbose).then_some("--verbose");
     text.push_str(&findings(report, is_verbose));
     text.push('\n');
-    text.push_str(&balance(&report.info, &report.splits, is_verbose));
+    text.push_str(&balance(&report.info, &report.splits, more));
     text.push('\n');
-    text.push_str(&statistics(&report.info, is_verbose));
+    text.push_str(&statistics(&report.info, more));
     if is_verbose {
         text.push('\n');
         text.push_str(&sources(&report.info));

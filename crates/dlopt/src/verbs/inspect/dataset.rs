@@ -66,6 +66,7 @@ pub(super) fn show(
 
 fn overview(survey: &DatasetSurvey, name: &str, bytes: u64, is_verbose: bool) -> String {
     let info = &survey.info;
+    let more = (!is_verbose).then_some("--tensors");
     let mut text = format!(
         "{name}: a dataset of {} {}, {}, {} bytes\ninputs {:?}\n",
         grouped(survey.samples as u64),
@@ -81,7 +82,7 @@ fn overview(survey: &DatasetSurvey, name: &str, bytes: u64, is_verbose: bool) ->
         }
     }
     text.push('\n');
-    text.push_str(&balance(info, &survey.splits, is_verbose));
+    text.push_str(&balance(info, &survey.splits, more));
     for (what, steps) in [("steps", &info.steps), ("steps of what is put out", &info.sequence_steps)] {
         if !steps.is_empty() {
             let _ = writeln!(text, "\n{what}:");
@@ -89,10 +90,10 @@ fn overview(survey: &DatasetSurvey, name: &str, bytes: u64, is_verbose: bool) ->
         }
     }
     text.push('\n');
-    text.push_str(&statistics(info, is_verbose));
+    text.push_str(&statistics(info, more));
     if let Some(channels) = &survey.channels {
         text.push('\n');
-        text.push_str(&ranges(channels, is_verbose));
+        text.push_str(&ranges(channels, more));
     }
     if !info.sources.is_empty() {
         text.push('\n');
@@ -141,8 +142,8 @@ fn step_in_words(step: &StepSpec) -> String {
     text
 }
 
-fn ranges(channels: &[ChannelReport], is_verbose: bool) -> String {
-    let shown = if is_verbose { usize::MAX } else { SHOWN_CHANNELS };
+fn ranges(channels: &[ChannelReport], more: Option<&str>) -> String {
+    let shown = more.map_or(usize::MAX, |_| SHOWN_CHANNELS);
     let number = |value: f64| format!("{value:.4}");
     let rows: Vec<_> = channels
         .iter()
@@ -153,8 +154,8 @@ fn ranges(channels: &[ChannelReport], is_verbose: bool) -> String {
         })
         .collect();
     let mut text = columns(&["  stored", "min", "max", "mean", "deviation"], &rows);
-    if let Some(more) = channels.len().checked_sub(shown).filter(|more| *more > 0) {
-        let _ = writeln!(text, "  and {more} more; --tensors or --json shows them");
+    if let (Some(more), Some(left)) = (more, channels.len().checked_sub(shown).filter(|left| *left > 0)) {
+        let _ = writeln!(text, "  and {left} more; {more} or --json shows them");
     }
     text
 }
