@@ -7,7 +7,7 @@ use dlopt_checkpoint::{Context, Error, Result};
 use super::{Each, Intake, arrays};
 use crate::info::RawInput;
 use crate::prepare::cut;
-use crate::raw::{Raw, Series};
+use crate::raw::Raw;
 use crate::readers::{Medium, ReadOptions, Samples, open_bytes, open_sources, read_picture, read_sound};
 
 /// Endings of tables.
