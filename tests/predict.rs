@@ -162,6 +162,7 @@ fn pictures_take_the_steps_of_the_data() {
     let done = ok_in(dir, "predict m.safetensors photos --skip-unreadable");
     assert_eq!(out(&done).lines().count(), 17);
     assert!(err(&done).contains("2.ppm") && err(&done).contains("1 inputs"), "{}", err(&done));
+    assert!(ok_in(dir, "predict m.safetensors photos --skip-unreadable -q").stderr.is_empty());
     refused(dir, "predict m.safetensors photos/left/2.ppm --skip-unreadable", 1, "none of the 1 inputs");
     refused(dir, "predict m.safetensors nothing.png", 1, "nothing.png: no such file");
     refused(dir, "predict m.safetensors -", 2, "takes pictures");
@@ -245,8 +246,11 @@ fn texts_are_spelled_by_a_network_that_learned_it() {
     assert_eq!(out(&ok_in(dir, "predict m.safetensors ace --lines list")), "ace\tA C E\ncab\tC A B\nbed\tB E D\n");
     let piped = pipe_in(dir, Some(b"cab\nbed"), &["predict m.safetensors --lines -"]).ok();
     assert_eq!(String::from_utf8(piped).unwrap(), "cab\tC A B\nbed\tB E D\n");
-    fs::write(dir.join("word.txt"), "bead\n").unwrap();
+    fs::write(dir.join("word.txt"), "bead").unwrap();
     assert_eq!(out(&ok_in(dir, "predict m.safetensors word.txt")), "word.txt\tB E A D\n");
+    fs::create_dir(dir.join("words")).unwrap();
+    fs::write(dir.join("words/1.txt"), "dab").unwrap();
+    assert_eq!(out(&ok_in(dir, "predict m.safetensors words")), "words/1.txt\tD A B\n");
     refused(dir, "predict m.safetensors none.txt", 1, "none.txt: no such file");
     refused(dir, "predict m.safetensors - ", 2, "--lines -");
     // The likeliest few, the penalty that orders them, and the threads, which change nothing.
@@ -293,6 +297,23 @@ fn texts_give_the_numbers_of_eval() {
         let found = lines(dir, "predict m.safetensors --lines texts --json --batch 9");
         assert_eq!(outputs(&found), evaluated(dir, "m.safetensors", "t.safetensors", "all"), "{how}");
     }
+}
+
+#[test]
+fn sounds_take_the_steps_of_the_data() {
+    let dir = temp_dir();
+    let dir = dir.path();
+    for (class, file) in [("one", "tone.flac"), ("one", "tone.ogg"), ("two", "stereo.flac"), ("two", "tone.mp3")] {
+        fs::create_dir_all(dir.join("sounds").join(class)).unwrap();
+        fs::copy(fixture(&format!("sounds/{file}")), dir.join("sounds").join(class).join(file)).unwrap();
+    }
+    ok_in(dir, "prepare sounds --step mono --step resample=6000 --step mfcc -q -o sounds.safetensors");
+    ok_in(dir, "train --model gru --data sounds.safetensors --epochs 1 -q -o m.safetensors");
+    let found = lines(dir, "predict m.safetensors sounds --json");
+    assert_eq!(outputs(&found), evaluated(dir, "m.safetensors", "sounds.safetensors", "all"));
+    assert_eq!((found.len(), &found[3]["input"]), (4, &"sounds/two/tone.mp3".into()));
+    fs::write(dir.join("bad.wav"), b"RIFF").unwrap();
+    refused(dir, "predict m.safetensors bad.wav", 1, "bad.wav");
 }
 
 /// A network of others, of which only names and shapes are right.
@@ -354,6 +375,16 @@ fn bad_requests_are_one_clear_error() {
     texts::windows(&dir.join("text.safetensors"), &b"so it goes. ".repeat(20), 8, 20);
     ok_in(dir, "train --model charlstm --data text.safetensors --epochs 0 -q -o text-m.safetensors");
     refused(dir, "predict text-m.safetensors so", 2, "dlopt generate");
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_the_work_quietly() {
+    let dir = ground();
+    let line = format!("{DLOPT} predict m.safetensors --batch 1 {} | head -n 1", "d.csv ".repeat(50));
+    let script = format!("set -o pipefail; {line}; echo ${{PIPESTATUS[0]}}");
+    let done = std::process::Command::new("bash").args(["-c", &script]).current_dir(dir.path()).output().unwrap();
+    let text = out(&done);
+    assert!(text.starts_with("d.csv:2\t") && text.ends_with("\n0\n") && done.stderr.is_empty(), "{text}{}", err(&done));
 }
 
 #[test]

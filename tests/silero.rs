@@ -111,3 +111,27 @@ fn compressed_it_decides_as_in_numpy() {
         assert!((found_kept - kept).abs() < 0.0025, "{name}: {found_kept}, wanted {kept}");
     }
 }
+
+#[test]
+fn sound_files_are_judged_on_the_command_line() {
+    let dir = temp_dir();
+    let predict = |more: &str| ok_in(dir.path(), &format!("predict {} {more}", silero().display()));
+    // 2,000 samples at 8,000 a second, of one channel or two, are 8 windows.
+    for file in ["tone.flac", "stereo.flac", "tone.ogg"] {
+        let path = fixture(&format!("sounds/{file}")).display().to_string();
+        let text = out(&predict(&path));
+        assert!(text.starts_with(&format!("{path}\tmean probability 0.")) && text.contains("% of 8 windows"), "{text}");
+    }
+    let Some(folder) = fetched("speech") else { return };
+    for (file, windows, wanted_mean, wanted_share) in
+        [("prompts/demo-congrats.wav", 947, 0.9311, 0.9282), ("silence/1.wav", 32, 0.0103, 0.0)]
+    {
+        let found = json_out(&predict(&format!("{} --json", folder.join(file).display())));
+        println!("{file}: mean {}, over half {}", found["mean"], found["over_half"]);
+        assert_eq!(found["probabilities"].as_array().unwrap().len(), windows, "{file}");
+        // The figures are of sound resampled by straight lines.
+        assert!((found["mean"].as_f64().unwrap() - wanted_mean).abs() < 0.02, "{file}: {}", found["mean"]);
+        assert!((found["over_half"].as_f64().unwrap() - wanted_share).abs() < 0.02, "{file}: {}", found["over_half"]);
+        assert_eq!(found["seconds_of_window"], 0.032);
+    }
+}

@@ -6,22 +6,21 @@ use dlopt_checkpoint::{Context, Error, Result};
 
 use super::{Each, Intake, arrays};
 use crate::info::RawInput;
+use crate::ordered::ordered;
 use crate::prepare::cut;
 use crate::raw::Raw;
-use crate::readers::{Medium, ReadOptions, Samples, open_bytes, open_sources, read_picture, read_sound};
+use crate::readers::{Medium, ReadOptions, Samples, open_bytes, open_sources};
 
 /// Endings of tables.
 const TABLES: [&str; 5] = [".csv", ".tsv", ".data", ".csv.gz", ".tsv.gz"];
 
-pub(super) fn read(intake: &Intake, path: &Path, each: &mut Each<'_>) -> Result<()> {
+pub(super) fn read(intake: &Intake, path: &Path, threads: usize, each: &mut Each<'_>) -> Result<()> {
     match intake.raw() {
-        RawInput::Image => {
-            one_by_one(path, "pictures", has_picture_name, each, |path| read_picture(path).map(Raw::Image))
-        }
-        RawInput::Sound => one_by_one(path, "sounds", has_sound_name, each, |path| read_sound(path).map(Raw::Series)),
-        RawInput::Text => Err(Error::usage(format!("{}: texts are not read from such files", path.display()))),
-        RawInput::Pixels { .. } if has_picture_name(path) || path.is_dir() => {
-            one_by_one(path, "pictures", has_picture_name, each, |path| read_picture(path).map(Raw::Image))
+        RawInput::Image => all_below(path, Medium::Picture, threads, each),
+        RawInput::Sound => all_below(path, Medium::Sound, threads, each),
+        RawInput::Text => all_below(path, Medium::Text, threads, each),
+        RawInput::Pixels { .. } if Medium::of(path) == Some(Medium::Picture) || path.is_dir() => {
+            all_below(path, Medium::Picture, threads, each)
         }
         _ => {
             path.metadata().at(path.display())?;
@@ -37,23 +36,19 @@ pub(super) fn read(intake: &Intake, path: &Path, each: &mut Each<'_>) -> Result<
     }
 }
 
-/// Reads a file of samples, or those below a folder.
-fn one_by_one(
-    path: &Path,
-    what: &str,
-    is_wanted: impl Fn(&Path) -> bool,
-    each: &mut Each<'_>,
-    load: impl Fn(&Path) -> Result<Raw>,
-) -> Result<()> {
+/// Reads a file of one sample, or all of them below a folder.
+fn all_below(path: &Path, medium: Medium, threads: usize, each: &mut Each<'_>) -> Result<()> {
     if !path.is_dir() {
-        return each(path.display().to_string(), load(path));
+        return each(path.display().to_string(), medium.read(path));
     }
     let mut found = Vec::new();
-    walk(path, &is_wanted, &mut found)?;
+    walk(path, &|path| Medium::of(path) == Some(medium), &mut found)?;
     if found.is_empty() {
-        return Err(Error::input(format!("{}: no {what} below it", path.display())));
+        return Err(Error::input(format!("{}: no {} below it", path.display(), medium.plural())));
     }
-    found.iter().try_for_each(|path| each(path.display().to_string(), load(path)))
+    let feed = |give: &mut dyn FnMut(PathBuf) -> Result<()>| found.into_iter().try_for_each(give);
+    let work = |path: PathBuf| Ok((path.display().to_string(), medium.read(&path)));
+    ordered(threads, feed, work, |(name, raw)| each(name, raw))
 }
 
 /// All wanted files below a folder, in the order of their names; hidden ones are not seen.
@@ -108,14 +103,6 @@ fn raw_data(intake: &Intake, path: &Path, each: &mut Each<'_>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn has_sound_name(path: &Path) -> bool {
-    Medium::of(path) == Some(Medium::Sound)
-}
-
-fn has_picture_name(path: &Path) -> bool {
-    Medium::of(path) == Some(Medium::Picture)
 }
 
 fn has_ending(path: &Path, endings: &[&str]) -> bool {

@@ -76,12 +76,13 @@ impl Intake {
         self.answers.tokens()
     }
 
-    /// Reads the samples of a file, or of all files below a folder in the order of their names.
+    /// Reads the samples of a file, or of all files below a folder in the order of their names, several at a time on
+    /// `threads` threads.
     ///
     /// # Errors
     /// When `each` fails, or the file is of another kind altogether.
-    pub fn read(&self, path: &Path, each: &mut Each<'_>) -> Result<()> {
-        files::read(self, path, each)
+    pub fn read(&self, path: &Path, threads: usize, each: &mut Each<'_>) -> Result<()> {
+        files::read(self, path, threads, each)
     }
 
     /// Reads the rows of a table that is called `name` in messages.

@@ -40,7 +40,7 @@ impl Medium {
     }
 
     /// For messages.
-    pub(super) fn plural(self) -> &'static str {
+    pub(crate) fn plural(self) -> &'static str {
         match self {
             Self::Picture => "pictures",
             Self::Sound => "sounds",
@@ -49,7 +49,7 @@ impl Medium {
     }
 
     /// Reads a file.
-    pub(super) fn read(self, path: &Path) -> Result<Raw> {
+    pub(crate) fn read(self, path: &Path) -> Result<Raw> {
         Ok(match self {
             Self::Picture => Raw::Image(pictures::read(path)?),
             Self::Sound => Raw::Series(sounds::read(path)?),

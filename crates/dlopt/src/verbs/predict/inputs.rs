@@ -1,7 +1,7 @@
 //! What the arguments of `predict` name, sample by sample.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use dlopt_checkpoint::{Context, Error, Result};
@@ -22,7 +22,7 @@ pub(super) fn check(args: &PredictArgs) -> Result<()> {
 }
 
 /// Reads all inputs in the order they are named, those of --lines last.
-pub(super) fn read(args: &PredictArgs, intake: &Intake, each: &mut Each<'_>) -> Result<()> {
+pub(super) fn read(args: &PredictArgs, intake: &Intake, threads: usize, each: &mut Each<'_>) -> Result<()> {
     let takes_texts = *intake.raw() == RawInput::Text;
     if args.lines.is_some() && !takes_texts {
         return Err(Error::usage(format!("--lines gives texts, and the network takes {}", in_words(intake.raw()))));
@@ -37,9 +37,10 @@ pub(super) fn read(args: &PredictArgs, intake: &Intake, each: &mut Each<'_>) -> 
                 )));
             }
             ("-", _) => intake.read_rows("-", Box::new(BufReader::new(std::io::stdin())), each)?,
-            (text, RawInput::Text) if !text.ends_with(".txt") => each(text.to_owned(), Ok(Raw::Text(text.to_owned())))?,
-            (path, RawInput::Text) => each(path.to_owned(), whole_text(Path::new(path)).map(Raw::Text))?,
-            (path, _) => intake.read(Path::new(path), each)?,
+            (text, RawInput::Text) if !text.ends_with(".txt") && !Path::new(text).is_dir() => {
+                each(text.to_owned(), Ok(Raw::Text(text.to_owned())))?;
+            }
+            (path, _) => intake.read(Path::new(path), threads, each)?,
         }
     }
     match &args.lines {
@@ -62,14 +63,6 @@ fn in_words(raw: &RawInput) -> &'static str {
         RawInput::Row { .. } => "rows of a table",
         RawInput::Pixels { .. } => "arrays of pixels",
     }
-}
-
-fn whole_text(path: &Path) -> Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path).at(path.display())?.read_to_end(&mut bytes).at(path.display())?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::input(format!("{}: is no UTF-8 text", path.display())))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
 fn lines(name: &str, mut from: impl BufRead, each: &mut Each<'_>) -> Result<()> {

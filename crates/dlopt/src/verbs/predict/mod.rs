@@ -31,8 +31,8 @@ Examples:
 
 What INPUT is follows from what the network was trained on. Pictures and sounds: files, or folders, of which all files
 below are taken. Rows of a table: a .csv or .tsv file, or - for standard input. Series and arrays: .npy, .npz,
-.safetensors, .ts, .csv. Texts: INPUT is the text itself, unless it ends in .txt: then it is a file whose whole content is
-one text.";
+.safetensors, .ts, .csv. Texts: INPUT is the text itself, unless it ends in .txt or is a folder: then every such file is one
+text.";
 
 /// Say what a network makes of new inputs: classes, numbers, sequences; one line for each
 #[derive(Args, Debug)]
@@ -128,15 +128,28 @@ pub(super) fn run(args: &PredictArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
     let within = |e: Error| e.within(&checkpoint.name);
     let intake = intake_of(&loaded.config.preprocessing).map_err(within)?;
     let decoding = args.search.decoding(usize::from(args.best))?;
-    let team = Arc::new(Team::new(threads(args.threads)));
+    let threads = threads(args.threads);
+    let team = Arc::new(Team::new(threads));
     let mut oracle = Oracle::new(loaded, &intake, decoding, args.top as usize, team).map_err(within)?;
     if args.search.is_asked() && !oracle.searches() {
         return Err(Error::usage("--beam and --length-penalty are for networks that put out sequences"));
     }
-    let mut work = Work { args, oracle: &mut oracle, intake: &intake, stop, waiting: Vec::new(), done: 0, left_out: 0 };
-    let read = inputs::read(args, &intake, &mut |name, raw| work.take(name, raw));
+    let mut work = Work {
+        args,
+        oracle: &mut oracle,
+        intake: &intake,
+        stop,
+        waiting: Vec::new(),
+        done: 0,
+        left_out: 0,
+        is_unread: false,
+    };
+    let read = inputs::read(args, &intake, threads, &mut |name, raw| work.take(name, raw));
     // What could be read before an error is answered.
     let answered = work.answer();
+    if work.is_unread {
+        return Ok(ExitCode::SUCCESS);
+    }
     read?;
     answered?;
     if work.done == 0 {
@@ -169,6 +182,8 @@ struct Work<'a> {
     waiting: Vec<(String, answers::Ready)>,
     done: usize,
     left_out: usize,
+    /// Whether nobody reads the answers any more.
+    is_unread: bool,
 }
 
 impl Work<'_> {
@@ -188,7 +203,9 @@ impl Work<'_> {
             }
             Err(e) if self.args.skip_unreadable => {
                 self.left_out += 1;
-                messages::warning(&format!("{}; left out", e.message()));
+                if !self.args.quiet {
+                    messages::warning(&format!("{}; left out", e.message()));
+                }
             }
             Err(e) if e.what_to_try().is_some() => return Err(e),
             Err(e) => return Err(e.hint("--skip-unreadable leaves such inputs out and goes on")),
@@ -210,6 +227,10 @@ impl Work<'_> {
             });
         }
         self.done += names.len();
-        streams::print(&text)
+        if streams::print_on(&text)? {
+            return Ok(());
+        }
+        self.is_unread = true;
+        Err(Error::interrupted("nobody reads the answers"))
     }
 }
