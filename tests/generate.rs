@@ -53,6 +53,11 @@ fn a_network_goes_on_with_what_it_learned() {
     let args = ["generate", "m.safetensors", "--prompt", "so it ", "--temperature", "0", "--length", "40"];
     let streamed = std::process::Command::new(DLOPT).args(args).current_dir(dir).output().unwrap();
     assert_eq!(out(&streamed), format!("so it {said}\n"));
+    // A prompt that is read in several pieces.
+    let prompt = "so it goes on. ".repeat(40);
+    let args = ["generate", "m.safetensors", "--prompt", &prompt, "--temperature", "0", "--length", "15"];
+    let long = std::process::Command::new(DLOPT).args(args).current_dir(dir).output().unwrap();
+    assert_eq!(out(&long), prompt + "so it goes on. \n");
     // Compressed networks generate too.
     ok_in(dir, "quantize m.safetensors --scheme w8a16 --group channel -o q.safetensors -q");
     let quantized = ok_in(dir, "generate q.safetensors --prompt goes --temperature 0 --length 10");

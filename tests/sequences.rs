@@ -88,6 +88,7 @@ fn spelled_words_are_compared_with_all_right_answers() {
         refused(dir, &format!("{eval} {flag}"), 2, "one answer a sample");
     }
     refused(dir, &format!("{eval} --no-carry"), 2, "--no-carry is for");
+    refused(dir, &format!("{eval} --device candle"), 2, "decoded on the CPU alone");
 }
 
 #[test]

@@ -25,6 +25,9 @@ Examples:
   dlopt generate austen.safetensors --prompt 'She ' --top-k 20 --top-p 0.95 --seed 3
   dlopt generate austen.safetensors --prompt 'Mr. ' --temperature 0 --json";
 
+/// Tokens of a prompt that are read together.
+const PIECE: usize = 256;
+
 /// Go on with a text, token by token, by a network that says the next one
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -103,15 +106,19 @@ pub(super) fn run(args: &GenerateArgs, stop: &Arc<AtomicBool>) -> Result<ExitCod
     if !args.json {
         streams::print(&args.prompt)?;
     }
-    let (mut next, mut ended) = (prompt, false);
+    let (mut next, mut last, mut ended) = (prompt, Vec::new(), false);
     while text.new_tokens().len() < args.length {
         if stop.load(Ordering::Relaxed) {
             return Err(Error::interrupted("stopped by a signal"));
         }
-        let read: Vec<f32> = next.iter().map(|&token| token as f32).collect();
-        let scores = engine.forward_with(&loaded.params, &mut buffers, &read, None, &mut states)?;
-        let token = sampler.next(&scores[scores.len() - outputs..]).map_err(within)?;
-        engine.recycle(scores);
+        for piece in next.chunks(PIECE) {
+            let read: Vec<f32> = piece.iter().map(|&token| token as f32).collect();
+            let scores = engine.forward_with(&loaded.params, &mut buffers, &read, None, &mut states)?;
+            last.clear();
+            last.extend_from_slice(&scores[scores.len() - outputs..]);
+            engine.recycle(scores);
+        }
+        let token = sampler.next(&last).map_err(within)?;
         ended = vocabulary.end() == Some(token);
         if ended {
             break;

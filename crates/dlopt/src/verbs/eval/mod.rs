@@ -294,6 +294,9 @@ fn check_asked(args: &EvalArgs, learns: &Learns) -> Result<()> {
     if args.search.is_asked() && !matches!(learns, Learns::Sequence { .. }) {
         return Err(Error::usage("--beam and --length-penalty are for data with sequences to put out"));
     }
+    if args.device != "cpu" && matches!(learns, Learns::Sequence { .. }) {
+        return Err(Error::usage("sequences are decoded on the CPU alone").hint("--device cpu"));
+    }
     if args.no_carry && *learns != Learns::NextToken {
         return Err(Error::usage("--no-carry is for data whose next token is learned"));
     }
