@@ -365,7 +365,12 @@ fn header_of(first: &ByteRecord, second: &ByteRecord) -> Header {
     if has_numbers && first.iter().all(|field| number::<f32>(field).is_none()) { Header::Names } else { Header::None }
 }
 
+/// What stands between columns: what the file's name says, else the most frequent in the first line.
 pub(super) fn delimiter_of(path: &Path) -> Result<u8> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    if name.trim_end_matches(".gz").ends_with(".tsv") {
+        return Ok(b'\t');
+    }
     let mut line = Vec::new();
     open_bytes(path)?.read_until(b'\n', &mut line).map_err(|e| broken(path, &e))?;
     let count = |delimiter: u8| line.iter().filter(|b| **b == delimiter).count();

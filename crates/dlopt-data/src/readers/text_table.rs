@@ -185,10 +185,10 @@ mod tests {
 
     #[test]
     fn texts_have_classes_in_the_other_column() {
-        let source = opened(b"ham\tsee \"you\" there\nspam\tbuy\nham\ta\n", &options("2")).unwrap();
+        let source = opened(b"ham\tsee \"you\", there, and, here\nspam\tbuy\nham\ta\n", &options("2")).unwrap();
         let Labels::Names { distinct, of_sample } = &source.about.labels else { panic!() };
         assert_eq!((distinct[1].0.as_str(), &of_sample[..]), ("spam", &[0, 1, 0][..]));
-        assert_eq!(source.samples.items()[0], Item::new(Raw::Text("see \"you\" there".to_owned())));
+        assert_eq!(source.samples.items()[0], Item::new(Raw::Text("see \"you\", there, and, here".to_owned())));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "lstm", text: include_str!("lstm.toml") },
     Preset { name: "gru", text: include_str!("gru.toml") },
     Preset { name: "linear", text: include_str!("linear.toml") },
+    Preset { name: "textcnn", text: include_str!("textcnn.toml") },
+    Preset { name: "textgru", text: include_str!("textgru.toml") },
     Preset { name: "charlstm", text: include_str!("charlstm.toml") },
     Preset { name: "seq2seq", text: include_str!("seq2seq.toml") },
 ];
