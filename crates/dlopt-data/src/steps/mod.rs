@@ -30,7 +30,11 @@ use crate::step::StepKind;
 /// All steps.
 pub const STEPS: &[StepKind] = &[
     StepKind::of::<multiply::Multiply>("multiply", "by", "every number by a factor; bytes stay bytes, at most 255"),
-    StepKind::of::<resize::Resize>("resize", "size", "pictures to HxW: bilinear or nearest"),
+    StepKind::of::<resize::Resize>(
+        "resize",
+        "size",
+        "pictures to HxW: bilinear, bicubic, lanczos, box, nearest; aspect=crop or pad keeps the ratio",
+    ),
     StepKind::of::<crop::Crop>("crop", "size", "pictures to a size at an anchor, to a box, or to their content"),
     grey::GREY,
     grey::RGB,
