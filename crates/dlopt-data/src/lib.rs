@@ -13,7 +13,7 @@ mod info;
 mod intake;
 mod loader;
 mod memory;
-mod options;
+pub mod options;
 mod order;
 mod ordered;
 mod pipeline;

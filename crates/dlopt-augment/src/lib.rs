@@ -1,0 +1,23 @@
+//! Augmentation: operations that change samples at random, and recipes of them.
+//!
+//! The same operations make a larger dataset out of one, and change every sample anew in each epoch of a training. What
+//! is drawn for a sample depends on the seed, the round (copy or epoch), the number of the sample and the place of the
+//! operation in the recipe, and on nothing else: threads, batches and resumed runs change no byte.
+
+mod draws;
+mod geometry;
+mod normal;
+mod operation;
+mod operations;
+mod portable;
+mod range;
+mod recipe;
+mod sample;
+
+pub use draws::{Draws, Key};
+pub use geometry::{Affine, Fill, Filter, Geometry, Resampling};
+pub use operation::{Kinds, Mixing, Operation, OperationKind};
+pub use operations::OPERATIONS;
+pub use range::Range;
+pub use recipe::Recipe;
+pub use sample::{Data, Form, Sample, Scratch};

@@ -1,0 +1,435 @@
+//! Recipes: operations in order, each with a probability; one of several, or some of several.
+//!
+//! ```toml
+//! [[ops]]
+//! op = "rotate"
+//! degrees = "±15"
+//! p = 0.5
+//!
+//! [[ops]]
+//! one-of = [{ op = "noise", sigma = 0.05 }, { op = "blur", sigma = "0.5..1" }]
+//!
+//! [[ops]]
+//! some-of = [{ op = "brightness" }, { op = "contrast" }, { op = "gamma" }]
+//! count = 2
+//! ```
+
+use std::collections::HashSet;
+
+use dlopt_checkpoint::{Error, Result};
+use dlopt_data::options;
+use serde_json::{Map, Value, json};
+
+use crate::draws::{Draws, Key};
+use crate::geometry::Geometry;
+use crate::operation::{Mixing, Operation, OperationKind};
+use crate::operations::OPERATIONS;
+use crate::sample::{Form, Sample, Scratch};
+
+/// Deepest nesting.
+const DEEPEST: usize = 16;
+/// Most operations of a recipe.
+const MOST: u64 = 1000;
+
+/// Operations with their probabilities, ready to be applied.
+#[derive(Debug)]
+pub struct Recipe {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
+    /// Counted through the whole recipe: what its draws are keyed by.
+    place: u64,
+    probability: f32,
+    what: What,
+}
+
+enum What {
+    Operation {
+        kind: &'static OperationKind,
+        operation: Box<dyn Operation>,
+        options: Map<String, Value>,
+    },
+    All(Vec<Node>),
+    /// So many of these, in their order.
+    Some {
+        nodes: Vec<Node>,
+        count: [usize; 2],
+    },
+}
+
+impl std::fmt::Debug for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Operation { operation, .. } => operation.fmt(f),
+            Self::All(nodes) => nodes.fmt(f),
+            Self::Some { nodes, count } => write!(f, "{count:?} of {nodes:?}"),
+        }
+    }
+}
+
+impl Recipe {
+    /// The operations of a command line, in order, each `NAME`, `NAME=VALUE` or `NAME=VALUE,key=value…`; `p` is the
+    /// probability of each.
+    ///
+    /// # Errors
+    /// When there are none, one is unknown or an option is wrong.
+    pub fn of_ops<S: AsRef<str>>(ops: &[S]) -> Result<Self> {
+        let nodes: Vec<Value> = ops.iter().map(|op| json!({ "op": op.as_ref() })).collect();
+        Self::of(&Value::Array(nodes))
+    }
+
+    /// The recipe of a TOML text.
+    ///
+    /// # Errors
+    /// When the text is no TOML, or as [`Recipe::of`].
+    pub fn of_toml(text: &str) -> Result<Self> {
+        let mut table: Map<String, Value> =
+            toml::from_str(text).map_err(|e| Error::input(format!("the recipe is no TOML: {e}")))?;
+        let nodes = table.remove("ops").unwrap_or(Value::Null);
+        if let Some(key) = table.keys().next() {
+            return Err(Error::input(format!("`{key}` is not known; a recipe has [[ops]]")).hint(EXAMPLE));
+        }
+        if nodes.is_null() {
+            return Err(Error::input("the recipe has no [[ops]]").hint(EXAMPLE));
+        }
+        Self::of(&nodes)
+    }
+
+    /// A list of nodes, as TOML writes them and [`Recipe::spec`] gives them.
+    ///
+    /// # Errors
+    /// When there are none, an operation is unknown, or an option is wrong or out of range.
+    pub fn of(nodes: &Value) -> Result<Self> {
+        let mut place = 0;
+        let nodes = nodes_of(nodes, &mut place, 0)?;
+        if nodes.is_empty() {
+            return Err(Error::usage("the recipe is empty").hint("--op rotate=±15, or --recipe FILE.toml"));
+        }
+        Ok(Self { nodes })
+    }
+
+    /// The recipe with all options, as datasets and checkpoints keep it.
+    pub fn spec(&self) -> Value {
+        Value::Array(self.nodes.iter().map(Node::spec).collect())
+    }
+
+    /// Refuses samples that an operation is not for.
+    ///
+    /// # Errors
+    /// When one does not apply to them.
+    pub fn check(&self, form: &Form) -> Result<()> {
+        self.each(&mut |kind, operation| kind.check(operation, form))
+    }
+
+    /// The operations that mix samples, with their places.
+    pub fn mixes(&self) -> bool {
+        let mut mixes = false;
+        let _ = self.each(&mut |_, operation| {
+            mixes |= operation.mixing().is_some();
+            Ok(())
+        });
+        mixes
+    }
+
+    /// Changes a sample.
+    pub fn apply(&self, sample: &mut Sample, key: Key, scratch: &mut Scratch) {
+        self.apply_mixing(sample, key, scratch, &mut |_, _, _, _| {});
+    }
+
+    /// Changes a sample, and calls `mix` where another one is to be mixed in.
+    pub fn apply_mixing(
+        &self,
+        sample: &mut Sample,
+        key: Key,
+        scratch: &mut Scratch,
+        mix: &mut dyn FnMut(&dyn Mixing, &mut Sample, Draws, &mut Scratch),
+    ) {
+        let mut pending = None;
+        run(&self.nodes, sample, key, scratch, &mut pending, mix);
+        settle(&mut pending, sample, scratch);
+    }
+
+    fn each(&self, call: &mut dyn FnMut(&'static OperationKind, &dyn Operation) -> Result<()>) -> Result<()> {
+        fn walk(
+            nodes: &[Node],
+            call: &mut dyn FnMut(&'static OperationKind, &dyn Operation) -> Result<()>,
+        ) -> Result<()> {
+            nodes.iter().try_for_each(|node| match &node.what {
+                What::Operation { kind, operation, .. } => call(kind, &**operation),
+                What::All(nodes) | What::Some { nodes, .. } => walk(nodes, call),
+            })
+        }
+        walk(&self.nodes, call)
+    }
+}
+
+/// Carries out what geometry is pending.
+fn settle(pending: &mut Option<Geometry>, sample: &mut Sample, scratch: &mut Scratch) {
+    if let Some(geometry) = pending.take() {
+        geometry.carry_out(sample, scratch);
+    }
+}
+
+fn run(
+    nodes: &[Node],
+    sample: &mut Sample,
+    key: Key,
+    scratch: &mut Scratch,
+    pending: &mut Option<Geometry>,
+    mix: &mut dyn FnMut(&dyn Mixing, &mut Sample, Draws, &mut Scratch),
+) {
+    for node in nodes {
+        let mut draws = Draws::new(key, node.place);
+        if node.probability < 1.0 && !draws.chance(node.probability) {
+            continue;
+        }
+        match &node.what {
+            What::All(nodes) => run(nodes, sample, key, scratch, pending, mix),
+            What::Some { nodes, count } => {
+                let mut wanted = count[0] + draws.below(count[1] - count[0] + 1);
+                // Each of the rest is taken with the probability that makes all choices alike (Knuth, algorithm S).
+                for (place, node) in nodes.iter().enumerate() {
+                    if draws.below(nodes.len() - place) < wanted {
+                        wanted -= 1;
+                        run(std::slice::from_ref(node), sample, key, scratch, pending, mix);
+                    }
+                }
+            }
+            What::Operation { operation, .. } => {
+                if let Some(geometry) = operation.geometry(&sample.form, &mut draws, scratch) {
+                    *pending = match pending.take() {
+                        None => Some(geometry),
+                        Some(before) => match before.then(geometry) {
+                            Some(both) => Some(both),
+                            None => {
+                                before.carry_out(sample, scratch);
+                                Some(geometry)
+                            }
+                        },
+                    };
+                    continue;
+                }
+                settle(pending, sample, scratch);
+                match operation.mixing() {
+                    Some(mixing) => mix(mixing, sample, draws, scratch),
+                    None => operation.apply(sample, &mut draws, scratch),
+                }
+            }
+        }
+    }
+}
+
+impl Node {
+    fn spec(&self) -> Value {
+        let all = |nodes: &[Self]| Value::Array(nodes.iter().map(Self::spec).collect());
+        let mut table = Map::new();
+        match &self.what {
+            What::Operation { kind, options, .. } => {
+                table.insert("op".to_owned(), json!(kind.name));
+                table.extend(options.clone());
+            }
+            What::All(nodes) => drop(table.insert("sequence".to_owned(), all(nodes))),
+            What::Some { nodes, count } => {
+                table.insert("some-of".to_owned(), all(nodes));
+                table.insert("count".to_owned(), json!(count));
+            }
+        }
+        if self.probability < 1.0 || matches!(&self.what, What::Operation { kind, .. } if kind.probability < 1.0) {
+            table.insert("p".to_owned(), json!(self.probability));
+        }
+        Value::Object(table)
+    }
+}
+
+const EXAMPLE: &str =
+    "[[ops]] with op = \"rotate\", degrees = \"±15\", p = 0.5; one-of or some-of instead of op take a list";
+
+fn nodes_of(nodes: &Value, place: &mut u64, depth: usize) -> Result<Vec<Node>> {
+    let Value::Array(nodes) = nodes else {
+        return Err(Error::input(format!("operations are a list, and this is {nodes}")).hint(EXAMPLE));
+    };
+    if depth > DEEPEST {
+        return Err(Error::input(format!("the recipe is nested deeper than {DEEPEST}")));
+    }
+    nodes.iter().map(|node| node_of(node, place, depth)).collect()
+}
+
+fn node_of(node: &Value, place: &mut u64, depth: usize) -> Result<Node> {
+    let Value::Object(table) = node else {
+        return Err(Error::input(format!("{node} is no operation")).hint(EXAMPLE));
+    };
+    let own = *place;
+    *place += 1;
+    if own >= MOST {
+        return Err(Error::input(format!("the recipe has more than {MOST} operations")));
+    }
+    let mut table = table.clone();
+    let kinds: HashSet<&str> =
+        ["op", "one-of", "some-of", "sequence"].into_iter().filter(|key| table.contains_key(*key)).collect();
+    let (key, 1) = (kinds.iter().next().copied().unwrap_or_default(), kinds.len()) else {
+        return Err(Error::input(format!("{node} is not one of op, one-of, some-of and sequence")).hint(EXAMPLE));
+    };
+    let value = table.remove(key).unwrap_or_default();
+    if key == "op" {
+        return operation_of(&value, table, own);
+    }
+    let probability = probability(&mut table, 1.0)?;
+    let count = table.remove("count");
+    if let Some(other) = table.keys().next() {
+        return Err(Error::input(format!("`{other}` is not known beside `{key}`")).hint(EXAMPLE));
+    }
+    let nodes = nodes_of(&value, place, depth + 1)?;
+    if nodes.is_empty() {
+        return Err(Error::input(format!("`{key}` is empty")).hint(EXAMPLE));
+    }
+    let what = match (key, count) {
+        ("sequence", None) => What::All(nodes),
+        ("one-of", None) => What::Some { nodes, count: [1, 1] },
+        ("some-of", Some(count)) => What::Some { count: count_of(&count, nodes.len())?, nodes },
+        ("some-of", None) => return Err(Error::input("`some-of` needs a count, such as count = 2").hint(EXAMPLE)),
+        _ => return Err(Error::input(format!("`{key}` has no count")).hint(EXAMPLE)),
+    };
+    Ok(Node { place: own, probability, what })
+}
+
+fn operation_of(value: &Value, mut table: Map<String, Value>, place: u64) -> Result<Node> {
+    let Value::String(text) = value else {
+        return Err(Error::input(format!("op = {value} is no name")).hint(EXAMPLE));
+    };
+    let (name, options) = options::parse(text, |name| Ok(kind_named(name)?.main))?;
+    for (key, value) in options {
+        if table.insert(key.clone(), value).is_some() {
+            return Err(Error::usage(format!("`{text}` says `{key}` twice")));
+        }
+    }
+    let kind = kind_named(&name)?;
+    let probability = probability(&mut table, kind.probability).map_err(|e| e.within(format_args!("`{name}`")))?;
+    let (operation, options) = kind.make(table)?;
+    Ok(Node { place, probability, what: What::Operation { kind, operation, options } })
+}
+
+fn probability(table: &mut Map<String, Value>, usual: f32) -> Result<f32> {
+    match table.remove("p") {
+        None => Ok(usual),
+        Some(value) => match value.as_f64().filter(|p| (0.0..=1.0).contains(p)) {
+            Some(p) => Ok(p as f32),
+            None => Err(Error::usage(format!("p is {value}; wanted a probability, 0 to 1"))),
+        },
+    }
+}
+
+fn count_of(value: &Value, nodes: usize) -> Result<[usize; 2]> {
+    let number = |value: &Value| value.as_u64().map(|number| number as usize);
+    let count = match value {
+        Value::Array(both) if both.len() == 2 => number(&both[0]).zip(number(&both[1])),
+        Value::String(text) => {
+            text.split_once("..").and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)))
+        }
+        one => number(one).map(|count| (count, count)),
+    };
+    match count.filter(|(low, high)| low <= high && *high <= nodes) {
+        Some((low, high)) => Ok([low, high]),
+        None => {
+            Err(Error::usage(format!("count is {value}; wanted a number from 0 to {nodes}, or two such as \"1..2\"")))
+        }
+    }
+}
+
+/// The operation of this name.
+fn kind_named(name: &str) -> Result<&'static OperationKind> {
+    OPERATIONS.iter().find(|kind| kind.name == name).ok_or_else(|| {
+        let near = OPERATIONS.iter().map(|kind| kind.name);
+        let near = near.max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
+        let error = Error::usage(format!("no operation `{name}`"));
+        match near {
+            Some(near) if strsim::jaro(near, name) > 0.7 => error.hint(format!("did you mean `{near}`?")),
+            _ => error.hint("`dlopt list` says which there are and what they do"),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Data;
+
+    fn picture() -> Sample {
+        let pixels = (0..5 * 7 * 3_u32).map(|at| (at * 37 % 251) as u8).collect();
+        Sample {
+            form: Form::Image { height: 5, width: 7, channels: 3, white: 255.0 },
+            data: Data::U8(pixels),
+            steps: 1,
+        }
+    }
+
+    fn key(sample: u64) -> Key {
+        Key { seed: 1, round: 0, sample }
+    }
+
+    fn error(nodes: Value) -> String {
+        let error = Recipe::of(&nodes).unwrap_err();
+        format!("{error:?}")
+    }
+
+    #[test]
+    fn a_recipe_comes_back_as_it_was_written() {
+        let text = "[[ops]]\nop = \"rotate\"\ndegrees = \"±15\"\np = 0.5\n[[ops]]\none-of = [{ op = \"noise=0.1\" }, \
+                    { op = \"horizontal-flip\" }]\n[[ops]]\nsome-of = [{ op = \"noise\" }, { op = \"rotate\" }]\n\
+                    count = \"1..2\"";
+        let recipe = Recipe::of_toml(text).unwrap();
+        let again = Recipe::of(&recipe.spec()).unwrap();
+        assert_eq!(recipe.spec(), again.spec());
+        for sample in 0..20 {
+            let [mut a, mut b] = [picture(), picture()];
+            recipe.apply(&mut a, key(sample), &mut Scratch::default());
+            again.apply(&mut b, key(sample), &mut Scratch::default());
+            assert_eq!(a, b);
+        }
+    }
+
+    #[test]
+    fn probabilities_and_choices_are_kept() {
+        let recipe = Recipe::of(
+            &json!([{ "one-of": [{ "op": "horizontal-flip,p=1" }, { "op": "vertical-flip,p=1" }], "p": 0.5 }]),
+        );
+        let recipe = recipe.unwrap();
+        let mut counts = [0_i32; 3];
+        let flipped = |name: &str| {
+            let mut sample = picture();
+            let own = Recipe::of_ops(&[format!("{name},p=1")]).unwrap();
+            own.apply(&mut sample, key(0), &mut Scratch::default());
+            sample
+        };
+        let all = [picture(), flipped("horizontal-flip"), flipped("vertical-flip")];
+        let mut scratch = Scratch::default();
+        for sample in 0..4000 {
+            let mut own = picture();
+            recipe.apply(&mut own, key(sample), &mut scratch);
+            counts[all.iter().position(|other| *other == own).unwrap()] += 1;
+        }
+        assert!((counts[0] - 2000).abs() < 160 && (counts[1] - 1000).abs() < 140, "{counts:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(error(json!([])).contains("empty"));
+        assert!(error(json!([{ "op": "rotat" }])).contains("did you mean `rotate`?"));
+        assert!(error(json!([{ "op": "rotate=400" }])).contains("wanted -360 to 360 degrees"));
+        assert!(error(json!([{ "op": "rotate", "p": 2 }])).contains("0 to 1"));
+        assert!(error(json!([{ "op": "rotate", "angle": 2 }])).contains("angle"));
+        assert!(error(json!([{ "op": "rotate", "one-of": [] }])).contains("is not one of"));
+        assert!(error(json!([{ "some-of": [{ "op": "rotate" }], "count": 2 }])).contains("0 to 1"));
+        assert!(error(json!([{ "one-of": [] }])).contains("empty"));
+        assert!(Recipe::of_toml("seed = 1").is_err() && Recipe::of_toml("ops = 3").is_err());
+    }
+
+    #[test]
+    fn operations_are_refused_where_they_do_not_fit() {
+        let recipe = Recipe::of_ops(&["rotate=±15"]).unwrap();
+        let error = recipe.check(&Form::Tokens { time: 3, vocabulary: 9 }).unwrap_err();
+        assert!(error.message().contains("`rotate` is for pictures"), "{error}");
+        recipe.check(&picture().form).unwrap();
+    }
+}
