@@ -13,6 +13,8 @@ mod portable;
 mod range;
 mod recipe;
 mod sample;
+mod series;
+mod tokens;
 
 pub use draws::{Draws, Key};
 pub use geometry::{Affine, Fill, Filter, Geometry, Resampling};

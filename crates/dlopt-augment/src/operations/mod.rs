@@ -14,6 +14,7 @@ mod tests;
 mod tone;
 
 use crate::operation::OperationKind;
+use crate::{series, tokens};
 
 /// All operations.
 pub const OPERATIONS: &[OperationKind] = &[
@@ -35,4 +36,24 @@ pub const OPERATIONS: &[OperationKind] = &[
     tone::SOLARISE,
     tone::POSTERISE,
     grey::GREY,
+    series::JITTER,
+    series::SCALING,
+    series::MAGNITUDE_WARP,
+    series::TIME_WARP,
+    series::WINDOW_SLICE,
+    series::WINDOW_WARP,
+    series::PERMUTATION,
+    series::TIME_SHIFT,
+    series::TIME_STRETCH,
+    series::GAIN,
+    series::BACKGROUND_NOISE,
+    series::TIME_MASK,
+    series::FREQUENCY_MASK,
+    series::SPEC_AUGMENT,
+    tokens::DELETION,
+    tokens::SWAP,
+    tokens::MASK,
+    tokens::INSERTION,
+    tokens::WORD_DROPOUT,
+    tokens::SPAN_CROP,
 ];
