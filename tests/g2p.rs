@@ -74,11 +74,12 @@ fn the_network_and_its_compressed_variants_are_as_right_as_in_pytorch() {
     assert_eq!((words.len(), words[0].0.as_str(), words[1].0.as_str()), (1959, "a", "abating"));
     let dir = temp_dir();
     let out = dir.path().join("out.safetensors");
-    // Command, words right, phoneme error rate, both in PyTorch. The scheme's grid has 7.5 steps to the largest weight of a
-    // group; with 7 steps, as is usual elsewhere, 0.654 of the words are right.
+    // Command, words right, phoneme error rate, both in PyTorch, which has 7 steps of 4 bits to the largest weight of a
+    // group. As the runtimes have it they are 7.5: the last figure of 4 bits is dlopt's own.
     let variants = [
         ("", 0.688, 0.104),
         ("quantize --scheme w8a16 --group channel", 0.689, 0.103),
+        ("quantize --scheme w4a16 --group 64 --method absmax", 0.654, 0.114),
         ("quantize --scheme w4a16 --group 64", 0.649, 0.113),
         ("prune --sparsity 0.5", 0.483, 0.187),
         ("prune --sparsity 0.7", 0.184, 0.403),

@@ -5,6 +5,7 @@
 //! Scales are stored in the weight's own dtype and codes follow from the stored scale, so what a method minimises is
 //! the error a loader will see (before it rounds the product `(code - zero) * scale`).
 
+mod absmax;
 mod mse;
 mod rtn;
 
@@ -16,7 +17,7 @@ use crate::Plugin;
 use crate::formats::{Format, Row, rounded};
 
 /// Every method, in the order of help texts.
-pub static METHODS: &[&dyn Method] = &[&rtn::METHOD, &mse::METHOD];
+pub static METHODS: &[&dyn Method] = &[&rtn::METHOD, &absmax::METHOD, &mse::METHOD];
 
 /// The method of this name.
 pub fn method_named(name: &str) -> Option<&'static dyn Method> {
@@ -89,7 +90,13 @@ impl Encoding {
         Pair { scale: self.positive(scale), zero: whole(zero) }
     }
 
-    /// The same with every step rounded to the type of the weights, as compressed-tensors computes it. Differs from
+    /// Symmetric: the scale at which the largest magnitude is the largest code, `max(-low, high) / qmax`.
+    fn unclipped_pair(&self, low: f32, high: f32) -> Pair {
+        let scale = rounded(self.stored, (-low).max(high) / self.format.range(self.bits).qmax);
+        Pair { scale: self.positive(scale), zero: 0.0 }
+    }
+
+    /// As [`Encoding::pair`] with every step rounded to the type of the weights, as compressed-tensors computes it. Differs from
     /// [`Encoding::pair`] for asymmetric 16-bit weights only; `None` where a step overflows.
     fn stepwise_pair(&self, low: f32, high: f32) -> Option<Pair> {
         if self.is_symmetric || matches!(self.stored, Float::F32 | Float::F64) {

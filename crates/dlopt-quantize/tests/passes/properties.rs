@@ -116,7 +116,7 @@ proptest! {
     ) {
         let model = model(dtype, rows, columns, &x, true);
         for (i, scheme) in schemes().iter().enumerate() {
-            let method = ["rtn", "mse"][i % 2];
+            let method = ["rtn", "mse", "absmax"][i % 3];
             let (a, b) = (quantize(scheme, method, &model, block), quantize(scheme, method, &model, other));
             prop_assert_eq!(&a.output.header, &b.output.header);
             prop_assert!(a.output.data == b.output.data, "{}", scheme.label());
@@ -142,6 +142,23 @@ proptest! {
 }
 
 #[test]
+fn absmax_clips_nothing_and_never_uses_the_lowest_code() {
+    let x: Vec<f32> = (0..8 * 16).map(|i| ((i * 37 % 101) as f32 - 50.0) / 10.0).collect();
+    let model = model(Dtype::F32, 8, 16, &x, true);
+    let scheme = Scheme::parse("w4a16:channel").unwrap();
+    let done = quantize(&scheme, "absmax", &model, 8);
+    let back = run(&Dequantize, &done.output, 8).unwrap().output;
+    for name in WEIGHTS {
+        for (x, y) in model.values(name).chunks(16).zip(back.values(name).chunks(16)) {
+            let largest = x.iter().fold(0f64, |m, x| m.max(x.abs()));
+            let step = largest / 7.0;
+            assert!(x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 0.5 * step * 1.0001 && y.abs() <= largest * 1.0001));
+            assert!(y.iter().any(|y| (y.abs() - largest).abs() < 1e-5 * largest), "{name}");
+        }
+    }
+}
+
+#[test]
 fn zeros_stay_zeros_under_every_scheme() {
     let mut x: Vec<f32> = (0..20 * 35).map(|i| if i % 3 == 0 { 0.0 } else { (i % 13) as f32 * 0.1 - 0.2 }).collect();
     x[..35].fill(0.0);
@@ -149,7 +166,7 @@ fn zeros_stay_zeros_under_every_scheme() {
     for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F64] {
         let model = model(dtype, 20, 35, &x, true);
         for scheme in schemes() {
-            for method in ["rtn", "mse"] {
+            for method in ["rtn", "absmax", "mse"] {
                 let done = quantize(&scheme, method, &model, 11);
                 let back = run(&Dequantize, &done.output, 11).unwrap().output;
                 for name in WEIGHTS {

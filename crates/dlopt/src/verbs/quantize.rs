@@ -57,7 +57,8 @@ pub(crate) struct QuantizePass {
     #[arg(long)]
     symmetric: bool,
 
-    /// How scales are chosen: rtn (from the extremes) or mse (the clip with the least squared error)
+    /// How scales are chosen: rtn (from the extremes), absmax (the same, nothing clipped) or mse (the clip with the least
+    /// squared error)
     #[arg(long, default_value = "rtn")]
     method: String,
 
