@@ -27,7 +27,7 @@ split=(--group '^([^_]+)_' --split test=0.2,validation=0.2 --seed 1 --force --qu
 sound=(--step resample=16000 --step duration=0.8)
 
 run prepare "$work/digits" "${sound[@]}" --step log-mel=40,frame=512,hop=256 --step picture "${split[@]}" -o "$work/mel.safetensors"
-run prepare "$work/digits" "${sound[@]}" --step mfcc=20,frame=1024,hop=512 "${split[@]}" -o "$work/mfcc.safetensors"
+run prepare "$work/digits" "${sound[@]}" --step mfcc=13,frame=512,hop=256 "${split[@]}" -o "$work/mfcc.safetensors"
 run prepare "$work/digits" "${sound[@]}" --features mfcc "${split[@]}" -o "$work/features.safetensors"
 
 accuracy() {
@@ -40,7 +40,7 @@ train() {
     "test $(accuracy "$work/$1.safetensors" "$work/$2.safetensors" test)"
 }
 train linear features --epochs 30
-train gru mfcc --epochs 30
+train bigru mfcc --epochs 30 --schedule cosine --learning-rate 0.002
 train cnn mel --epochs 8
 
 run prune "$work/cnn.safetensors" --sparsity 0.7 --scope global --force --quiet -o "$work/pruned.safetensors"

@@ -14,6 +14,7 @@ mod log_mel;
 mod mfcc;
 mod mono;
 mod multiply;
+mod normalise;
 mod picture;
 mod resample;
 pub(crate) mod resize;
@@ -44,6 +45,7 @@ pub const STEPS: &[StepKind] = &[
     duration::KIND,
     log_mel::KIND,
     mfcc::KIND,
+    normalise::KIND,
     picture::KIND,
     tokenise::KIND,
     features::KIND,

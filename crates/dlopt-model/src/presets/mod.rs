@@ -23,6 +23,7 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "mlp", text: include_str!("mlp.toml") },
     Preset { name: "lstm", text: include_str!("lstm.toml") },
     Preset { name: "gru", text: include_str!("gru.toml") },
+    Preset { name: "bigru", text: include_str!("bigru.toml") },
     Preset { name: "linear", text: include_str!("linear.toml") },
     Preset { name: "textcnn", text: include_str!("textcnn.toml") },
     Preset { name: "textgru", text: include_str!("textgru.toml") },
