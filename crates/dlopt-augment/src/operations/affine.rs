@@ -3,7 +3,7 @@
 //! - `scale`: objects grow by the factor, `x = x' / s` from the middle
 //! - `translate`: to the right and down by a share of width and height, `x = x' - t W`
 //! - `shear`: horizontally by an angle, `x = x' + tan(a) y'`, and vertically
-//! - `affine`: all of them and a rotation: turned, slanted, scaled and then moved
+//! - `affine`: all of them and a rotation: slanted, scaled, turned and then moved, in the order of torchvision
 
 use serde::{Deserialize, Serialize};
 
@@ -197,7 +197,9 @@ impl Operation for Shear {
     fn geometry(&self, form: &Form, draws: &mut Draws, scratch: &mut Scratch) -> Option<Geometry> {
         let (x, y) = (draws.of(self.degrees), draws.of(self.y));
         scratch.note(|| format!("shear {x:.1}° {y:.1}°"));
-        geometry(form, [1.0, tangent(x), tangent(y), 1.0], [0.0; 2], self.resampling())
+        // Slanted horizontally and then vertically, as torchvision does.
+        let (x, y) = (tangent(x), tangent(y));
+        geometry(form, [1.0 + x * y, x, y, 1.0], [0.0; 2], self.resampling())
     }
 }
 
@@ -219,9 +221,9 @@ impl Operation for All {
         let shear = draws.of(self.shear);
         scratch.note(|| format!("affine {degrees:.1}° x{scale:.2} {:+.2} {:+.2} {shear:.1}°", shift[0], shift[1]));
         let about = |linear| Affine::about_middle(linear, [0.0; 2], height, width);
-        let map = Affine::rotation(f64::from(degrees), height, width)
-            .then(about([1.0, tangent(shear), 0.0, 1.0]))
+        let map = about([1.0, tangent(shear), 0.0, 1.0])
             .then(about(scaled(scale)))
+            .then(Affine::rotation(f64::from(degrees), height, width))
             .then(moved(shift, height, width));
         Some(Geometry { map, resampling: Some(self.resampling()) })
     }

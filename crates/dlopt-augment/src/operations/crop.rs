@@ -3,7 +3,8 @@
 //! `crop`: a border is put around the picture, and a window of its own size is cut out, whole pixels from where it was
 //! (Krizhevsky, 2009; He et al., 2015, arXiv 1512.03385, section 4.2). `random-resized-crop`: a window with a share of the
 //! area and a ratio of width to height is stretched to the picture, `x = (x' + 1/2) w / W - 1/2 + left` (Szegedy et al.,
-//! 2014, arXiv 1409.4842); the logarithm of the ratio is drawn alike. A window that does not fit is drawn again, ten
+//! 2014, arXiv 1409.4842); the logarithm of the ratio is drawn alike. At its rim, half a pixel of what lies beyond the window
+//! is looked at, where torchvision repeats the rim. A window that does not fit is drawn again, ten
 //! times; then it is the largest with the nearest ratio.
 
 use serde::{Deserialize, Serialize};
@@ -104,12 +105,17 @@ impl Operation for Resized {
         let &Form::Image { height, width, .. } = form else { return None };
         let ([h, w], [top, left]) = self.window(height, width, draws);
         scratch.note(|| format!("crop {w}x{h} at {left} {top}"));
-        let step = [w as f64 / width as f64, h as f64 / height as f64];
-        let begin = [left as f64 + step[0] / 2.0 - 0.5, top as f64 + step[1] / 2.0 - 0.5];
+        let map = stretched([h, w].map(|x| x as f64), [top, left].map(|x| x as f64), height, width);
         // Places beyond the edge are at most half a pixel beyond it.
         let own = Resampling { filter: self.filter, fill: Fill::Edge, value: 0.0 };
-        Some(Geometry { map: Affine::stretch(step, begin), resampling: Some(own) })
+        Some(Geometry { map, resampling: Some(own) })
     }
+}
+
+/// A window of `[height, width]` at `[top, left]`, stretched to a picture.
+pub(super) fn stretched([h, w]: [f64; 2], [top, left]: [f64; 2], height: usize, width: usize) -> Affine {
+    let step = [w / width as f64, h / height as f64];
+    Affine::stretch(step, [left + step[0] / 2.0 - 0.5, top + step[1] / 2.0 - 0.5])
 }
 
 impl Resized {

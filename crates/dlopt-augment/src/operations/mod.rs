@@ -6,6 +6,8 @@
 mod affine;
 mod crop;
 mod flip;
+#[cfg(test)]
+mod golden;
 mod grey;
 mod noise;
 mod rotate;
