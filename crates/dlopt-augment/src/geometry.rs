@@ -4,10 +4,14 @@
 //! `x = a x' + b y' + c`, `y = d x' + e y' + f`, with pixels at whole numbers. Places are held in 1/65536 of a pixel,
 //! weights of bytes in 1/2048; sums are rounded to nearest.
 
+mod places;
+
 use serde::{Deserialize, Serialize};
 
 use crate::portable::sin_cos;
 use crate::sample::{Data, Element, Form, Sample, Scratch};
+
+pub(crate) use places::from_places;
 
 /// How a value between pixels is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,13 +4,20 @@
 //! [`OPERATIONS`].
 
 mod affine;
+mod blur;
 mod crop;
+mod elastic;
+mod filter;
 mod flip;
 #[cfg(test)]
 mod golden;
 mod grey;
+mod grid_mask;
+mod motion_blur;
 mod noise;
+mod perspective;
 mod rotate;
+mod sharpen;
 #[cfg(test)]
 mod tests;
 mod tone;
@@ -29,6 +36,8 @@ pub const OPERATIONS: &[OperationKind] = &[
     flip::VERTICAL,
     crop::CROP,
     crop::RESIZED,
+    perspective::KIND,
+    elastic::KIND,
     noise::KIND,
     tone::BRIGHTNESS,
     tone::CONTRAST,
@@ -38,6 +47,10 @@ pub const OPERATIONS: &[OperationKind] = &[
     tone::SOLARISE,
     tone::POSTERISE,
     grey::GREY,
+    blur::KIND,
+    motion_blur::KIND,
+    sharpen::KIND,
+    grid_mask::KIND,
     series::JITTER,
     series::SCALING,
     series::MAGNITUDE_WARP,

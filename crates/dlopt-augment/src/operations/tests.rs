@@ -49,6 +49,12 @@ fn options_that_change_nothing_leave_every_byte() {
         "saturation=1",
         "gamma=1",
         "posterise=8",
+        "perspective=0",
+        "elastic=0",
+        "blur=0",
+        "motion-blur=1",
+        "sharpen=1",
+        "grid-mask=0.5,keep=1",
     ];
     for op in nothing {
         for is_bytes in [true, false] {
