@@ -192,8 +192,7 @@ fn pictures_equal_those_of_others() {
     for (operation, [all, beyond]) in &counts {
         assert!(beyond * 1000 <= *all, "{operation}: {beyond} of {all} numbers are off by more than one grey level");
     }
-    let missing: Vec<&str> = missing.into_iter().collect();
-    assert_eq!(missing, ["autocontrast", "equalise", "hue"]);
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

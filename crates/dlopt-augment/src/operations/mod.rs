@@ -13,6 +13,8 @@ mod flip;
 mod golden;
 mod grey;
 mod grid_mask;
+mod histogram;
+mod hue;
 mod motion_blur;
 mod noise;
 mod perspective;
@@ -42,10 +44,13 @@ pub const OPERATIONS: &[OperationKind] = &[
     tone::BRIGHTNESS,
     tone::CONTRAST,
     grey::SATURATION,
+    hue::KIND,
     tone::GAMMA,
     tone::INVERT,
     tone::SOLARISE,
     tone::POSTERISE,
+    histogram::EQUALISE,
+    histogram::AUTOCONTRAST,
     grey::GREY,
     blur::KIND,
     motion_blur::KIND,

@@ -49,6 +49,7 @@ fn options_that_change_nothing_leave_every_byte() {
         "saturation=1",
         "gamma=1",
         "posterise=8",
+        "hue=0",
         "perspective=0",
         "elastic=0",
         "blur=0",
