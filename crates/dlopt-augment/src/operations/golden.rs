@@ -80,6 +80,7 @@ fn operation(case: &Case) -> Option<Value> {
         "posterise" => json!({ "op": "posterise", "bits": of("bits") }),
         "hue" => json!({ "op": "hue", "shift": of("shift") }),
         "motion_blur" => json!({ "op": "motion-blur", "length": of("length"), "degrees": of("degrees") }),
+        "jpeg" => json!({ "op": "jpeg", "quality": of("quality") }),
         "blur" => json!({ "op": "blur", "sigma": of("sigma") }),
         "grey" | "invert" | "equalise" | "autocontrast" => json!({ "op": case.operation, "p": 1 }),
         _ => return None,

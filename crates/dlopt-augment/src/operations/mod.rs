@@ -15,11 +15,13 @@ mod grey;
 mod grid_mask;
 mod histogram;
 mod hue;
+mod jpeg;
 mod motion_blur;
 mod noise;
 mod perspective;
 mod rotate;
 mod sharpen;
+mod spots;
 #[cfg(test)]
 mod tests;
 mod tone;
@@ -41,6 +43,9 @@ pub const OPERATIONS: &[OperationKind] = &[
     perspective::KIND,
     elastic::KIND,
     noise::KIND,
+    spots::SALT_AND_PEPPER,
+    spots::SPECKLE,
+    spots::POISSON,
     tone::BRIGHTNESS,
     tone::CONTRAST,
     grey::SATURATION,
@@ -55,6 +60,7 @@ pub const OPERATIONS: &[OperationKind] = &[
     blur::KIND,
     motion_blur::KIND,
     sharpen::KIND,
+    jpeg::KIND,
     grid_mask::KIND,
     series::JITTER,
     series::SCALING,

@@ -44,6 +44,8 @@ fn options_that_change_nothing_leave_every_byte() {
         "crop=0",
         "random-resized-crop=1,ratio=1.4",
         "noise=0",
+        "salt-and-pepper=0",
+        "speckle=0",
         "brightness=1",
         "contrast=1",
         "saturation=1",
