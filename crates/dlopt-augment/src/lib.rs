@@ -5,6 +5,8 @@
 //! operation in the recipe, and on nothing else: threads, batches and resumed runs change no byte.
 
 mod draws;
+#[cfg(test)]
+mod every_operation;
 mod geometry;
 mod normal;
 mod operation;

@@ -4,6 +4,7 @@
 //! [`OPERATIONS`].
 
 mod affine;
+mod augmix;
 mod blur;
 mod crop;
 mod elastic;
@@ -62,6 +63,7 @@ pub const OPERATIONS: &[OperationKind] = &[
     sharpen::KIND,
     jpeg::KIND,
     grid_mask::KIND,
+    augmix::KIND,
     series::JITTER,
     series::SCALING,
     series::MAGNITUDE_WARP,

@@ -54,11 +54,17 @@ pub(crate) fn add(sample: &mut Sample, sigma: f32, draws: &mut Draws, scratch: &
         Form::Image { white, .. } => sigma * white,
         _ => sigma,
     };
+    // Of a series, the steps that count.
+    let counted = match sample.form {
+        Form::Series { features, .. } => sample.steps * features,
+        _ => usize::MAX,
+    };
     let room = &mut scratch.floats;
     room.resize(RUN, 0.0);
     match &mut sample.data {
         Data::U8(values) => {
-            for values in values.chunks_mut(RUN) {
+            let counted = counted.min(values.len());
+            for values in values[..counted].chunks_mut(RUN) {
                 let noise = &mut room[..values.len()];
                 draws.normals(noise);
                 for (x, z) in values.iter_mut().zip(noise) {
@@ -68,7 +74,8 @@ pub(crate) fn add(sample: &mut Sample, sigma: f32, draws: &mut Draws, scratch: &
             }
         }
         Data::F32(values) => {
-            for values in values.chunks_mut(RUN) {
+            let counted = counted.min(values.len());
+            for values in values[..counted].chunks_mut(RUN) {
                 let noise = &mut room[..values.len()];
                 draws.normals(noise);
                 values.iter_mut().zip(noise).for_each(|(x, z)| *x += sigma * *z);
