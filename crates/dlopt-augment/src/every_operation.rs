@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use crate::draws::Key;
@@ -122,4 +123,98 @@ fn notes_change_nothing() {
         assert_eq!(silent, told, "{name}");
         assert!(scratch.notes.is_some_and(|notes| !notes.is_empty()), "{name} says nothing");
     });
+}
+
+/// Operations at the ends of their ranges.
+const EXTREMES: &[&str] = &[
+    "jitter=10",
+    "jitter=0.3,relative=false",
+    "scaling=10,features=true",
+    "gain=-100..100",
+    "time-shift=±1",
+    "time-shift=±1,fill=edge",
+    "time-shift=±1,fill=wrap",
+    "time-stretch=0.1",
+    "time-stretch=10",
+    "window-slice=0.01",
+    "window-slice=0.01..1,stretch=false",
+    "window-warp=1,factor=0.05",
+    "window-warp=0..1,factor=0.05..20",
+    "magnitude-warp=10,knots=0",
+    "magnitude-warp=1,knots=1000,features=true",
+    "time-warp=10,knots=0",
+    "time-warp=1,knots=1000",
+    "permutation=1000",
+    "permutation=1000,equal=true",
+    "time-mask=1,masks=30",
+    "time-mask=1,steps=0",
+    "frequency-mask=1,bands=1,masks=30",
+    "background-noise=-60,colour=pink",
+    "background-noise=120,colour=brown",
+    "token-deletion=1",
+    "token-swap=1",
+    "token-swap=1,distance=1",
+    "token-mask=1,token=0,random=0.5,keep=0.5",
+    "token-insertion=10,first=19",
+    "word-dropout=1",
+    "span-crop=0",
+    "perspective=0.9",
+    "perspective=0.9,fill=reflect,filter=nearest",
+    "elastic=10000,sigma=0.5,fill=edge",
+    "elastic=300,sigma=100,fill=reflect",
+    "blur=100",
+    "motion-blur=200",
+    "sharpen=10",
+    "jpeg=1",
+    "jpeg=100",
+    "grid-mask=1,keep=0",
+    "grid-mask=0.01,keep=0.5",
+    "augmix=10,width=16,depth=16",
+    "hue=±0.5",
+    "salt-and-pepper=1,salt=1",
+    "speckle=10",
+    "poisson=1",
+    "poisson=1000000",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn the_ends_of_ranges_do_no_harm(
+        op in 0..EXTREMES.len(),
+        (width, height, channels) in (1_usize..20, 1_usize..20, 1_usize..6),
+        fill in 0.0_f32..=1.0,
+        is_bytes in any::<bool>(),
+        number in any::<u64>(),
+    ) {
+        let recipe = Recipe::of_ops(&[EXTREMES[op]]).unwrap();
+        let steps = ((fill * height as f32) as usize).clamp(1, height);
+        let forms = [
+            Form::Image { height, width, channels, white: if is_bytes { 255.0 } else { 1.0 } },
+            Form::Series { time: height, features: channels },
+            Form::Tokens { time: height, vocabulary: 20 },
+        ];
+        for form in forms.into_iter().filter(|form| recipe.check(form).is_ok()) {
+            let (elements, counted) = match form {
+                Form::Series { .. } => (height * channels, steps * channels),
+                Form::Tokens { .. } => (height, steps),
+                _ => (height * width * channels, height * width * channels),
+            };
+            let values = (0..elements).map(|at| if at < counted { (at * 53 % 19 + 1) as u8 } else { 0 });
+            let data = match (form, is_bytes) {
+                (Form::Tokens { .. }, _) => Data::Tokens(values.map(u32::from).collect()),
+                (_, true) => Data::U8(values.map(|x| x * 12).collect()),
+                (_, false) => Data::F32(values.map(|x| f32::from(x) / 20.0).collect()),
+            };
+            let own = if matches!(form, Form::Image { .. }) { 1 } else { steps };
+            let mut sample = Sample { form, data, steps: own };
+            recipe.apply(&mut sample, key(number), &mut Scratch::default());
+            let values = floats(&sample);
+            prop_assert!(values.len() == elements && sample.steps >= 1 && values.iter().all(|x| x.is_finite()));
+            prop_assert!(own == 1 && sample.steps == 1 || sample.steps <= height);
+            if let Data::Tokens(tokens) = &sample.data {
+                prop_assert!(tokens.iter().all(|&token| token < 20));
+            }
+        }
+    }
 }

@@ -46,12 +46,22 @@ impl Operation for Insertion {
         let share = draws.of(self.share);
         scratch.note(|| format!("token-insertion {share:.2}"));
         change(sample, scratch, |tokens, room, vocabulary| {
-            for _ in 0..changes_of(share, tokens.len()) {
-                let place = draws.below(tokens.len() + 1);
-                let token = self.first + draws.below(vocabulary - (self.first as usize).min(vocabulary)) as u32;
-                tokens.insert(place, token);
-                tokens.truncate(room);
+            let own = std::mem::take(tokens);
+            // Places between the tokens there were, in order.
+            let mut places: Vec<usize> =
+                (0..changes_of(share, own.len())).map(|_| draws.below(own.len() + 1)).collect();
+            places.sort_unstable();
+            let mut places = places.into_iter().peekable();
+            for place in 0..=own.len() {
+                while places.next_if_eq(&place).is_some() {
+                    tokens.push(self.first + draws.below(vocabulary - (self.first as usize).min(vocabulary)) as u32);
+                }
+                if tokens.len() >= room {
+                    break;
+                }
+                tokens.extend(own.get(place));
             }
+            tokens.truncate(room);
         });
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! All of them work on the tokens that count and never on padding; what lies behind them stays 0, which is `<pad>` in the
 //! vocabularies that dlopt learns (`<unk>` is 1). At least one token is left. The label stays while what is left still
-//! says it: a class of a text mostly does, a translation does not. Where the next token is learned, it is the one that
-//! follows in the changed sequence.
+//! says it: a class of a text mostly does, a translation does not.
 //!
 //! Sources: EDA, Wei and Zou 2019 (arXiv 1901.11196); BERT, Devlin et al. 2018 (arXiv 1810.04805); word dropout, Bowman et
 //! al. 2016 (arXiv 1511.06349); sequence cropping, Meng et al. 2021 (arXiv 2102.08473).
