@@ -4,6 +4,8 @@
 //! stream by in chunks of whole samples, as often as asked. To add a format: a file here with a [`Format`], and its line
 //! in [`FORMATS`].
 
+#[cfg(test)]
+mod any_bytes;
 mod arrays;
 mod cifar;
 mod class_folder;
