@@ -23,6 +23,7 @@ run() {
   "$dlopt" "$@"
 }
 run prepare --train "$work/train.dict" --test "$work/test.dict" --force --quiet -o "$work/cmudict.safetensors"
+# The test words are only watched: the weights of the last epoch are kept.
 run train --model seq2seq --data "$work/cmudict.safetensors" --epochs "$epochs" --batch 64 --learning-rate 0.002 \
   --schedule cosine --warmup 200 --clip-norm 1 --seed 1 --validation test --force -o "$work/pronounce.safetensors"
 run eval "$work/pronounce.safetensors" --data "$work/cmudict.safetensors"
