@@ -805,8 +805,9 @@ fn every_flag_of_list_and_man_changes_something() {
 }
 
 /// Verbs whose flags have their tests, and the test that none is missing, in another file.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("prepare", "prepare.rs"),
+    ("augment", "augment.rs"),
     ("train", "flags_learning.rs"),
     ("eval", "flags_learning.rs"),
     ("predict", "predict.rs"),

@@ -263,7 +263,19 @@ const TRAIN_FILES: [Case; 16] = [
 ];
 
 /// How a network is trained.
-const TRAIN_SETTINGS: [Case; 27] = [
+const TRAIN_SETTINGS: [Case; 29] = [
+    ("augment", |g| {
+        fs::write(g.path("r.toml"), "[[ops]]\nop = \"noise\"\nsigma = 0.1\n").unwrap();
+        assert!(g.weights("--augment r.toml") == g.weights("--augment-op noise=0.1"));
+        fs::write(g.path("bad.toml"), "[[ops]]\nop = \"nois\"\n").unwrap();
+        g.refused(&training("--augment bad.toml -o x.safetensors"), 2, "did you mean `noise`");
+        g.refused(&training("--augment none.toml -o x.safetensors"), 1, "none.toml");
+    }),
+    ("augment-op", |g| {
+        assert_each_differs(g, &["", "--augment-op noise=0.1", "--augment-op noise=0.2", "--augment-op noise,p=0.5"]);
+        assert!(g.weights("--augment-op noise=0") == g.weights(""));
+        g.refused(&training("--augment-op rotate -o x.safetensors"), 2, "`rotate` is for pictures");
+    }),
     ("epochs", |g| {
         for count in [0, 1, 4] {
             let report = g.train(&format!("--epochs {count}")).1;

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use dlopt_checkpoint::{Checkpoint, Dtype, Error, Result, Tensors, alignment_bytes, dtype_name};
 
+use crate::change::Change;
 use crate::convert::{Affine, STORABLE};
 use crate::info::{DATASET_KEY, DatasetInfo, Elements, Learns, Preprocessing};
 use crate::memory::available_memory_bytes;
@@ -85,7 +86,7 @@ pub struct Batch {
     pub lengths: Option<Vec<u32>>,
     /// `[batch]`, class numbers; empty when there are targets.
     pub labels: Vec<u32>,
-    /// `[batch, outputs]`; empty when there are classes.
+    /// `[batch, outputs]`; for classes empty, or their shares `[batch, classes]` where samples are mixed.
     pub targets: Vec<f32>,
     /// `[batch, steps]`, the token that should come out at each step; empty when no tokens are to be learned.
     pub sequences: Vec<u32>,
@@ -115,6 +116,15 @@ impl Dataset {
             return Err(Error::input(format!("{name}: a dataset is read here and there, and this is a pipe"))
                 .hint("save it to a file first"));
         }
+        Self::of(checkpoint, memory_bytes)
+    }
+
+    /// A dataset of a file that is open already, and is no pipe; otherwise as [`Dataset::open_within`].
+    ///
+    /// # Errors
+    /// As [`Dataset::open`].
+    pub fn of(checkpoint: Checkpoint, memory_bytes: u64) -> Result<Self> {
+        let name = checkpoint.name.clone();
         load(checkpoint, memory_bytes).map_err(|e| if e.message().starts_with(&name) { e } else { e.within(&name) })
     }
 
@@ -270,6 +280,18 @@ impl Dataset {
     /// # Errors
     /// When there is no such sample, when the file cannot be read, or when an input is NaN or infinite.
     pub fn gather(&self, indices: &[usize], batch: &mut Batch) -> Result<()> {
+        self.fill(indices, batch, None)
+    }
+
+    /// The same, with every sample changed on its way. Where samples are mixed, `targets` hold the shares of the classes.
+    ///
+    /// # Errors
+    /// As [`Dataset::gather`], and when a sample cannot be changed.
+    pub fn gather_changed(&self, indices: &[usize], batch: &mut Batch, change: &mut dyn Change) -> Result<()> {
+        self.fill(indices, batch, Some(change))
+    }
+
+    fn fill(&self, indices: &[usize], batch: &mut Batch, change: Option<&mut dyn Change>) -> Result<()> {
         if let Some(index) = indices.iter().find(|index| **index >= self.samples) {
             return Err(Error::input(format!("{}: no sample {index}; there are {}", self.name, self.samples)));
         }
@@ -310,27 +332,105 @@ impl Dataset {
             None => {}
         }
         batch.inputs.resize(indices.len() * self.sample_elements(), 0.0);
+        let classes = self.info.classes.len();
+        if change.as_ref().is_some_and(|change| change.mixes()) && !self.labels.is_empty() {
+            batch.targets.resize(indices.len() * classes, 0.0);
+        }
         match &self.inputs {
             Inputs::Memory(bytes) => {
                 let sample_bytes = self.sample_bytes();
-                let elements = self.sample_elements();
-                for (place, &index) in indices.iter().enumerate() {
-                    let sample = &bytes[index * sample_bytes..][..sample_bytes];
-                    self.convert(index, sample, &mut batch.inputs[place * elements..][..elements])?;
-                    self.next_tokens(sample, place, &mut batch.sequences);
-                }
-                Ok(())
+                let samples = indices.iter().enumerate();
+                let samples = samples.map(|(place, &index)| (place, &bytes[index * sample_bytes..][..sample_bytes]));
+                self.take(samples, batch, change)
             }
             Inputs::Disk { checkpoint, parts } => {
-                let mut buffer = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-                let done = self.read(checkpoint, parts, &mut buffer, batch);
-                self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+                let mut buffer = self.buffer();
+                let done = self.read(checkpoint, parts, &mut buffer, batch, change);
+                self.put_back(buffer);
                 done
             }
         }
     }
 
-    fn sample_bytes(&self) -> usize {
+    /// Puts samples, each with its place, into a batch.
+    fn take<'a>(
+        &self,
+        samples: impl Iterator<Item = (usize, &'a [u8])>,
+        batch: &mut Batch,
+        change: Option<&mut dyn Change>,
+    ) -> Result<()> {
+        let elements = self.sample_elements();
+        let steps = |index: usize| self.lengths.as_ref().map_or(self.info.elements.steps(), |all| all[index] as usize);
+        let Some(change) = change else {
+            for (place, sample) in samples {
+                let index = batch.indices[place];
+                self.convert(index, sample, steps(index), &mut batch.inputs[place * elements..][..elements])?;
+                self.next_tokens(sample, place, &mut batch.sequences);
+            }
+            return Ok(());
+        };
+        let mut buffer = self.buffer();
+        for (place, sample) in samples {
+            let index = batch.indices[place];
+            buffer.clear();
+            buffer.extend_from_slice(sample);
+            let changed = change.change(index, &mut buffer, steps(index))?;
+            self.convert(index, &buffer, changed.steps, &mut batch.inputs[place * elements..][..elements])?;
+            self.next_tokens(&buffer, place, &mut batch.sequences);
+            if let Some(lengths) = &mut batch.lengths {
+                lengths[place] = changed.steps as u32;
+            }
+            if !batch.targets.is_empty() && !self.labels.is_empty() {
+                let classes = self.info.classes.len();
+                let shares = &mut batch.targets[place * classes..][..classes];
+                shares.fill(0.0);
+                shares[self.labels[index] as usize] = 1.0;
+                if let Some((other, kept)) = changed.mixed {
+                    shares[self.labels[index] as usize] = kept;
+                    shares[self.labels[other] as usize] += 1.0 - kept;
+                }
+            }
+        }
+        self.put_back(buffer);
+        Ok(())
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn put_back(&self, buffer: Vec<u8>) {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+
+    /// Replaces `out` by the bytes of neighbouring samples, as they are stored.
+    ///
+    /// # Errors
+    /// When there are no such samples, or the file cannot be read.
+    pub fn stored(&self, samples: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
+        if samples.start > samples.end || samples.end > self.samples {
+            return Err(Error::input(format!("{}: no samples {samples:?}; there are {}", self.name, self.samples)));
+        }
+        let bytes = self.sample_bytes();
+        out.clear();
+        match &self.inputs {
+            Inputs::Memory(all) => out.extend_from_slice(&all[samples.start * bytes..samples.end * bytes]),
+            Inputs::Disk { checkpoint, parts } => {
+                out.resize(samples.len() * bytes, 0);
+                for part in parts {
+                    let (begin, end) = (samples.start.max(part.first), samples.end.min(part.first + part.samples));
+                    if begin < end {
+                        let own = &mut out[(begin - samples.start) * bytes..(end - samples.start) * bytes];
+                        checkpoint.read(part.tensor, ((begin - part.first) * bytes) as u64, own)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of one sample, as it is stored.
+    pub fn sample_bytes(&self) -> usize {
         self.info.stored_elements() * alignment_bytes(self.dtype)
     }
 
@@ -348,10 +448,10 @@ impl Dataset {
     }
 
     /// Turns the stored bytes of one sample into numbers.
-    fn convert(&self, index: usize, bytes: &[u8], out: &mut [f32]) -> Result<()> {
-        let elements = match &self.lengths {
-            None => out.len(),
-            Some(lengths) => lengths[index] as usize * self.info.elements.step(),
+    fn convert(&self, index: usize, bytes: &[u8], steps: usize, out: &mut [f32]) -> Result<()> {
+        let elements = match self.info.elements {
+            Elements::Series { .. } | Elements::Tokens { .. } => steps * self.info.elements.step(),
+            _ => out.len(),
         };
         let (valid, padding) = out.split_at_mut(elements);
         padding.fill(0.0);
@@ -368,8 +468,15 @@ impl Dataset {
     }
 
     /// Reads samples in the order they lie in the file, neighbours together.
-    fn read(&self, checkpoint: &Checkpoint, parts: &[Part], buffer: &mut Vec<u8>, batch: &mut Batch) -> Result<()> {
-        let (sample_bytes, elements) = (self.sample_bytes(), self.sample_elements());
+    fn read(
+        &self,
+        checkpoint: &Checkpoint,
+        parts: &[Part],
+        buffer: &mut Vec<u8>,
+        batch: &mut Batch,
+        mut change: Option<&mut dyn Change>,
+    ) -> Result<()> {
+        let sample_bytes = self.sample_bytes();
         let mut wanted: Vec<(usize, usize)> =
             batch.indices.iter().enumerate().map(|(place, &index)| (index, place)).collect();
         wanted.sort_unstable();
@@ -388,10 +495,11 @@ impl Dataset {
                 buffer.resize(bytes, 0);
             }
             checkpoint.read(part.tensor, ((first - part.first) * sample_bytes) as u64, &mut buffer[..bytes])?;
-            for &(index, place) in &wanted[begin..end] {
-                let sample = &buffer[(index - first) * sample_bytes..][..sample_bytes];
-                self.convert(index, sample, &mut batch.inputs[place * elements..][..elements])?;
-                self.next_tokens(sample, place, &mut batch.sequences);
+            let run = wanted[begin..end].iter();
+            let run = run.map(|&(index, place)| (place, &buffer[(index - first) * sample_bytes..][..sample_bytes]));
+            match &mut change {
+                Some(change) => self.take(run, batch, Some(&mut **change))?,
+                None => self.take(run, batch, None)?,
             }
             begin = end;
         }

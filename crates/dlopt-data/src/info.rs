@@ -79,6 +79,14 @@ impl Elements {
         }
     }
 
+    /// Steps of the longest sample; 1 for what has no time.
+    pub fn steps(&self) -> usize {
+        match *self {
+            Self::Series { time, .. } | Self::Tokens { time, .. } => time,
+            Self::Image { .. } | Self::Vector { .. } => 1,
+        }
+    }
+
     /// Numbers of one step, for what is cut by `lengths`.
     pub(crate) fn step(&self) -> usize {
         match *self {

@@ -5,6 +5,7 @@
 //! what the elements mean ([`DatasetInfo`]). Elements are stored raw (`u8` stays `u8`); scale, mean and deviation are
 //! applied when a batch is gathered.
 
+mod change;
 mod clean;
 mod convert;
 mod dataset;
@@ -27,6 +28,7 @@ mod step;
 mod steps;
 mod survey;
 
+pub use change::{Change, Changed, Changes};
 pub use clean::{Action, CleanOptions, Finding, Problem, Rule};
 pub use dataset::{Batch, Dataset, Parts};
 pub use features::{FEATURES, Feature, FeatureKind, FitFeature};
@@ -35,6 +37,7 @@ pub use intake::{Each, Intake, Taken};
 pub use loader::{Loader, batches};
 pub use memory::available_memory_bytes;
 pub use order::epoch_order;
+pub use ordered::ordered;
 pub use pipeline::{Pipeline, StepSpec};
 pub use prepare::{PrepareOptions, PrepareReport, Scale, SplitReport, Thumbnail, prepare};
 pub use raw::{Image, Raw, Series, Values};

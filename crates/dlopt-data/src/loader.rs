@@ -1,7 +1,8 @@
 //! Batches in order, gathered ahead of the step that uses them.
 //!
 //! What lies in memory is gathered by the caller's own thread: that takes microseconds, less than handing it over would.
-//! What lies on disk is read by a thread of its own, a bounded number of batches ahead.
+//! What lies on disk is read by a thread of its own, a bounded number of batches ahead. Batches whose samples are changed
+//! on their way come from as many threads as are asked for, each a batch at a time.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -9,6 +10,7 @@ use std::thread::JoinHandle;
 
 use dlopt_checkpoint::{Error, Result};
 
+use crate::change::Changes;
 use crate::dataset::{Batch, Dataset};
 
 /// Cuts an order into batches of `size` samples; the last may be smaller.
@@ -25,6 +27,17 @@ pub struct Loader {
 enum Source {
     Direct { dataset: Arc<Dataset>, order: Box<dyn Iterator<Item = Vec<usize>> + Send>, spare: Vec<Batch> },
     Thread { batches: Option<Receiver<Result<Batch>>>, used: Sender<Batch>, thread: Option<JoinHandle<()>> },
+    Team(Team),
+}
+
+/// Threads that each gather every so manieth batch.
+struct Team {
+    batches: Vec<Receiver<Result<Batch>>>,
+    used: Vec<Sender<Batch>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Batches that were given.
+    given: usize,
+    is_over: bool,
 }
 
 impl Loader {
@@ -56,12 +69,58 @@ impl Loader {
         }
     }
 
+    /// Gathers batches on `threads` threads, every sample changed; otherwise as [`Loader::new`].
+    pub fn changing(
+        dataset: &Arc<Dataset>,
+        order: Vec<Vec<usize>>,
+        ahead: usize,
+        changes: &dyn Changes,
+        threads: usize,
+    ) -> Self {
+        let threads = threads.clamp(1, order.len().max(1));
+        let mut team = Team { batches: Vec::new(), used: Vec::new(), threads: Vec::new(), given: 0, is_over: false };
+        let mut own: Vec<Vec<Vec<usize>>> = vec![Vec::new(); threads];
+        for (number, batch) in order.into_iter().enumerate() {
+            own[number % threads].push(batch);
+        }
+        for order in own {
+            let (filled, batches) = sync_channel(ahead.div_ceil(threads));
+            let (used, spare) = channel::<Batch>();
+            let (dataset, mut change) = (Arc::clone(dataset), changes.change());
+            let failed = filled.clone();
+            let work = move || {
+                for indices in order {
+                    let mut batch = spare.try_recv().unwrap_or_default();
+                    let gathered = dataset.gather_changed(&indices, &mut batch, &mut *change).map(|()| batch);
+                    let is_last = gathered.is_err();
+                    if filled.send(gathered).is_err() || is_last {
+                        return;
+                    }
+                }
+            };
+            match std::thread::Builder::new().name("dlopt-augment".to_owned()).spawn(work) {
+                Ok(thread) => team.threads.push(thread),
+                Err(e) => {
+                    let _ = failed.try_send(Err(Error::input(format!("no thread to read ahead: {e}"))));
+                }
+            }
+            team.batches.push(batches);
+            team.used.push(used);
+        }
+        Self { source: Source::Team(team) }
+    }
+
     /// Takes a batch that is not needed any more; its buffers are used again.
     pub fn give_back(&mut self, batch: Batch) {
         match &mut self.source {
             Source::Direct { spare, .. } => spare.push(batch),
             // A thread that is done needs no buffers.
             Source::Thread { used, .. } => drop(used.send(batch)),
+            // The batch that was given last, or one of those before it: the threads need about as many each.
+            Source::Team(team) => {
+                let thread = team.given.saturating_sub(1) % team.used.len();
+                drop(team.used[thread].send(batch));
+            }
         }
     }
 }
@@ -84,19 +143,48 @@ impl Iterator for Loader {
                     Err(_) => Some(Err(Error::input("the thread that reads ahead died"))),
                 },
             },
+            Source::Team(team) => team.next(),
         }
     }
 }
 
 impl Drop for Loader {
     fn drop(&mut self) {
-        if let Source::Thread { batches, thread, .. } = &mut self.source {
-            // A thread that waits for room sees that nobody listens any more.
-            drop(batches.take());
-            if let Some(thread) = thread.take() {
-                let _ = thread.join();
+        match &mut self.source {
+            Source::Direct { .. } => {}
+            Source::Thread { batches, thread, .. } => {
+                // A thread that waits for room sees that nobody listens any more.
+                drop(batches.take());
+                if let Some(thread) = thread.take() {
+                    let _ = thread.join();
+                }
+            }
+            Source::Team(team) => {
+                team.batches.clear();
+                for thread in team.threads.drain(..) {
+                    let _ = thread.join();
+                }
             }
         }
+    }
+}
+
+impl Team {
+    fn next(&mut self) -> Option<Result<Batch>> {
+        if self.is_over {
+            return None;
+        }
+        let thread = self.given % self.batches.len();
+        self.given += 1;
+        if let Ok(batch) = self.batches[thread].recv() {
+            self.is_over = batch.is_err();
+            return Some(batch);
+        }
+        // The first thread without a next batch: all are done, unless one died.
+        self.is_over = true;
+        self.batches.clear();
+        let died = self.threads.drain(..).any(|thread| thread.join().is_err());
+        died.then(|| Err(Error::input("a thread that changes samples died")))
     }
 }
 

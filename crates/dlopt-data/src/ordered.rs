@@ -20,7 +20,7 @@ struct Taken {
 ///
 /// # Errors
 /// Those of `feed`, `work` and `take`.
-pub(crate) fn ordered<J: Send, R: Send>(
+pub fn ordered<J: Send, R: Send>(
     threads: usize,
     feed: impl FnOnce(&mut dyn FnMut(J) -> Result<()>) -> Result<()> + Send,
     work: impl Fn(J) -> Result<R> + Sync,

@@ -42,7 +42,9 @@ pub use history::EpochRecord;
 pub use mistakes::{Prediction, predictions, worst_mistakes};
 pub use paired::{McNemar, PairedDifference, PairedRegressionReport, PairedReport, paired, paired_regression};
 pub use paired_tokens::{PairedSequenceReport, PairedTokenReport, paired_sequences, paired_tokens};
-pub use pictures::{Picture, Pixels, confusion_matrix_svg, contact_sheet_png, learning_curves_svg, reliability_svg};
+pub use pictures::{
+    Picture, Pixels, confusion_matrix_svg, contact_sheet_png, learning_curves_svg, picture_table_png, reliability_svg,
+};
 pub use regression::{RegressionOutput, RegressionReport, regression};
 pub use sequences::{SequenceReport, SequenceSample, sequences};
 pub use softmax::probabilities;

@@ -54,6 +54,7 @@ fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {
         label_smoothing: 0.0,
         class_weights: Vec::new(),
         sampling: Sampling::default(),
+        augment: None,
         clip_norm: None,
         clip_value: None,
         average: None,
@@ -66,6 +67,7 @@ fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {
     };
     let frozen = vec![false; model.layout.nodes.len()];
     let trainer = Trainer {
+        augmenter: None,
         settings: &settings,
         dataset: Arc::new(dataset),
         nodes: &model.nodes,

@@ -37,6 +37,9 @@ pub struct Settings {
     /// How much of what a decoder reads is what it said itself.
     #[serde(default)]
     pub sampling: Sampling,
+    /// What is done to samples in every epoch, as recipes are kept; nothing when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<serde_json::Value>,
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f64>,
     /// Largest magnitude of a single gradient.

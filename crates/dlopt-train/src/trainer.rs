@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use dlopt_augment::Augmenter;
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::{Batch, Dataset, Learns, Loader, epoch_order};
 use dlopt_kernels::nn;
@@ -77,6 +78,8 @@ pub struct Trainer<'a> {
     pub engine: Engine,
     /// Who takes part in every step.
     pub extensions: Vec<Box<dyn Extension>>,
+    /// What is done to every sample of the training split, anew in every epoch.
+    pub augmenter: Option<Augmenter>,
     /// Updates between two saves of the state, instead of a time.
     pub save_every: Option<u64>,
     /// Where the state is kept while it runs; without one, a run that is stopped is lost.
@@ -208,7 +211,14 @@ impl Trainer<'_> {
             .chunks(settings.samples_per_step())
             .flat_map(|step| step.chunks(settings.batch).map(<[usize]>::to_vec))
             .collect();
-        let mut loader = Loader::new(Arc::clone(&self.dataset), passes, BATCHES_AHEAD);
+        let mut loader = match &self.augmenter {
+            None => Loader::new(Arc::clone(&self.dataset), passes, BATCHES_AHEAD),
+            Some(augmenter) => {
+                let augmenter = augmenter.in_round(state.facts.epoch as u64);
+                let threads = self.engine.team().threads();
+                Loader::changing(&self.dataset, passes, BATCHES_AHEAD.max(2 * threads), &augmenter, threads)
+            }
+        };
         let mut gradients = vec![0.0; state.weights.len()];
         let mut used = Vec::new();
         let mut learning_rate = settings.learning_rate;

@@ -7,6 +7,7 @@ mod affine;
 mod augmix;
 mod blur;
 mod crop;
+mod cutout;
 mod elastic;
 mod filter;
 mod flip;
@@ -62,6 +63,8 @@ pub const OPERATIONS: &[OperationKind] = &[
     motion_blur::KIND,
     sharpen::KIND,
     jpeg::KIND,
+    cutout::CUTOUT,
+    cutout::ERASE,
     grid_mask::KIND,
     augmix::KIND,
     series::JITTER,

@@ -11,7 +11,7 @@ mod sheet;
 pub use confusion::confusion_matrix_svg;
 pub use curves::learning_curves_svg;
 pub use reliability::reliability_svg;
-pub use sheet::{Picture, Pixels, contact_sheet_png};
+pub use sheet::{Picture, Pixels, contact_sheet_png, picture_table_png};
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};

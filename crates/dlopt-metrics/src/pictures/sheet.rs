@@ -29,9 +29,9 @@ pub struct Picture<'a> {
     pub channels: usize,
     /// The name of the class it is of.
     pub label: String,
-    /// The name of the class it was taken for.
+    /// The name of the class it was taken for, or other words; lines are kept.
     pub predicted: String,
-    /// The probability of that class, in 0..=1.
+    /// The probability of that class, in 0..=1; NaN for none.
     pub confidence: f64,
 }
 
@@ -54,6 +54,15 @@ const FRAME: Rgb<u8> = Rgb([200, 200, 200]);
 /// # Errors
 /// When there are no pictures, or one's shape does not go with its elements or has other than 1, 3 or 4 channels.
 pub fn contact_sheet_png(title: &str, pictures: &[Picture<'_>]) -> Result<Vec<u8>> {
+    let columns = ((pictures.len() as f64 * 1.4).sqrt().ceil() as u32).min(pictures.len() as u32);
+    picture_table_png(title, columns, pictures)
+}
+
+/// The same with so many pictures in a row.
+///
+/// # Errors
+/// As [`contact_sheet_png`].
+pub fn picture_table_png(title: &str, columns: u32, pictures: &[Picture<'_>]) -> Result<Vec<u8>> {
     if pictures.is_empty() {
         return Err(Error::input("there are no pictures for a contact sheet"));
     }
@@ -63,8 +72,9 @@ pub fn contact_sheet_png(title: &str, pictures: &[Picture<'_>]) -> Result<Vec<u8
         .map(|(i, picture)| thumbnail(picture).map_err(|e| e.within(format_args!("picture {i}"))))
         .collect::<Result<Vec<_>>>()?;
     let cell_width = THUMB.max(thumbs.iter().map(RgbImage::width).max().unwrap_or(0));
-    let cell_height = thumbs.iter().map(RgbImage::height).max().unwrap_or(0) + 8 + 2 * LINE;
-    let columns = ((pictures.len() as f64 * 1.4).sqrt().ceil() as u32).min(pictures.len() as u32);
+    let lines = pictures.iter().map(|picture| picture.predicted.lines().count().max(1)).max().unwrap_or(1) as u32;
+    let cell_height = thumbs.iter().map(RgbImage::height).max().unwrap_or(0) + 8 + (1 + lines) * LINE;
+    let columns = columns.max(1);
     let rows = (pictures.len() as u32).div_ceil(columns);
     let width = (GAP + columns * (cell_width + GAP)).max(GAP * 2 + title.chars().count() as u32 * FONT);
     let mut sheet = RgbImage::from_pixel(width, HEAD + rows * (cell_height + GAP), Rgb([255, 255, 255]));
@@ -77,9 +87,16 @@ pub fn contact_sheet_png(title: &str, pictures: &[Picture<'_>]) -> Result<Vec<u8
         let caption = y + thumb.height() + 8;
         let characters = (cell_width / FONT) as usize;
         write(&mut sheet, x, caption, &super::short(&picture.label, characters), INK);
-        let percent = format!(" {:.0}%", 100.0 * picture.confidence);
-        let predicted = super::short(&picture.predicted, characters.saturating_sub(percent.len()));
-        write(&mut sheet, x, caption + LINE, &(predicted + &percent), WRONG);
+        let percent = match picture.confidence.is_nan() {
+            true => String::new(),
+            false => format!(" {:.0}%", 100.0 * picture.confidence),
+        };
+        let mut below = caption;
+        for line in picture.predicted.lines() {
+            below += LINE;
+            let line = super::short(line, characters.saturating_sub(percent.len()));
+            write(&mut sheet, x, below, &(line + &percent), WRONG);
+        }
     }
     let mut bytes = Cursor::new(Vec::new());
     sheet

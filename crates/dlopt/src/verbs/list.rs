@@ -41,6 +41,7 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
     tables.push(("prune --pattern", prune(dlopt_prune::patterns())));
     tables.push(("prune --store", prune(dlopt_prune::stores())));
     tables.extend(of_prepare());
+    tables.push(("augment --op", of_augment()));
     tables.extend(of_train());
     if args.json {
         let mut all: serde_json::Map<String, serde_json::Value> =
@@ -71,6 +72,11 @@ fn of_prepare() -> [(&'static str, Vec<[String; 3]>); 4] {
         ("prepare --features", dlopt_data::FEATURES.iter().map(|f| row(f.name, f.summary, "")).collect()),
         ("prepare --standardise", values_of::<StandardiseName>()),
     ]
+}
+
+/// The operations of `augment`, and what each works on.
+fn of_augment() -> Vec<[String; 3]> {
+    dlopt_augment::OPERATIONS.iter().map(|op| row(op.name, op.summary, &op.kinds.in_words())).collect()
 }
 
 /// What flags of `train`, and descriptions of models, can name.

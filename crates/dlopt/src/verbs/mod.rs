@@ -1,5 +1,6 @@
 //! The verbs, one file each: parse, call, print; no arithmetic.
 
+mod augment;
 mod completions;
 mod convert;
 mod diff;
@@ -51,6 +52,7 @@ enum Verb {
     Quantize(quantize::QuantizeArgs),
     Run(run::RunArgs),
     Prepare(Box<prepare::PrepareArgs>),
+    Augment(augment::AugmentArgs),
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
@@ -71,6 +73,7 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Verb::Quantize(args) => quantize::run(&args, stop),
         Verb::Run(args) => run::run(&args, stop),
         Verb::Prepare(args) => prepare::run(&args, stop),
+        Verb::Augment(args) => augment::run(&args, stop),
         Verb::Train(args) => train::run(&args, stop),
         Verb::Eval(args) => eval::run(&args, stop),
         Verb::Predict(args) => predict::run(&args, stop),

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use dlopt_augment::{Augmenter, Recipe};
 use dlopt_checkpoint::{Context, Error, Result, make_folder, write_bytes};
 use dlopt_data::Dataset;
 use dlopt_kernels::nn::Team;
@@ -34,6 +35,7 @@ Examples:
   dlopt train --model my.toml --data d.safetensors --optimizer sgd --momentum 0.9 --schedule cosine -o m.safetensors
   dlopt train --init pruned.safetensors --data d.safetensors --epochs 2 --learning-rate 1e-4 -o tuned.safetensors
   dlopt train --model cnn --data d.safetensors --validation validation --patience 3 --curves curves.svg -o m.safetensors
+  dlopt train --model cnn --data d.safetensors --augment-op rotate=±15 --augment-op noise=0.05 -o m.safetensors
   dlopt train … -o m.safetensors --resume       after a kill: ends in the same bytes
 
 `dlopt list` names the models, optimizers, schedules and losses. A description is TOML:
@@ -147,6 +149,14 @@ pub(crate) struct TrainArgs {
     /// Weight of each class in the loss: `balanced`, or a number for each, with commas
     #[arg(long, value_name = "WEIGHTS")]
     class_weights: Option<String>,
+
+    /// Change every sample anew in every epoch by this recipe (TOML), as `dlopt augment --recipe` does
+    #[arg(long, value_name = "FILE")]
+    augment: Option<PathBuf>,
+
+    /// The same by operations, in order: NAME, NAME=VALUE, NAME=VALUE,key=value…; may be repeated
+    #[arg(long, value_name = "OP", conflicts_with = "augment")]
+    augment_op: Vec<String>,
 
     /// Largest norm of all gradients together
     #[arg(long, value_name = "NORM")]
@@ -297,6 +307,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
         layout: &model.layout,
         engine: Engine::new(&args.device, &model.nodes, &model.layout, &frozen, team)?,
         extensions: Vec::new(),
+        augmenter: augmenter(&settings, &dataset)?,
         save_every: args.save_every,
         state_path: state.as_ref().map(|folder| folder.join("state.safetensors")),
         run: run_facts(&settings, &model, &dataset),
@@ -342,7 +353,7 @@ fn check_files(args: &TrainArgs) -> Result<()> {
         ("--checkpoints", best.as_deref().filter(|best| best.exists())),
     ];
     let model = args.model.as_deref().map(Path::new).filter(|path| path.exists());
-    job::check_files(&written, &[Some(&args.data), args.init.as_deref(), model])
+    job::check_files(&written, &[Some(&args.data), args.init.as_deref(), model, args.augment.as_deref()])
 }
 
 fn model(args: &TrainArgs, dataset: &mut Dataset) -> Result<Model> {
@@ -401,6 +412,7 @@ fn settings(args: &TrainArgs, dataset: &Dataset, model: &Model) -> Result<Settin
         label_smoothing: args.label_smoothing,
         class_weights,
         sampling,
+        augment: augment(args)?,
         clip_norm: args.clip_norm,
         clip_value: args.clip_value,
         average: args.average,
@@ -411,6 +423,19 @@ fn settings(args: &TrainArgs, dataset: &Dataset, model: &Model) -> Result<Settin
         validation_split: validation,
         seed: args.seed,
     })
+}
+
+/// The recipe that samples are changed by.
+fn augment(args: &TrainArgs) -> Result<Option<serde_json::Value>> {
+    if args.augment.is_none() && args.augment_op.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(super::augment::recipe(args.augment.as_deref(), &args.augment_op)?.spec()))
+}
+
+fn augmenter(settings: &Settings, dataset: &Arc<Dataset>) -> Result<Option<Augmenter>> {
+    let Some(spec) = &settings.augment else { return Ok(None) };
+    Ok(Some(Augmenter::new(Recipe::of(spec)?, dataset, &settings.training_split, settings.seed)?))
 }
 
 fn listed_weights(text: &str, classes: usize) -> Result<Vec<f32>> {
