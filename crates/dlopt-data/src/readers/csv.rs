@@ -219,26 +219,8 @@ impl Table {
 
     /// Gives every row with the place it stands.
     fn rows(&self, mut each: impl FnMut(&ByteRecord, u64) -> Result<()>) -> Result<()> {
-        let mut rows = Rows::open(&self.path, self.delimiter, true, self.encoding.as_deref())?;
-        let mut row = ByteRecord::new();
-        if self.has_header {
-            rows.next(&mut row)?;
-        }
-        while let Some(line) = rows.next(&mut row)? {
-            if row.len() != self.columns.count {
-                return Err(Error::input(format!(
-                    "{}: line {line} has {} columns; the first row has {}",
-                    self.path.display(),
-                    row.len(),
-                    self.columns.count
-                ))
-                .hint(
-                    "a value is missing or a delimiter is too many there; texts with delimiters in them need quotes",
-                ));
-            }
-            each(&row, line)?;
-        }
-        Ok(())
+        let rows = Rows::open(&self.path, self.delimiter, true, self.encoding.as_deref())?;
+        rows.each(self.has_header, self.columns.count, &mut each)
     }
 
     /// The number in a column of a row.
@@ -395,6 +377,37 @@ impl Rows {
             .buffer_capacity(1 << 16)
             .from_reader(open_text(path, encoding)?);
         Ok(Self { path: path.to_owned(), reader })
+    }
+
+    /// Gives all rows, each with the line it begins in, after the names of the columns when the first line holds them.
+    ///
+    /// # Errors
+    /// When a row has another number of columns, or `each` fails.
+    pub(super) fn each(
+        mut self,
+        has_header: bool,
+        columns: usize,
+        each: &mut dyn FnMut(&ByteRecord, u64) -> Result<()>,
+    ) -> Result<()> {
+        let mut row = ByteRecord::new();
+        if has_header {
+            self.next(&mut row)?;
+        }
+        while let Some(line) = self.next(&mut row)? {
+            if row.len() != columns {
+                return Err(Error::input(format!(
+                    "{}: line {line} has {} columns; the first row has {columns}",
+                    self.path.display(),
+                    row.len()
+                ))
+                .hint(
+                    "a value is missing or a delimiter is too many there; texts with delimiters in them need quotes \
+                     (--quotes yes or no says whether quotes are some)",
+                ));
+            }
+            each(&row, line)?;
+        }
+        Ok(())
     }
 
     /// Reads the next row and says in which line it begins.

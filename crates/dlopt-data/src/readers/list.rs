@@ -71,18 +71,10 @@ impl List {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let (mut labels, mut values, mut groups) = (LabelNames::default(), Vec::new(), Vec::new());
         let mut files: Vec<(u64, PathBuf)> = Vec::new();
-        let mut rows = Rows::open(&self.path, self.delimiter, true, options.encoding.as_deref())?;
-        let mut row = ByteRecord::new();
-        if self.has_header {
-            rows.next(&mut row)?;
-        }
-        while let Some(line) = rows.next(&mut row)? {
+        let rows = Rows::open(&self.path, self.delimiter, true, options.encoding.as_deref())?;
+        rows.each(self.has_header, self.columns.count, &mut |row, line| {
             let within = |e: Error| e.within(format!("{}: line {line}", self.path.display()));
-            if row.len() != self.columns.count {
-                let (own, all) = (row.len(), self.columns.count);
-                return Err(within(Error::input(format!("has {own} columns; the first line has {all}"))));
-            }
-            let file = self.field(&row, self.file).map_err(within)?;
+            let file = self.field(row, self.file).map_err(within)?;
             if Medium::of(Path::new(file)) != Some(self.medium) {
                 let wanted = self.medium.plural();
                 return Err(within(
@@ -92,18 +84,19 @@ impl List {
             }
             files.push((line, folder.join(file)));
             if let Some(column) = self.group {
-                groups.push(self.field(&row, column).map_err(within)?.to_owned());
+                groups.push(self.field(row, column).map_err(within)?.to_owned());
             }
             for &column in &self.targets {
-                values.push(self.number(&row, column).map_err(within)?);
+                values.push(self.number(row, column).map_err(within)?);
             }
             if let Some(column) = self.label
-                && !labels.see(self.field(&row, column).map_err(within)?, line)
+                && !labels.see(self.field(row, column).map_err(within)?, line)
             {
                 return Err(within(Error::input(format!("more than {MOST_CLASSES} different classes")))
                     .hint("--targets, if the column holds numbers to predict"));
             }
-        }
+            Ok(())
+        })?;
         let named = |&column: &usize| self.columns.names.get(column).cloned();
         let outputs = self.targets.len();
         let labels = match self.label {
@@ -217,7 +210,7 @@ mod tests {
         assert!(
             message("a.png,x\nb.wav,y\n", &options).contains("line 2: `b.wav` does not end as names of pictures do")
         );
-        assert!(message("a.png,x\nb.png\n", &options).contains("line 2: has 1 columns"));
+        assert!(message("a.png,x\nb.png\n", &options).contains("line 2 has 1 columns"));
         assert!(message("a.png,x\nb.png,\n", &options).contains("line 2: nothing in column 2"));
         assert!(message("a.png\nb.png\n", &options).contains("no column says what they are"));
     }

@@ -120,24 +120,8 @@ impl TextTable {
 
 impl Records for TextTable {
     fn read(&self, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
-        let mut rows = Rows::open(&self.path, self.delimiter, self.has_quotes, self.encoding.as_deref())?;
-        let mut row = ByteRecord::new();
-        if self.has_header {
-            rows.next(&mut row)?;
-        }
-        while let Some(line) = rows.next(&mut row)? {
-            if row.len() != self.columns.count {
-                return Err(Error::input(format!(
-                    "{}: line {line} has {} columns; the first one has {}",
-                    self.path.display(),
-                    row.len(),
-                    self.columns.count
-                ))
-                .hint("--quotes yes or no says whether quotes hold texts with delimiters together"));
-            }
-            each(self.record(&row, line)?)?;
-        }
-        Ok(())
+        let rows = Rows::open(&self.path, self.delimiter, self.has_quotes, self.encoding.as_deref())?;
+        rows.each(self.has_header, self.columns.count, &mut |row, line| each(self.record(row, line)?))
     }
 
     fn target_names(&self) -> Vec<String> {
@@ -147,32 +131,17 @@ impl Records for TextTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Item, Labels};
+    use super::super::{About, Item, Labels};
     use super::*;
     use crate::raw::Raw;
 
-    fn opened(text: &[u8], options: &ReadOptions) -> Result<Source> {
+    fn opened(text: &[u8], options: &ReadOptions) -> Result<(About, Vec<Item>)> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.tsv");
         std::fs::write(&path, text).unwrap();
-        Ok(open(&path, options)?.remove(0)).map(|mut source| {
-            let items = source.samples.items();
-            source.about.passed_over = None;
-            source.samples = super::super::Samples::Items(Box::new(Kept(items)));
-            source
-        })
-    }
-
-    struct Kept(Vec<Item>);
-
-    impl super::super::Items for Kept {
-        fn read(&self, each: &mut dyn FnMut(Item) -> Result<()>) -> Result<()> {
-            self.0.iter().cloned().try_for_each(each)
-        }
-
-        fn name(&self, index: usize) -> String {
-            index.to_string()
-        }
+        let source = open(&path, options)?.remove(0);
+        let items = source.samples.items();
+        Ok((source.about, items))
     }
 
     fn options(text: &str) -> ReadOptions {
@@ -180,15 +149,15 @@ mod tests {
     }
 
     fn message(text: &[u8], options: &ReadOptions) -> String {
-        opened(text, options).err().expect("must be refused").to_string()
+        opened(text, options).expect_err("must be refused").to_string()
     }
 
     #[test]
     fn texts_have_classes_in_the_other_column() {
-        let source = opened(b"ham\tsee \"you\", there, and, here\nspam\tbuy\nham\ta\n", &options("2")).unwrap();
-        let Labels::Names { distinct, of_sample } = &source.about.labels else { panic!() };
+        let (about, items) = opened(b"ham\tsee \"you\", there, and, here\nspam\tbuy\nham\ta\n", &options("2")).unwrap();
+        let Labels::Names { distinct, of_sample } = &about.labels else { panic!() };
         assert_eq!((distinct[1].0.as_str(), &of_sample[..]), ("spam", &[0, 1, 0][..]));
-        assert_eq!(source.samples.items()[0], Item::new(Raw::Text("see \"you\", there, and, here".to_owned())));
+        assert_eq!(items[0], Item::new(Raw::Text("see \"you\", there, and, here".to_owned())));
     }
 
     #[test]
@@ -197,13 +166,13 @@ mod tests {
         let mut own = options("what");
         (own.label, own.group) = (Some("kind".to_owned()), Some("who".to_owned()));
         own.delimiter = Some(b',');
-        let source = opened(text, &own).unwrap();
-        assert_eq!(source.about.groups, Some(vec!["ann".to_owned(), "bob".to_owned()]));
-        assert_eq!(source.samples.items()[0].raw, Raw::Text("a, b".to_owned()));
+        let (about, items) = opened(text, &own).unwrap();
+        assert_eq!(about.groups, Some(vec!["ann".to_owned(), "bob".to_owned()]));
+        assert_eq!(items[0].raw, Raw::Text("a, b".to_owned()));
         own.label = Some("kin".to_owned());
         assert!(message(text, &own).contains("no column `kin`; there are `who`, `what`, `kind`"));
         own.label = None;
-        assert_eq!(opened(text, &own).unwrap().about.samples, 2);
+        assert_eq!(opened(text, &own).unwrap().0.samples, 2);
         own.group = None;
         assert!(message(text, &own).contains("which of 3 columns holds the class?"));
     }
@@ -212,20 +181,20 @@ mod tests {
     fn pairs_and_numbers_are_learned_too() {
         let mut pairs = options("1");
         pairs.answer = Some("2".to_owned());
-        let source = opened(b"a b\tc d\n", &pairs).unwrap();
-        assert_eq!(source.about.labels, Labels::Sequences);
-        assert_eq!(source.samples.items()[0].targets, [Raw::Text("c d".to_owned())]);
+        let (about, items) = opened(b"a b\tc d\n", &pairs).unwrap();
+        assert_eq!(about.labels, Labels::Sequences);
+        assert_eq!(items[0].targets, [Raw::Text("c d".to_owned())]);
         let mut scores = options("1");
         scores.targets = vec!["2".to_owned()];
-        let source = opened(b"good\t1.5\nbad\t-2\n", &scores).unwrap();
-        let Labels::Targets { values, outputs, .. } = source.about.labels else { panic!() };
+        let (about, _) = opened(b"good\t1.5\nbad\t-2\n", &scores).unwrap();
+        let Labels::Targets { values, outputs, .. } = about.labels else { panic!() };
         assert_eq!((values, outputs), (vec![1.5, -2.0], 1));
         assert!(message(b"good\tx\n", &scores).contains("line 1, column 2: is no number"));
     }
 
     #[test]
     fn bad_lines_are_named() {
-        assert!(message(b"a\tb\nc\n", &options("1")).contains("line 2 has 1 columns; the first one has 2"));
+        assert!(message(b"a\tb\nc\n", &options("1")).contains("line 2 has 1 columns; the first row has 2"));
         assert!(message(b"a\tb\nc\xff\td\n", &options("1")).contains("line 2, column 1: no UTF-8 there"));
         assert!(message(b"a\tb\nc\t \n", &options("1")).contains("line 2, column 2: nothing there"));
         assert!(message(b"a\tb\n", &options("7")).contains("numbered 1 to 2"));
