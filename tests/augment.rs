@@ -183,6 +183,8 @@ fn what_cannot_be_is_refused_with_a_reason() {
     fs::write(dir.path().join("empty.toml"), "").unwrap();
     fs::write(dir.path().join("words.tsv"), "text\tkind\na b c\tx\nb c\ty\nc a b\tx\n").unwrap();
     ok_in(dir.path(), "prepare words.tsv --text text --label kind --step tokenise=words -o w.safetensors --quiet");
+    fs::write(dir.path().join("numbers.csv"), "a,b,y\n1,2,3\n4,5,6\n7,9,8\n").unwrap();
+    ok_in(dir.path(), "prepare numbers.csv --targets y -o n.safetensors --quiet");
     let refused = |line: &str, code: i32, words: &[&str]| {
         let output = run_in(dir.path(), &format!("augment {line} -o x.safetensors"));
         assert_code(&output, code, line);
@@ -200,6 +202,10 @@ fn what_cannot_be_is_refused_with_a_reason() {
     refused("d.safetensors --recipe empty.toml", 1, &["[[ops]]"]);
     refused("d.safetensors --op noise --only-class 7", 2, &["no class `7`", "0, 1, 2"]);
     refused("d.safetensors --op noise --split tst", 1, &["did you mean `test`"]);
+    refused("d.safetensors --op mixup --op cutmix", 2, &["two operations of the recipe", "one-of"]);
+    refused("d.safetensors --op mixup=-1", 2, &["alpha is -1", "0.001 to 1000"]);
+    refused("w.safetensors --op mixup", 2, &["`mixup` is for pictures, series and rows of numbers", "tokens"]);
+    refused("n.safetensors --op mixup", 2, &["there are no classes"]);
     refused("d.safetensors --op noise,p=1.5", 2, &["0 to 1"]);
     let exists = run_in(dir.path(), "augment d.safetensors --op noise -o w.safetensors");
     assert_code(&exists, 1, "exists");
@@ -237,23 +243,47 @@ fn training_changes_every_epoch_and_neither_threads_nor_a_stop_change_a_byte() {
     };
     assert!(weights("offline.safetensors") == weights("fly.safetensors"));
     // A run that is killed goes on to the same bytes, and only with the same recipe.
+    let train = train.replace("--epochs 3", "--epochs 400");
+    start_and_kill(dir.path(), &train);
+    let other = run_in(dir.path(), &format!("{} -o c.safetensors --resume", train.replace("noise=0.1", "noise=0.2")));
+    assert_code(&other, 2, "another recipe");
+    assert!(err(&other).contains("sigma") || err(&other).contains("augment"), "{}", err(&other));
+    ok_in(dir.path(), &format!("{train} -o c.safetensors --resume"));
+    ok_in(dir.path(), &format!("{train} -o whole.safetensors"));
+    assert!(bytes("c.safetensors") == bytes("whole.safetensors"));
+}
+
+/// Trains to `c.safetensors`, and ends the run when its first state is saved.
+fn start_and_kill(dir: &Path, train: &str) {
     let mut run = std::process::Command::new(DLOPT)
-        .args(train.replace("--epochs 3", "--epochs 400").split_whitespace())
+        .args(train.split_whitespace())
         .args(["--save-every", "1", "-o", "c.safetensors"])
-        .current_dir(dir.path())
+        .current_dir(dir)
         .spawn()
         .unwrap();
-    let state = dir.path().join("c.safetensors.dlopt-training/state.safetensors");
+    let state = dir.join("c.safetensors.dlopt-training/state.safetensors");
     while !state.exists() {
         assert!(run.try_wait().unwrap().is_none(), "ended before its state was saved");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     run.kill().unwrap();
     run.wait().unwrap();
+}
+
+#[test]
+fn mixed_samples_train_to_the_same_bytes_at_any_thread_count_and_after_a_stop() {
+    let dir = ground();
+    let bytes = |name: &str| fs::read(dir.path().join(name)).unwrap();
+    let recipe = "[[ops]]\nop = \"rotate\"\n[[ops]]\none-of = [{ op = \"mixup=0.4\" }, { op = \"cutmix\" }]\np = 0.8\n";
+    fs::write(dir.path().join("mix.toml"), recipe).unwrap();
+    let train = "train --model mlp --data d.safetensors --epochs 3 --batch 8 --quiet --augment mix.toml";
+    ok_in(dir.path(), &format!("{train} --threads 1 -o a.safetensors"));
+    ok_in(dir.path(), &format!("{train} --threads 3 -o b.safetensors"));
+    assert!(bytes("a.safetensors") == bytes("b.safetensors"));
+    ok_in(dir.path(), &format!("{train} --seed 5 -o other.safetensors"));
+    assert!(bytes("a.safetensors") != bytes("other.safetensors"));
     let train = train.replace("--epochs 3", "--epochs 400");
-    let other = run_in(dir.path(), &format!("{} -o c.safetensors --resume", train.replace("noise=0.1", "noise=0.2")));
-    assert_code(&other, 2, "another recipe");
-    assert!(err(&other).contains("sigma") || err(&other).contains("augment"), "{}", err(&other));
+    start_and_kill(dir.path(), &train);
     ok_in(dir.path(), &format!("{train} -o c.safetensors --resume"));
     ok_in(dir.path(), &format!("{train} -o whole.safetensors"));
     assert!(bytes("c.safetensors") == bytes("whole.safetensors"));

@@ -125,6 +125,45 @@ fn notes_change_nothing() {
     });
 }
 
+#[test]
+fn mixtures_keep_extents_and_lie_between_both() {
+    for kind in OPERATIONS {
+        let recipe = recipe(kind.name);
+        let mixes = recipe.mixes();
+        let (mut changed, mut all) = (0, 0);
+        for own in samples().iter().filter(|sample| mixes && recipe.check(&sample.form).is_ok()) {
+            for number in 0..20 {
+                let mut other = own.clone();
+                match &mut other.data {
+                    Data::U8(values) => values.reverse(),
+                    Data::F32(values) => values.reverse(),
+                    Data::Tokens(values) => values.reverse(),
+                }
+                let (mut sample, mut kept) = (own.clone(), None);
+                recipe.apply_mixing(
+                    &mut sample,
+                    key(number),
+                    &mut Scratch::default(),
+                    &mut |mut mix, sample, scratch| {
+                        kept = Some(mix.mixing.mix(sample, &other, &mut mix.draws, scratch));
+                    },
+                );
+                let kept = kept.unwrap();
+                assert!((0.0..=1.0).contains(&kept) && sample.steps == own.steps, "{}", kind.name);
+                assert!(kept < 1.0 || sample == *own, "{}", kind.name);
+                for ((mixed, own), other) in floats(&sample).into_iter().zip(floats(own)).zip(floats(&other)) {
+                    let (low, high) = (own.min(other), own.max(other));
+                    let series = matches!(sample.form, Form::Series { .. });
+                    assert!(series || (low - 1e-5..=high + 1e-5).contains(&mixed), "{}", kind.name);
+                }
+                changed += usize::from(sample != *own);
+                all += 1;
+            }
+        }
+        assert!(!mixes || changed * 4 > all, "{} changed {changed} of {all}", kind.name);
+    }
+}
+
 /// Operations at the ends of their ranges.
 const EXTREMES: &[&str] = &[
     "jitter=10",

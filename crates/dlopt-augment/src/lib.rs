@@ -4,6 +4,7 @@
 //! is drawn for a sample depends on the seed, the round (copy or epoch), the number of the sample and the place of the
 //! operation in the recipe, and on nothing else: threads, batches and resumed runs change no byte.
 
+mod beta;
 mod draws;
 #[cfg(test)]
 mod every_operation;
@@ -26,6 +27,6 @@ pub use operation::{Kinds, Mixing, Operation, OperationKind};
 pub use operations::OPERATIONS;
 pub use pass::{AugmentPass, Output, PassOptions, PassReport};
 pub use range::Range;
-pub use recipe::Recipe;
+pub use recipe::{Mix, Recipe};
 pub use sample::{Data, Form, Sample, Scratch};
 pub use worker::{Augmenter, Worker};

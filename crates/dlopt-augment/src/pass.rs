@@ -101,12 +101,12 @@ impl AugmentPass {
         let tensors = side_tensors(&checkpoint)?;
         let metadata = checkpoint.header.metadata.clone();
         let dataset = Arc::new(Dataset::of(checkpoint, MEMORY_BYTES)?);
-        if recipe.mixes() {
+        let recipe_spec = recipe.spec();
+        let augmenter = Augmenter::new(recipe, &dataset, &options.split, options.seed)?;
+        if augmenter.recipe().mixes() {
             return Err(Error::usage("mixing gives samples shares of several classes, which a dataset cannot hold")
                 .hint("`dlopt train --augment` mixes while it trains"));
         }
-        let recipe_spec = recipe.spec();
-        let augmenter = Augmenter::new(recipe, &dataset, &options.split, options.seed)?;
         let split = dataset.split(&options.split)?;
         let (begins, keeps) = places(&dataset, &split, &options)?;
         let samples = begins[dataset.samples()];

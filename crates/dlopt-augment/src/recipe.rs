@@ -37,6 +37,16 @@ pub struct Recipe {
     nodes: Vec<Node>,
 }
 
+/// Where another sample is to be mixed into one.
+pub struct Mix<'a> {
+    /// What is done.
+    pub mixing: &'a dyn Mixing,
+    /// Where the operation stands in the recipe.
+    pub place: u64,
+    /// Its draws.
+    pub draws: Draws,
+}
+
 #[derive(Debug)]
 struct Node {
     /// Counted through the whole recipe: what its draws are keyed by.
@@ -107,6 +117,10 @@ impl Recipe {
         if nodes.is_empty() {
             return Err(Error::usage("the recipe is empty").hint("--op rotate=±15, or --recipe FILE.toml"));
         }
+        if nodes.iter().map(Node::most_mixings).sum::<usize>() > 1 {
+            return Err(Error::usage("two operations of the recipe could mix another sample into the same one")
+                .hint("one-of = [{ op = \"mixup\" }, { op = \"cutmix\" }] takes one of them for each sample"));
+        }
         Ok(Self { nodes })
     }
 
@@ -123,7 +137,7 @@ impl Recipe {
         self.each(&mut |kind, operation| kind.check(operation, form))
     }
 
-    /// The operations that mix samples, with their places.
+    /// Whether an operation mixes samples and their labels.
     pub fn mixes(&self) -> bool {
         let mut mixes = false;
         let _ = self.each(&mut |_, operation| {
@@ -135,7 +149,15 @@ impl Recipe {
 
     /// Changes a sample.
     pub fn apply(&self, sample: &mut Sample, key: Key, scratch: &mut Scratch) {
-        self.apply_mixing(sample, key, scratch, &mut |_, _, _, _| {});
+        self.apply_before(sample, key, scratch, u64::MAX);
+    }
+
+    /// Changes a sample by the operations that stand before a place of the recipe: what is done to a sample that is mixed
+    /// in there, since the others are done to the mixture.
+    pub fn apply_before(&self, sample: &mut Sample, key: Key, scratch: &mut Scratch, place: u64) {
+        let mut pending = None;
+        run(&self.nodes, sample, key, scratch, &mut pending, place, &mut |_, _, _| {});
+        settle(&mut pending, sample, scratch);
     }
 
     /// Changes a sample, and calls `mix` where another one is to be mixed in.
@@ -144,10 +166,10 @@ impl Recipe {
         sample: &mut Sample,
         key: Key,
         scratch: &mut Scratch,
-        mix: &mut dyn FnMut(&dyn Mixing, &mut Sample, Draws, &mut Scratch),
+        mix: &mut dyn FnMut(Mix<'_>, &mut Sample, &mut Scratch),
     ) {
         let mut pending = None;
-        run(&self.nodes, sample, key, scratch, &mut pending, mix);
+        run(&self.nodes, sample, key, scratch, &mut pending, u64::MAX, mix);
         settle(&mut pending, sample, scratch);
     }
 
@@ -178,22 +200,24 @@ fn run(
     key: Key,
     scratch: &mut Scratch,
     pending: &mut Option<Geometry>,
-    mix: &mut dyn FnMut(&dyn Mixing, &mut Sample, Draws, &mut Scratch),
+    end: u64,
+    mix: &mut dyn FnMut(Mix<'_>, &mut Sample, &mut Scratch),
 ) {
-    for node in nodes {
+    // Places rise from node to node, into lists and out of them.
+    for node in nodes.iter().take_while(|node| node.place < end) {
         let mut draws = Draws::new(key, node.place);
         if node.probability < 1.0 && !draws.chance(node.probability) {
             continue;
         }
         match &node.what {
-            What::All(nodes) => run(nodes, sample, key, scratch, pending, mix),
+            What::All(nodes) => run(nodes, sample, key, scratch, pending, end, mix),
             What::Some { nodes, count } => {
                 let mut wanted = count[0] + draws.below(count[1] - count[0] + 1);
                 // Each of the rest is taken with the probability that makes all choices alike (Knuth, algorithm S).
                 for (place, node) in nodes.iter().enumerate() {
                     if draws.below(nodes.len() - place) < wanted {
                         wanted -= 1;
-                        run(std::slice::from_ref(node), sample, key, scratch, pending, mix);
+                        run(std::slice::from_ref(node), sample, key, scratch, pending, end, mix);
                     }
                 }
             }
@@ -213,7 +237,7 @@ fn run(
                 }
                 settle(pending, sample, scratch);
                 match operation.mixing() {
-                    Some(mixing) => mix(mixing, sample, draws, scratch),
+                    Some(mixing) => mix(Mix { mixing, place: node.place, draws }, sample, scratch),
                     None => operation.apply(sample, &mut draws, scratch),
                 }
             }
@@ -222,6 +246,19 @@ fn run(
 }
 
 impl Node {
+    /// How many operations may mix another sample into one.
+    fn most_mixings(&self) -> usize {
+        match &self.what {
+            What::Operation { operation, .. } => usize::from(operation.mixing().is_some()),
+            What::All(nodes) => nodes.iter().map(Self::most_mixings).sum(),
+            What::Some { nodes, count } => {
+                let mut each: Vec<usize> = nodes.iter().map(Self::most_mixings).collect();
+                each.sort_unstable_by_key(|&most| std::cmp::Reverse(most));
+                each[..count[1]].iter().sum()
+            }
+        }
+    }
+
     fn spec(&self) -> Value {
         let all = |nodes: &[Self]| Value::Array(nodes.iter().map(Self::spec).collect());
         let mut table = Map::new();
@@ -422,6 +459,11 @@ mod tests {
         assert!(error(json!([{ "op": "rotate", "one-of": [] }])).contains("is not one of"));
         assert!(error(json!([{ "some-of": [{ "op": "rotate" }], "count": 2 }])).contains("0 to 1"));
         assert!(error(json!([{ "one-of": [] }])).contains("empty"));
+        let twice = json!([{ "op": "mixup", "p": 0.5 }, { "sequence": [{ "op": "cutmix" }] }]);
+        assert!(error(twice).contains("could mix another sample into the same one"));
+        let both = json!([{ "op": "mixup" }, { "op": "cutmix" }, { "op": "noise" }]);
+        assert!(error(json!([{ "some-of": both, "count": 2 }])).contains("one-of ="));
+        Recipe::of(&json!([{ "one-of": both }])).unwrap();
         assert!(Recipe::of_toml("seed = 1").is_err() && Recipe::of_toml("ops = 3").is_err());
     }
 

@@ -1,4 +1,7 @@
 //! The operations at work on the samples of a dataset: bytes in, bytes out.
+//!
+//! A sample that is mixed into another is any of the split, all alike, changed in the same round by what stands before the
+//! mixing.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,7 +9,7 @@ use std::sync::Arc;
 use dlopt_checkpoint::{Dtype, Error, Result, dtype_name};
 use dlopt_data::{Change, Changed, Changes, Dataset, Learns};
 
-use crate::draws::{Draws, Key};
+use crate::draws::Key;
 use crate::recipe::Recipe;
 use crate::sample::{Data, Form, Sample, Scratch};
 
@@ -123,16 +126,20 @@ impl Worker {
         sample.steps = steps;
         let key = |sample: usize| Key { seed: own.seed, round, sample: sample as u64 };
         let (mut mixed, mut failed) = (None, None);
-        own.recipe.apply_mixing(sample, key(number), scratch, &mut |mixing, sample, mut draws: Draws, scratch| {
+        own.recipe.apply_mixing(sample, key(number), scratch, &mut |mix, sample, scratch| {
+            let mut draws = mix.draws;
             let partner = own.split.start + draws.below(own.split.len());
             if let Err(e) = own.dataset.stored(partner..partner + 1, room) {
                 failed = Some(e);
                 return;
             }
             load(room, dtype, other);
-            other.steps = own.dataset.lengths().map_or(other.steps, |all| all[partner] as usize);
-            own.recipe.apply(other, key(partner), other_scratch);
-            mixed = Some((partner, mixing.mix(sample, other, &mut draws, scratch)));
+            other.steps =
+                own.dataset.lengths().map_or(own.dataset.info().elements.steps(), |all| all[partner] as usize);
+            own.recipe.apply_before(other, key(partner), other_scratch, mix.place);
+            mixed = Some((partner, mix.mixing.mix(sample, other, &mut draws, scratch)));
+            let class = own.dataset.labels().get(partner).and_then(|&label| own.dataset.classes().get(label as usize));
+            scratch.note(|| format!("with {}", class.map_or("another", String::as_str)));
         });
         if let Some(e) = failed {
             return Err(e);
@@ -209,4 +216,77 @@ fn store(sample: &Sample, dtype: Dtype, bytes: &mut [u8]) {
     let (Form::Series { time, .. } | Form::Tokens { time, .. }) = sample.form else { return };
     let step = bytes.len() / time.max(1);
     bytes[sample.steps.min(time) * step..].fill(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use dlopt_data::{Batch, DatasetInfo, Elements, Parts};
+
+    use super::*;
+
+    /// Series of one number, 100 and the number of the sample, in three classes; the last ten are to test on.
+    fn dataset() -> Arc<Dataset> {
+        let mut info = DatasetInfo::plain(Elements::Series { time: 1, features: 1 });
+        info.classes = ["a", "b", "c"].map(str::to_owned).to_vec();
+        info.splits = [("train".to_owned(), [0, 60]), ("test".to_owned(), [60, 70])].into();
+        let inputs = (0..70).flat_map(|sample| (100.0 + sample as f32).to_le_bytes()).collect();
+        let labels = (0..70).map(|sample| sample % 3).collect();
+        let parts =
+            Parts { name: "series".to_owned(), info, dtype: Dtype::F32, inputs, labels, targets: None, lengths: None };
+        Arc::new(Dataset::from_parts(parts).unwrap())
+    }
+
+    fn batch(ops: &[&str], indices: &[usize]) -> Batch {
+        let dataset = dataset();
+        let augmenter = Augmenter::new(Recipe::of_ops(ops).unwrap(), &dataset, "train", 7).unwrap();
+        let mut batch = Batch::default();
+        dataset.gather_changed(indices, &mut batch, &mut *augmenter.change()).unwrap();
+        batch
+    }
+
+    #[test]
+    fn labels_become_shares_of_the_classes_that_were_mixed() {
+        let indices: Vec<usize> = (0..60).collect();
+        let own = batch(&["mixup=1"], &indices);
+        assert_eq!((own.labels.len(), own.targets.len()), (60, 180));
+        let mut mixed = 0;
+        for (sample, shares) in own.targets.chunks(3).enumerate() {
+            assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{shares:?}");
+            let kept = shares[sample % 3];
+            let Some(other) = (0..3).find(|class| *class != sample % 3 && shares[*class] > 0.0) else { continue };
+            // Of all samples of that class, one makes this mixture.
+            let value = |other: usize| kept * (100.0 + sample as f32) + (1.0 - kept) * (100.0 + other as f32);
+            let found = (0..60).any(|at| at % 3 == other && (value(at) - own.inputs[sample]).abs() < 1e-3);
+            assert!(found, "{sample}: {shares:?} and {}", own.inputs[sample]);
+            mixed += 1;
+        }
+        assert!(mixed > 25, "{mixed}");
+        // In any order, and beside any others.
+        let indices: Vec<usize> = (0..20).rev().collect();
+        let again = batch(&["mixup=1"], &indices);
+        assert!((0..20).all(|at| again.targets[(19 - at) * 3..][..3] == own.targets[at * 3..][..3]));
+    }
+
+    #[test]
+    fn what_stands_before_the_mixing_is_done_to_both_and_what_stands_behind_to_the_mixture() {
+        let indices: Vec<usize> = (0..60).collect();
+        // 6.0206 dB are a factor of two.
+        for (ops, plain) in
+            [(["gain=6.0206", "mixup=1"], ["gain=0", "mixup=1"]), (["mixup=1", "gain=6.0206"], ["mixup=1", "gain=0"])]
+        {
+            let (own, plain) = (batch(&ops, &indices), batch(&plain, &indices));
+            assert!(
+                own.inputs.iter().zip(&plain.inputs).all(|(own, plain)| (own - 2.0 * plain).abs() < 0.01),
+                "{ops:?}"
+            );
+            assert_eq!(own.targets, plain.targets);
+        }
+    }
+
+    #[test]
+    fn samples_without_a_partner_keep_their_class() {
+        let own = batch(&["mixup=1,p=0"], &[3, 4]);
+        assert_eq!(own.targets, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(own.inputs, [103.0, 104.0]);
+    }
 }

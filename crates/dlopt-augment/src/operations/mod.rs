@@ -7,6 +7,7 @@ mod affine;
 mod augmix;
 mod blur;
 mod crop;
+mod cutmix;
 mod cutout;
 mod elastic;
 mod filter;
@@ -18,6 +19,7 @@ mod grid_mask;
 mod histogram;
 mod hue;
 mod jpeg;
+mod mixup;
 mod motion_blur;
 mod noise;
 mod perspective;
@@ -67,6 +69,8 @@ pub const OPERATIONS: &[OperationKind] = &[
     cutout::ERASE,
     grid_mask::KIND,
     augmix::KIND,
+    mixup::KIND,
+    cutmix::KIND,
     series::JITTER,
     series::SCALING,
     series::MAGNITUDE_WARP,

@@ -68,6 +68,24 @@ fn options_that_change_nothing_leave_every_byte() {
 }
 
 #[test]
+fn a_share_of_one_leaves_every_byte() {
+    for op in ["mixup=0", "cutmix=0"] {
+        for is_bytes in [true, false] {
+            let own = picture(5, 7, 3, is_bytes);
+            let other = after(json!([{ "op": "invert", "p": 1 }]), &own, 0);
+            let mut mixed = own.clone();
+            let recipe = Recipe::of_ops(&[op]).unwrap();
+            let mut kept = 0.0;
+            let key = Key { seed: 9, round: 2, sample: 0 };
+            recipe.apply_mixing(&mut mixed, key, &mut Scratch::default(), &mut |mut mix, sample, scratch| {
+                kept = mix.mixing.mix(sample, &other, &mut mix.draws, scratch);
+            });
+            assert!(mixed == own && kept == 1.0, "{op}");
+        }
+    }
+}
+
+#[test]
 fn four_quarter_turns_are_none() {
     for (extent, channels, is_bytes) in [(7, 1, true), (8, 3, true), (5, 2, false), (6, 3, false)] {
         for filter in ["bilinear", "nearest"] {
