@@ -206,6 +206,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
     refused("d.safetensors --op mixup=-1", 2, &["alpha is -1", "0.001 to 1000"]);
     refused("w.safetensors --op mixup", 2, &["`mixup` is for pictures, series and rows of numbers", "tokens"]);
     refused("n.safetensors --op mixup", 2, &["there are no classes"]);
+    refused("d.safetensors --op rand-augment=31", 2, &["magnitude is 31", "0 to 30"]);
     refused("d.safetensors --op noise,p=1.5", 2, &["0 to 1"]);
     let exists = run_in(dir.path(), "augment d.safetensors --op noise -o w.safetensors");
     assert_code(&exists, 1, "exists");

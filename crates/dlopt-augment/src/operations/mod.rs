@@ -23,12 +23,15 @@ mod mixup;
 mod motion_blur;
 mod noise;
 mod perspective;
+mod policy;
+mod rand_augment;
 mod rotate;
 mod sharpen;
 mod spots;
 #[cfg(test)]
 mod tests;
 mod tone;
+mod trivial_augment;
 
 use crate::operation::OperationKind;
 use crate::{series, tokens};
@@ -68,6 +71,8 @@ pub const OPERATIONS: &[OperationKind] = &[
     cutout::CUTOUT,
     cutout::ERASE,
     grid_mask::KIND,
+    rand_augment::KIND,
+    trivial_augment::KIND,
     augmix::KIND,
     mixup::KIND,
     cutmix::KIND,
