@@ -3,6 +3,9 @@
 //! All but the inputs is decided first, so sizes are known before a sample is read; inputs stream through the operations
 //! in blocks, on all threads, in the order of the samples: the original, if it is kept, and then its copies.
 
+mod places;
+mod sides;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::Range;
@@ -10,13 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dlopt_checkpoint::{Checkpoint, Error, Header, NewFile, Progress, Result, TensorInfo, Tensors, alignment_bytes};
+use dlopt_checkpoint::{Checkpoint, Error, Header, NewFile, Progress, Result, TensorInfo, alignment_bytes};
 use dlopt_data::{DATASET_KEY, Dataset, ordered};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::recipe::Recipe;
 use crate::worker::{Augmenter, Worker};
+use places::{class_counts, places};
+use sides::side_tensors;
 
 /// Bytes of samples that a thread works on at once.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -268,71 +273,6 @@ impl AugmentPass {
     }
 }
 
-/// Where the samples that come of each begin, and whether each is among them.
-fn places(dataset: &Dataset, split: &Range<usize>, options: &PassOptions) -> Result<(Vec<usize>, Vec<bool>)> {
-    let labels = dataset.labels();
-    let wants_classes = options.balances || !options.only_classes.is_empty();
-    if wants_classes && labels.is_empty() {
-        let flag = if options.balances { "--balance" } else { "--only-class" };
-        return Err(Error::usage(format!("{}: {flag} needs classes, and there are none", dataset.name())));
-    }
-    let mut chosen = vec![options.only_classes.is_empty(); dataset.classes().len()];
-    for name in &options.only_classes {
-        match dataset.classes().iter().position(|class| class == name) {
-            Some(class) => chosen[class] = true,
-            None => {
-                let names: Vec<&str> = dataset.classes().iter().take(20).map(String::as_str).collect();
-                return Err(Error::usage(format!("{}: no class `{name}`", dataset.name()))
-                    .hint(format!("there are {}", names.join(", "))));
-            }
-        }
-    }
-    let is_chosen = |sample: usize| labels.get(sample).is_none_or(|label| chosen[*label as usize]);
-    let mut counts = vec![0_usize; dataset.classes().len()];
-    if options.balances {
-        split.clone().filter(|&s| is_chosen(s)).for_each(|s| counts[labels[s] as usize] += 1);
-    }
-    let kept = usize::from(options.keeps_original);
-    let wanted = counts.iter().max().copied().unwrap_or(0).saturating_mul(options.copies + kept);
-    let mut seen = vec![0_usize; counts.len()];
-    let (mut begins, mut keeps) = (vec![0], Vec::with_capacity(dataset.samples()));
-    let mut next = 0_usize;
-    for sample in 0..dataset.samples() {
-        let label = labels.get(sample).map_or(0, |label| *label as usize);
-        let (is_kept, copies) = if !split.contains(&sample) || !is_chosen(sample) {
-            (true, 0)
-        } else if options.balances {
-            // The first samples of a class get one copy more when they cannot all have as many.
-            let class = label;
-            let missing = wanted - kept * counts[class];
-            seen[class] += 1;
-            (options.keeps_original, missing / counts[class] + usize::from(seen[class] <= missing % counts[class]))
-        } else {
-            (options.keeps_original, options.copies)
-        };
-        next = next.saturating_add(usize::from(is_kept)).saturating_add(copies);
-        begins.push(next);
-        keeps.push(is_kept);
-    }
-    if next > u32::MAX as usize {
-        return Err(Error::usage(format!("{next} samples are more than a dataset can number"))
-            .hint("fewer --copies; `dlopt train --augment` makes new ones in every epoch"));
-    }
-    Ok((begins, keeps))
-}
-
-fn class_counts(dataset: &Dataset, split: &Range<usize>, begins: &[usize]) -> Vec<(String, [usize; 2])> {
-    let mut counts = vec![[0, 0]; dataset.classes().len()];
-    if !dataset.labels().is_empty() {
-        for sample in split.clone() {
-            let own = &mut counts[dataset.labels()[sample] as usize];
-            own[0] += 1;
-            own[1] += begins[sample + 1] - begins[sample];
-        }
-    }
-    dataset.classes().iter().cloned().zip(counts).collect()
-}
-
 /// All augmentations that a dataset went through.
 fn history(before: &serde_json::Map<String, Value>, recipe: &Value, options: &PassOptions) -> Value {
     let mut all = match before.get("augment") {
@@ -344,94 +284,6 @@ fn history(before: &serde_json::Map<String, Value>, recipe: &Value, options: &Pa
         "only_class": options.only_classes, "balance": options.balances, "split": options.split,
     }));
     Value::Array(all)
-}
-
-/// A tensor beside the inputs.
-struct Side {
-    name: String,
-    info: TensorInfo,
-    /// The sample of each row, where a sample has any number of rows.
-    samples: Option<Vec<u32>>,
-}
-
-struct SideTensors {
-    /// The extents of one sample.
-    inputs: Vec<usize>,
-    sides: Vec<(Side, Vec<u8>)>,
-}
-
-fn side_tensors(checkpoint: &Checkpoint) -> Result<SideTensors> {
-    let mut all = SideTensors { inputs: Vec::new(), sides: Vec::new() };
-    let mut references = None;
-    for (number, info) in checkpoint.header.tensors.iter().enumerate() {
-        if info.name == "inputs" || info.name.starts_with("inputs.") {
-            all.inputs = info.shape.get(1..).unwrap_or_default().to_vec();
-            continue;
-        }
-        if info.name.rsplit('.').next().is_some_and(|end| end.parse::<usize>().is_ok()) {
-            return Err(Error::input(format!("{}: tensor `{}` is a part of one", checkpoint.name, info.name))
-                .hint("`dlopt convert` makes one file of it"));
-        }
-        let mut bytes = vec![0; info.bytes() as usize];
-        checkpoint.read(number, 0, &mut bytes)?;
-        if info.name == "reference_samples" {
-            references = Some(bytes.as_chunks().0.iter().map(|&x| u32::from_le_bytes(x)).collect::<Vec<u32>>());
-        }
-        all.sides.push((Side { name: info.name.clone(), info: info.clone(), samples: None }, bytes));
-    }
-    for (side, _) in &mut all.sides {
-        if side.name.starts_with("reference") {
-            side.samples.clone_from(&references);
-        }
-    }
-    Ok(all)
-}
-
-impl Side {
-    /// Its rows for all samples of the output.
-    fn of(&self, bytes: &[u8], source_of: &[u32], begins: &[usize]) -> Result<(TensorInfo, Vec<u8>)> {
-        let rows = self.info.shape.first().copied().unwrap_or(0);
-        let width = bytes.len() / rows.max(1);
-        let row = |row: usize| &bytes[row * width..][..width];
-        let mut shape = self.info.shape.clone();
-        let mut out = Vec::new();
-        match &self.samples {
-            // Rows stand in the order of their samples; so they do afterwards.
-            Some(samples) => {
-                let mut begin = 0;
-                while begin < samples.len() {
-                    let sample = samples[begin] as usize;
-                    let end = begin + samples[begin..].iter().take_while(|own| **own as usize == sample).count();
-                    if sample + 1 >= begins.len() {
-                        return Err(Error::input(format!("`{}` names sample {sample}", self.name)));
-                    }
-                    for place in begins[sample]..begins[sample + 1] {
-                        for own in begin..end {
-                            match self.name.as_str() {
-                                "reference_samples" => out.extend_from_slice(&(place as u32).to_le_bytes()),
-                                _ => out.extend_from_slice(row(own)),
-                            }
-                        }
-                    }
-                    begin = end;
-                }
-                shape[0] = out.len() / width.max(1);
-            }
-            None if rows + 1 == begins.len() => {
-                out.reserve(source_of.len() * width);
-                source_of.iter().for_each(|&source| out.extend_from_slice(row(source as usize)));
-                shape[0] = source_of.len();
-            }
-            None => {
-                return Err(Error::input(format!(
-                    "tensor `{}` has {rows} rows for {} samples",
-                    self.name,
-                    begins.len() - 1
-                )));
-            }
-        }
-        Ok((TensorInfo::new(self.name.as_str(), self.info.dtype, shape), out))
-    }
 }
 
 /// Takes bytes one after the other.
