@@ -3,8 +3,11 @@
 //! * [`classification`], [`binary`] and [`regression`] turn what a model says and what is true into a report;
 //! * [`sequences`] does for translations and the like, [`tokens`] for what says the next token;
 //! * [`paired`], [`paired_regression`], [`paired_sequences`] and [`paired_tokens`] test two models on the same samples;
+//! * [`robustness`] and [`paired_robustness`] say what is left of a classifier under corruption;
+//! * [`MeanOfViews`] takes the mean answer to several views of each sample;
 //! * [`EpochRecord`] is one line of a training log;
-//! * [`learning_curves_svg`], [`confusion_matrix_svg`], [`reliability_svg`] and [`contact_sheet_png`] draw them.
+//! * [`learning_curves_svg`], [`confusion_matrix_svg`], [`reliability_svg`], [`robustness_svg`] and [`contact_sheet_png`]
+//!   draw them.
 //!
 //! All take plain slices, outermost extent first. Reports are plain structs for `serde`, with a `text()` for people;
 //! functions that draw return the file's content, and write nothing. Every metric is an [`Estimate`]: the value, its
@@ -27,11 +30,13 @@ mod paired;
 mod paired_tokens;
 mod pictures;
 mod regression;
+mod robustness;
 mod scores;
 mod sequences;
 mod softmax;
 mod text;
 mod tokens;
+mod views;
 
 pub use binary::{BinaryOutput, BinaryReport, binary};
 pub use calibration::{Calibration, CalibrationBin};
@@ -44,8 +49,14 @@ pub use paired::{McNemar, PairedDifference, PairedRegressionReport, PairedReport
 pub use paired_tokens::{PairedSequenceReport, PairedTokenReport, paired_sequences, paired_tokens};
 pub use pictures::{
     Picture, Pixels, confusion_matrix_svg, contact_sheet_png, learning_curves_svg, picture_table_png, reliability_svg,
+    robustness_svg,
 };
 pub use regression::{RegressionOutput, RegressionReport, regression};
+pub use robustness::{
+    Corrupted, CorruptionReport, PairedCorruptionReport, PairedRobustnessReport, RobustnessReport, StrengthReport,
+    paired_robustness, robustness,
+};
 pub use sequences::{SequenceReport, SequenceSample, sequences};
 pub use softmax::probabilities;
 pub use tokens::{SampleTokens, TokenReport, tokens};
+pub use views::{MeanOfViews, OutputKind};

@@ -207,11 +207,11 @@ pub fn paired_regression(
     })
 }
 
-fn differences(first: &[f64], second: &[f64]) -> Vec<f64> {
+pub(crate) fn differences(first: &[f64], second: &[f64]) -> Vec<f64> {
     second.iter().zip(first).map(|(s, f)| s - f).collect()
 }
 
-fn of_means(first: &[f64], second: &[f64], differences: &[f64], resampled: Vec<f64>) -> PairedDifference {
+pub(crate) fn of_means(first: &[f64], second: &[f64], differences: &[f64], resampled: Vec<f64>) -> PairedDifference {
     let p_value = p_value(&resampled);
     let difference = bca_of_mean(differences, resampled);
     PairedDifference { first: mean(first), second: mean(second), difference, p_value }

@@ -8,6 +8,7 @@ use crate::estimate::{Estimate, LEVEL};
 use crate::paired::{PairedDifference, PairedRegressionReport, PairedReport};
 use crate::paired_tokens::{PairedSequenceReport, PairedTokenReport};
 use crate::regression::RegressionReport;
+use crate::robustness::{PairedRobustnessReport, RobustnessReport};
 use crate::sequences::SequenceReport;
 use crate::tokens::TokenReport;
 
@@ -222,6 +223,52 @@ impl PairedRegressionReport {
     /// The report as a table, the models called by their names.
     pub fn text(&self, first: &str, second: &str) -> String {
         differences(first, second, &[("MSE", &self.mse, number), ("MAE", &self.mae, number)])
+    }
+}
+
+impl RobustnessReport {
+    /// The report as a table: a row for each corruption, a column for each strength.
+    pub fn text(&self) -> String {
+        let mut metrics = vec![
+            row("clean accuracy", Some(self.clean), percent),
+            row("corrupted accuracy", Some(self.corrupted), percent),
+        ];
+        if let Some(retained) = self.retained {
+            metrics.push(row("share of the clean one", Some(Estimate { value: retained, interval: None }), percent));
+        }
+        let numbers: Vec<String> = (1..=self.by_strength.len()).map(|strength| strength.to_string()).collect();
+        let mut head = vec!["corruption", "strengths"];
+        head.extend(numbers.iter().map(String::as_str));
+        head.push("mean");
+        let mut rows: Vec<Vec<String>> = self
+            .corruptions
+            .iter()
+            .map(|own| {
+                let strengths: Vec<String> = own.strengths.iter().map(|s| s.strength.to_string()).collect();
+                let mut cells = vec![own.name.clone(), format!("by {} {}", strengths.join(", "), own.unit)];
+                cells.extend(own.strengths.iter().map(|s| percent(s.accuracy.value)));
+                cells.push(percent(own.mean.value));
+                cells
+            })
+            .collect();
+        let mut last = vec!["mean".to_owned(), String::new()];
+        last.extend(self.by_strength.iter().chain([&self.corrupted.value]).map(|&accuracy| percent(accuracy)));
+        rows.push(last);
+        self::metrics(self.samples, metrics) + "\n" + &columns(&head, &rows)
+    }
+}
+
+impl PairedRobustnessReport {
+    /// The report as tables, the models called by their names.
+    pub fn text(&self, first: &str, second: &str) -> String {
+        let mut metrics =
+            vec![("clean accuracy", &self.clean, percent as Unit), ("corrupted accuracy", &self.corrupted, percent)];
+        metrics.extend(self.corruptions.iter().map(|own| (own.name.as_str(), &own.accuracy, percent as Unit)));
+        let mut text = differences(first, second, &metrics);
+        if let Some(error) = self.corruption_error {
+            let _ = writeln!(text, "\nmean corruption error (mCE) against {first}: {}", percent(error));
+        }
+        text
     }
 }
 

@@ -1,8 +1,8 @@
 //! Pictures say what they should, and are well-formed.
 
 use dlopt_metrics::{
-    ClassificationReport, EpochRecord, Options, Picture, Pixels, classification, confusion_matrix_svg,
-    contact_sheet_png, learning_curves_svg, reliability_svg,
+    ClassificationReport, Corrupted, EpochRecord, Options, Picture, Pixels, RobustnessReport, classification,
+    confusion_matrix_svg, contact_sheet_png, learning_curves_svg, reliability_svg, robustness, robustness_svg,
 };
 use image::{Rgb, RgbImage};
 
@@ -108,6 +108,45 @@ fn reliability_diagrams_show_each_bins_samples() {
     for bin in report.calibration.bins.iter().filter(|b| b.samples > 0) {
         assert!(svg.contains(&format!(">\n{}\n", bin.samples)));
     }
+}
+
+/// A classifier of which so many samples of 20 are right, fewer with every strength.
+fn under_corruption(right: usize, names: &[&str]) -> RobustnessReport {
+    let first = |count: usize| (0..20).map(|sample| sample < count).collect::<Vec<bool>>();
+    let corrupted = |name: &&str| Corrupted {
+        name: (*name).to_owned(),
+        unit: "degrees & more".to_owned(),
+        strengths: vec![2.5, 7.0, 11.0],
+        right: (0..3).map(|strength| first(right.saturating_sub(3 * strength))).collect(),
+    };
+    let all: Vec<Corrupted> = names.iter().map(corrupted).collect();
+    robustness(&first(right), &all, &Options { resamples: 100, ..Options::default() }).unwrap()
+}
+
+#[test]
+fn robustness_plots_have_a_panel_for_each_corruption_and_a_line_for_each_model() {
+    let names = ["turn <left>", "noise", "blur", "scale"];
+    let (one, other) = (under_corruption(18, &names), under_corruption(12, &names));
+    let lines = |svg: &str| svg.matches("<polyline").count();
+    let (alone, both) =
+        (robustness_svg(&[("a.safetensors", &one)]), { robustness_svg(&[("a.safetensors", &one), ("b & c", &other)]) });
+    for svg in [&alone, &both] {
+        assert_well_formed(svg);
+        for text in ["noise", "mean of all", "7", "11", "90.00 % clean"] {
+            assert!(svg.contains(text), "{text}");
+        }
+        assert!(!svg.contains("<left>"));
+    }
+    assert!(both.contains("60.00 % clean") && !alone.contains("60.00 % clean"));
+    assert!(lines(&both) > lines(&alone));
+}
+
+#[test]
+fn robustness_plots_survive_what_is_always_right_and_what_never_is() {
+    for right in [20, 0] {
+        assert_well_formed(&robustness_svg(&[("m", &under_corruption(right, &["noise"]))]));
+    }
+    assert_well_formed(&robustness_svg(&[]));
 }
 
 fn picture(pixels: Pixels<'_>, height: usize, width: usize, channels: usize) -> Picture<'_> {
