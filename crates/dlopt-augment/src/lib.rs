@@ -5,6 +5,7 @@
 //! operation in the recipe, and on nothing else: threads, batches and resumed runs change no byte.
 
 mod beta;
+mod corruption;
 mod draws;
 #[cfg(test)]
 mod every_operation;
@@ -21,6 +22,7 @@ mod series;
 mod tokens;
 mod worker;
 
+pub use corruption::{CORRUPTIONS, Corruption, STRENGTHS};
 pub use draws::{Draws, Key};
 pub use geometry::{Affine, Fill, Filter, Geometry, Resampling};
 pub use operation::{Kinds, Mixing, Operation, OperationKind};

@@ -31,7 +31,14 @@ impl Augmenter {
     /// # Errors
     /// When an operation does not fit the data, or their elements are of a type that none works on.
     pub fn new(recipe: Recipe, dataset: &Arc<Dataset>, split: &str, seed: u64) -> Result<Self> {
-        let split = dataset.split(split)?;
+        Self::over(recipe, dataset, dataset.split(split)?, seed)
+    }
+
+    /// The recipe for these samples.
+    ///
+    /// # Errors
+    /// As [`Augmenter::new`].
+    pub fn over(recipe: Recipe, dataset: &Arc<Dataset>, samples: Range<usize>, seed: u64) -> Result<Self> {
         let form = form_of(dataset).map_err(|e| e.within(dataset.name()))?;
         recipe.check(&form).map_err(|e| e.within(dataset.name()))?;
         if recipe.mixes() && (dataset.labels().is_empty() || dataset.info().learns != Learns::Sample) {
@@ -41,7 +48,7 @@ impl Augmenter {
             ))
             .hint("leave mixup and cutmix out"));
         }
-        Ok(Self { recipe: Arc::new(recipe), dataset: Arc::clone(dataset), split, form, seed, round: 0 })
+        Ok(Self { recipe: Arc::new(recipe), dataset: Arc::clone(dataset), split: samples, form, seed, round: 0 })
     }
 
     /// The same for another copy or epoch.
@@ -86,7 +93,7 @@ impl Changes for Augmenter {
 }
 
 /// What the samples of a dataset are.
-fn form_of(dataset: &Dataset) -> Result<Form> {
+pub(crate) fn form_of(dataset: &Dataset) -> Result<Form> {
     let (info, dtype) = (dataset.info(), dataset.dtype());
     let form = Form::of(&info.elements, dtype == Dtype::U8, info.scale);
     let is_known = match form {
