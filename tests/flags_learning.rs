@@ -487,7 +487,7 @@ const TRAIN_REPORTS: [Case; 6] = [
     }),
 ];
 
-const EVAL_FLAGS: [Case; 24] = [
+const EVAL_FLAGS: [Case; 29] = [
     ("data", |g| {
         assert_eq!(g.eval("")["data"], "d.safetensors");
         g.refused("eval m.safetensors --data two.safetensors", 1, "two.safetensors");
@@ -529,6 +529,34 @@ const EVAL_FLAGS: [Case; 24] = [
     ("seed", |g| {
         let loss = |more: &str| g.eval(more)["model"]["metrics"]["classification"]["loss"]["interval"].clone();
         assert!(loss("--seed 1") != loss("--seed 2") && loss("--seed 0") == loss(""));
+    }),
+    ("tta", |g| {
+        let loss = |copies: u32| {
+            let report = g.eval(&format!("--tta {copies} --augment-op noise=0.5"));
+            report["model"]["metrics"]["classification"]["loss"]["value"].clone()
+        };
+        assert!(loss(1) != loss(2));
+        g.refused(&format!("{EVAL} --tta 0"), 2, "--tta");
+    }),
+    ("augment", |g| {
+        fs::write(g.path("r.toml"), "[[ops]]\nop = \"noise=0.25\"\n").unwrap();
+        assert_eq!(g.eval("--tta 1 --augment r.toml")["model"]["tta"]["recipe"][0]["sigma"], 0.25);
+        g.refused(&format!("{EVAL} --augment r.toml"), 2, "--tta");
+    }),
+    ("augment-op", |g| {
+        assert_eq!(g.eval("--tta 1 --augment-op noise=0.5")["model"]["tta"]["recipe"][0]["sigma"], 0.5);
+        g.refused(&format!("{EVAL} --tta 1"), 2, "--augment-op");
+    }),
+    ("corrupt", |g| {
+        pictures(g, "");
+        let report = json_out(&g.ok("eval seen.safetensors --data pictures.safetensors --corrupt --json"));
+        assert_eq!(report["model"]["corruption"]["corruptions"].as_array().unwrap().len(), 5);
+        g.refused(&format!("{EVAL} --corrupt"), 2, "pictures");
+    }),
+    ("plot", |g| {
+        pictures(g, "--corrupt --plot r.svg");
+        assert!(fs::read_to_string(g.path("r.svg")).unwrap().starts_with("<svg"));
+        g.refused(&format!("{EVAL} --plot x.svg"), 2, "--corrupt");
     }),
     ("predictions", |g| {
         g.eval("--predictions p.safetensors");

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dlopt_checkpoint::{Error, Result};
-use dlopt_data::{Dataset, Loader};
+use dlopt_data::{Changes, Dataset, Loader, batches};
 use dlopt_model::Mode;
 
 use crate::engine::Engine;
 use crate::loss::LossOptions;
 use crate::right::Right;
 use crate::settings::Settings;
-use crate::trainer::EVALUATION_BATCH;
+use crate::trainer::{BATCHES_AHEAD, EVALUATION_BATCH};
 
 /// Loss and accuracy on a split.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,15 +32,38 @@ pub fn run_over(
     batch: usize,
     (weights, buffers): (&[f32], &mut [f32]),
     stop: &AtomicBool,
+    each: impl FnMut(&dlopt_data::Batch, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let passes = batches(samples.collect(), batch);
+    run_through(engine, Loader::new(Arc::clone(dataset), passes, 2), (weights, buffers), stop, each)
+}
+
+/// The same, over samples that are changed on their way, on as many threads as are asked for.
+///
+/// # Errors
+/// As [`run_over`], or when a sample cannot be changed.
+pub fn run_over_changed(
+    engine: &mut Engine,
+    dataset: &Arc<Dataset>,
+    (samples, changes): (Range<usize>, &dyn Changes),
+    (batch, threads): (usize, usize),
+    values: (&[f32], &mut [f32]),
+    stop: &AtomicBool,
+    each: impl FnMut(&dlopt_data::Batch, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let passes = batches(samples.collect(), batch).collect();
+    let loader = Loader::changing(dataset, passes, BATCHES_AHEAD.max(2 * threads), changes, threads);
+    run_through(engine, loader, values, stop, each)
+}
+
+fn run_through(
+    engine: &mut Engine,
+    mut loader: Loader,
+    (weights, buffers): (&[f32], &mut [f32]),
+    stop: &AtomicBool,
     mut each: impl FnMut(&dlopt_data::Batch, &[f32]) -> Result<()>,
 ) -> Result<()> {
     engine.load(weights, false)?;
-    let passes: Vec<Vec<usize>> = samples
-        .clone()
-        .step_by(batch.max(1))
-        .map(|start| (start..(start + batch).min(samples.end)).collect())
-        .collect();
-    let mut loader = Loader::new(Arc::clone(dataset), passes, 2);
     while let Some(batch) = loader.next() {
         let batch = batch?;
         let outputs = engine.forward(weights, buffers, &batch, Mode::Inference)?;

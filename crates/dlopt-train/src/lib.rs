@@ -25,7 +25,7 @@ mod trainer;
 
 pub use changes::{TensorChange, changes};
 pub use engine::Engine;
-pub use evaluate::run_over;
+pub use evaluate::{run_over, run_over_changed};
 pub use extension::{Extension, ExtraLoss, Moment};
 pub use loss::{LOSSES, Loss};
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};

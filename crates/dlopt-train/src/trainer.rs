@@ -31,7 +31,7 @@ use crate::state::{Facts, State};
 /// Seconds between two saves of the state.
 const SECONDS_BETWEEN_SAVES: u64 = 15;
 /// Batches that are gathered ahead of the step.
-const BATCHES_AHEAD: usize = 4;
+pub(crate) const BATCHES_AHEAD: usize = 4;
 /// Samples of a batch of the validation split.
 pub const EVALUATION_BATCH: usize = 256;
 

@@ -42,6 +42,7 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
     tables.push(("prune --store", prune(dlopt_prune::stores())));
     tables.extend(of_prepare());
     tables.push(("augment --op", of_augment()));
+    tables.push(("eval --corrupt", of_corrupt()));
     tables.extend(of_train());
     if args.json {
         let mut all: serde_json::Map<String, serde_json::Value> =
@@ -77,6 +78,15 @@ fn of_prepare() -> [(&'static str, Vec<[String; 3]>); 4] {
 /// The operations of `augment`, and what each works on.
 fn of_augment() -> Vec<[String; 3]> {
     dlopt_augment::OPERATIONS.iter().map(|op| row(op.name, op.summary, &op.kinds.in_words())).collect()
+}
+
+/// The corruptions of `eval`, with their strengths.
+fn of_corrupt() -> Vec<[String; 3]> {
+    let strengths = |strengths: &[f64]| strengths.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
+    dlopt_augment::CORRUPTIONS
+        .iter()
+        .map(|own| row(own.name, &format!("{}: by {} {}", own.summary, strengths(&own.strengths), own.unit), ""))
+        .collect()
 }
 
 /// What flags of `train`, and descriptions of models, can name.

@@ -2,13 +2,21 @@
 
 use dlopt_checkpoint::{Error, Result, write_bytes};
 use dlopt_data::{Batch, Elements};
-use dlopt_metrics::{Picture, Pixels, confusion_matrix_svg, contact_sheet_png, reliability_svg, worst_mistakes};
+use dlopt_metrics::{
+    Picture, Pixels, confusion_matrix_svg, contact_sheet_png, reliability_svg, robustness_svg, worst_mistakes,
+};
 
 use super::samples::{Said, Truth};
 use super::{Job, Metrics, ModelReport};
 
 /// Draws what is asked for.
-pub(super) fn draw(job: &Job<'_>, said: &Said, model: &ModelReport, truth: &Truth) -> Result<()> {
+pub(super) fn draw(
+    job: &Job<'_>,
+    said: &Said,
+    model: &ModelReport,
+    against: Option<&ModelReport>,
+    truth: &Truth,
+) -> Result<()> {
     let (args, dataset, first) = (job.args, job.dataset, job.samples.start);
     let wants = args.confusion.is_some() || args.reliability.is_some() || args.mistakes.is_some();
     let Metrics::Classification(report) = &model.metrics else {
@@ -18,6 +26,12 @@ pub(super) fn draw(job: &Job<'_>, said: &Said, model: &ModelReport, truth: &Trut
             Ok(())
         };
     };
+    if let Some(path) = &args.plot {
+        let models = std::iter::once(model).chain(against);
+        let models: Vec<_> =
+            models.filter_map(|model| Some((model.name.as_str(), model.corruption.as_ref()?))).collect();
+        write_bytes(path, robustness_svg(&models).as_bytes(), args.force)?;
+    }
     if let Some(path) = &args.confusion {
         write_bytes(path, confusion_matrix_svg(report).as_bytes(), args.force)?;
     }

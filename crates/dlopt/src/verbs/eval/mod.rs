@@ -1,11 +1,13 @@
 //! `dlopt eval`: what a network is worth on data, and whether another is worth more.
 
+mod corrupt;
 mod draw;
 mod run;
 mod samples;
 mod sequences;
 mod text;
 mod tokens;
+mod tta;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -18,14 +20,15 @@ use dlopt_checkpoint::{Error, Result};
 use dlopt_data::{Dataset, Learns};
 use dlopt_kernels::nn::Team;
 use dlopt_metrics::{
-    BinaryReport, ClassificationReport, Options, PairedRegressionReport, PairedReport, PairedSequenceReport,
-    PairedTokenReport, RegressionReport,
+    BinaryReport, ClassificationReport, Options, PairedRegressionReport, PairedReport, PairedRobustnessReport,
+    PairedSequenceReport, PairedTokenReport, RegressionReport, RobustnessReport,
 };
 use serde::Serialize;
 
 use self::run::Run;
 use self::sequences::Sequences;
 use self::tokens::Tokens;
+use self::tta::Tta;
 use super::predict::SearchArgs;
 use super::train::threads;
 use crate::args::ReportArgs;
@@ -41,6 +44,8 @@ Examples:
   dlopt eval small/ --against cnn.safetensors --data fashion.safetensors      both, and a paired test
   dlopt eval cnn.safetensors --data d.safetensors --confusion c.svg --reliability r.svg --mistakes worst.png
   dlopt eval cnn.safetensors --data d.safetensors --predictions logits.safetensors --json
+  dlopt eval cnn.safetensors --data d.safetensors --tta 8 --augment-op rotate=±10 --augment-op translate=±0.05
+  dlopt eval robust.safetensors --against cnn.safetensors --data d.safetensors --corrupt --plot robust.svg
   dlopt eval seq2seq.safetensors --data pairs.safetensors --beam 4 --length-penalty 1
   dlopt prune cnn.safetensors --sparsity 0.8 | dlopt eval - --data d.safetensors --min-accuracy 0.9";
 
@@ -76,7 +81,29 @@ pub(crate) struct EvalArgs {
     #[arg(long, default_value_t = 1000, value_name = "COUNT")]
     resamples: usize,
 
-    /// Decides the resamples
+    /// Average what the network says of each sample and of N changed copies of it (test-time augmentation), and score that;
+    /// they are changed by the recipe that the network was trained with, or by --augment or --augment-op
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000), conflicts_with = "corrupt")]
+    tta: Option<u16>,
+
+    /// Change the copies of --tta by this recipe (TOML), as `dlopt augment` takes it
+    #[arg(long, value_name = "FILE", requires = "tta")]
+    augment: Option<PathBuf>,
+
+    /// Change the copies of --tta by an operation, in the order given: NAME, NAME=VALUE, NAME=VALUE,key=value…
+    #[arg(long, value_name = "OP", requires = "tta", conflicts_with = "augment")]
+    augment_op: Vec<String>,
+
+    /// Also measure the accuracy on pictures that are turned, noisy, blurred, scaled and of less contrast, each at five
+    /// strengths (`dlopt list` names them)
+    #[arg(long)]
+    corrupt: bool,
+
+    /// Draw the accuracy by strength of each corruption into this SVG file
+    #[arg(long, value_name = "FILE", requires = "corrupt")]
+    plot: Option<PathBuf>,
+
+    /// Decides the resamples, and what --tta and --corrupt draw
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
@@ -144,6 +171,8 @@ struct Report {
     against: Option<ModelReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     paired: Option<Paired>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paired_corruption: Option<PairedRobustnessReport>,
 }
 
 /// What one network is worth.
@@ -156,7 +185,12 @@ struct ModelReport {
     /// The median of the runs.
     samples_per_second: f64,
     samples_per_second_of_runs: Vec<f64>,
+    /// Of the mean over copies, where --tta asks for it.
     metrics: Metrics,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tta: Option<Tta>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    corruption: Option<RobustnessReport>,
 }
 
 #[derive(Serialize)]
@@ -227,6 +261,7 @@ struct Measured {
     model: ModelReport,
     against: Option<ModelReport>,
     paired: Option<Paired>,
+    paired_corruption: Option<PairedRobustnessReport>,
 }
 
 pub(super) fn run(args: &EvalArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
@@ -238,9 +273,11 @@ pub(super) fn run(args: &EvalArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         ("--confusion", args.confusion.as_deref()),
         ("--reliability", args.reliability.as_deref()),
         ("--mistakes", args.mistakes.as_deref()),
+        ("--plot", args.plot.as_deref()),
         ("--report", args.report.report.as_deref()),
     ];
-    job::check_files(&written, &[Some(&args.data), Some(&args.model), args.against.as_deref()])?;
+    let read = [Some(&*args.data), Some(&*args.model), args.against.as_deref(), args.augment.as_deref()];
+    job::check_files(&written, &read)?;
     let dataset = Dataset::open(&args.data)?;
     check_asked(args, &dataset.info().learns)?;
     let split = split_of(args, &dataset);
@@ -273,6 +310,7 @@ pub(super) fn run(args: &EvalArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         model: measured.model,
         against: measured.against,
         paired: measured.paired,
+        paired_corruption: measured.paired_corruption,
     };
     job::write_report(args.report.report.as_deref(), &report)?;
     if args.report.json {
@@ -305,6 +343,8 @@ fn check_asked(args: &EvalArgs, learns: &Learns) -> Result<()> {
         ("--confusion", args.confusion.is_some()),
         ("--reliability", args.reliability.is_some()),
         ("--mistakes", args.mistakes.is_some()),
+        ("--tta", args.tta.is_some()),
+        ("--corrupt", args.corrupt),
     ];
     match of_samples.iter().find(|(_, is_asked)| *is_asked && *learns != Learns::Sample) {
         Some((flag, _)) => Err(Error::usage(format!("{flag} is for data with one answer a sample"))),

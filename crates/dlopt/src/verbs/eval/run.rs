@@ -4,15 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use dlopt_checkpoint::{Checkpoint, Error, Result, TensorInfo};
-use dlopt_data::{Batch, Dataset, Learns};
+use dlopt_checkpoint::{Checkpoint, Error, Progress, Result, TensorInfo};
+use dlopt_data::{Batch, Changes, Dataset, Learns};
 use dlopt_model::{Loaded, load};
 use dlopt_train::{
-    Engine, check_learns, check_preprocessing, check_shape, check_vocabulary, run_over, use_own_preprocessing,
+    Engine, check_learns, check_preprocessing, check_shape, check_vocabulary, run_over, run_over_changed,
+    use_own_preprocessing,
 };
 
 use super::{Job, Metrics, ModelReport};
 use crate::job;
+use crate::progress::Bar;
 
 /// A network that has been run over the split.
 pub(super) struct Run {
@@ -89,12 +91,32 @@ impl Opened {
         run_over(engine, &self.dataset, job.samples.clone(), job.args.batch, values, job.stop, each)
     }
 
-    /// Runs `once` as often as --repeat says; what the last run gave, and the network with its speeds.
-    pub(super) fn repeated<T>(self, job: &Job<'_>, mut once: impl FnMut(&Self) -> Result<T>) -> Result<(T, Run)> {
+    /// Gives what is put out for every sample, changed on its way, `[samples, outputs]`.
+    pub(super) fn outputs_changed(
+        &self,
+        job: &Job<'_>,
+        engine: &mut Engine,
+        changes: &dyn Changes,
+        bar: &Bar,
+    ) -> Result<Vec<f32>> {
+        let mut buffers = self.loaded.buffers.clone();
+        let values = (&self.loaded.params[..], &mut buffers[..]);
+        let (samples, cut) = (job.samples.clone(), (job.args.batch, job.team.threads()));
+        let mut all = Vec::with_capacity(samples.len() * self.loaded.config.outputs);
+        run_over_changed(engine, &self.dataset, (samples, changes), cut, values, job.stop, |batch, outputs| {
+            all.extend_from_slice(outputs);
+            bar.advance(batch.indices.len() as u64);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Runs `once` as often as --repeat says; what the last run gave, and the samples a second of every run.
+    pub(super) fn repeated<T>(&self, job: &Job<'_>, mut once: impl FnMut(&Self) -> Result<T>) -> Result<(T, Vec<f64>)> {
         let mut rates = Vec::with_capacity(job.args.repeat);
         let mut timed = || {
             let began = Instant::now();
-            let found = once(&self)?;
+            let found = once(self)?;
             rates.push(job.samples.len() as f64 / began.elapsed().as_secs_f64().max(1e-9));
             Ok::<T, Error>(found)
         };
@@ -102,9 +124,19 @@ impl Opened {
         for _ in 1..job.args.repeat {
             last = timed()?;
         }
+        Ok((last, rates))
+    }
+
+    /// What the checkpoint is called.
+    pub(super) fn name(&self) -> &str {
+        &self.checkpoint.name
+    }
+
+    /// The network that has been run, at so many samples a second.
+    pub(super) fn into_run(self, rates: Vec<f64>) -> Run {
         let Self { checkpoint, loaded, .. } = self;
         let (bytes, tensors) = (checkpoint.header.data_bytes(), checkpoint.header.tensors);
-        Ok((last, Run { name: checkpoint.name, bytes, tensors, loaded, rates }))
+        Run { name: checkpoint.name, bytes, tensors, loaded, rates }
     }
 }
 
@@ -118,6 +150,8 @@ impl Run {
             samples_per_second: median(&self.rates),
             samples_per_second_of_runs: self.rates.clone(),
             metrics,
+            tta: None,
+            corruption: None,
         }
     }
 }

@@ -68,7 +68,8 @@ pub(super) fn measured(job: &Job<'_>, end: u32) -> Result<Measured> {
     };
     let model = report(&own)?;
     let against = other.as_ref().map(report).transpose()?;
-    Ok(Measured { model, against, paired, runs: std::iter::once(own).chain(other).map(|said| said.run).collect() })
+    let runs = std::iter::once(own).chain(other).map(|said| said.run).collect();
+    Ok(Measured { model, against, paired, paired_corruption: None, runs })
 }
 
 fn said(job: &Job<'_>, path: &Path, how: &Decoding, end: u32) -> Result<Said> {
@@ -82,8 +83,8 @@ fn said(job: &Job<'_>, path: &Path, how: &Decoding, end: u32) -> Result<Said> {
     let taught = tokens(&taught, &job.options)?;
     let loaded = &opened.loaded;
     let mut translator = Translator::new(&loaded.nodes, &loaded.layout, &loaded.params, Arc::clone(&job.team))?;
-    let (samples, run) = opened.repeated(job, |opened| decoded(job, opened, &mut translator, how, end))?;
-    Ok(Said { run, samples, taught })
+    let (samples, rates) = opened.repeated(job, |opened| decoded(job, opened, &mut translator, how, end))?;
+    Ok(Said { run: opened.into_run(rates), samples, taught })
 }
 
 /// What comes out for every sample, and what would have been right.

@@ -3,14 +3,16 @@
 use dlopt_checkpoint::{TensorInfo, dtype_name};
 
 use super::Report;
+use super::tta::Tta;
 use crate::tables::{columns, grouped};
 
 /// The report for people.
 pub(super) fn text(report: &Report) -> String {
     let mut text = format!("{}: split {}, {} samples\n", report.data, report.split, report.samples);
     for model in std::iter::once(&report.model).chain(&report.against) {
+        let copies = model.tta.as_ref().map(Tta::head).unwrap_or_default();
         text.push_str(&format!(
-            "\n{}: {} parameters in {} bytes; {:.0} samples/s{} in batches of {}, {} threads\n{}",
+            "\n{}: {} parameters in {} bytes; {:.0} samples/s{} in batches of {}, {} threads\n{copies}{}",
             model.name,
             grouped(model.parameters as u64),
             grouped(model.bytes),
@@ -20,9 +22,19 @@ pub(super) fn text(report: &Report) -> String {
             report.threads,
             model.metrics.text()
         ));
+        if let Some(tta) = &model.tta {
+            text.push_str(&tta.text());
+        }
+        if let Some(corruption) = &model.corruption {
+            text.push_str(&format!("\n{} under corruption: {}", model.name, corruption.text()));
+        }
     }
     if let (Some(paired), Some(against)) = (&report.paired, &report.against) {
         text.push('\n');
+        text.push_str(&paired.text(&against.name, &report.model.name));
+    }
+    if let (Some(paired), Some(against)) = (&report.paired_corruption, &report.against) {
+        text.push_str("\nunder corruption\n");
         text.push_str(&paired.text(&against.name, &report.model.name));
     }
     text

@@ -72,7 +72,8 @@ pub(super) fn measured(job: &Job<'_>) -> Result<Measured> {
     };
     let model = report(&own)?;
     let against = other.as_ref().map(report).transpose()?;
-    Ok(Measured { model, against, paired, runs: std::iter::once(own).chain(other).map(|said| said.run).collect() })
+    let runs = std::iter::once(own).chain(other).map(|said| said.run).collect();
+    Ok(Measured { model, against, paired, paired_corruption: None, runs })
 }
 
 fn said(job: &Job<'_>, path: &Path) -> Result<Said> {
@@ -80,7 +81,7 @@ fn said(job: &Job<'_>, path: &Path) -> Result<Said> {
     let mut engine = opened.engine(job)?;
     let steps = Pipeline::of(&opened.dataset.info().steps)?;
     let are_bytes = steps.tokens().is_some_and(|vocabulary| vocabulary.are_bytes());
-    let ((windows, texts), run) = opened.repeated(job, |opened| {
+    let ((windows, texts), rates) = opened.repeated(job, |opened| {
         if !job.args.no_carry {
             return read_on(job, opened, &mut engine);
         }
@@ -91,7 +92,7 @@ fn said(job: &Job<'_>, path: &Path) -> Result<Said> {
         })?;
         Ok((all, job.samples.len()))
     })?;
-    Ok(Said { run, windows, texts, are_bytes })
+    Ok(Said { run: opened.into_run(rates), windows, texts, are_bytes })
 }
 
 /// Reads all windows as one text, or as several where one does not follow the other; says how many.
