@@ -2,16 +2,13 @@
 //! the resampling that carries it out.
 //!
 //! `x = a x' + b y' + c`, `y = d x' + e y' + f`, with pixels at whole numbers. Places are held in 1/65536 of a pixel,
-//! weights of bytes in 1/2048; sums are rounded to nearest.
+//! weights of bytes in 1/256; sums are rounded to nearest (see `dlopt_kernels::pixels`).
 
-mod places;
-
+use dlopt_kernels::pixels::{self, Map, warp_f32, warp_u8};
 use serde::{Deserialize, Serialize};
 
 use crate::portable::sin_cos;
 use crate::sample::{Data, Element, Form, Sample, Scratch};
-
-pub(crate) use places::from_places;
 
 /// How a value between pixels is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,147 +109,53 @@ impl Geometry {
 
     /// Moves the pixels of a picture.
     pub(crate) fn carry_out(&self, sample: &mut Sample, scratch: &mut Scratch) {
-        let Form::Image { height, width, channels, white } = sample.form else { return };
         if self.map == Affine::IDENTITY {
             return;
         }
-        let shape = [height, width, channels];
-        let how = self.resampling.unwrap_or(Resampling { filter: Filter::Nearest, fill: Fill::Edge, value: 0.0 });
-        match &mut sample.data {
-            Data::U8(pixels) => {
-                border(pixels, shape, how.fill, u8::of(how.value * white), &mut scratch.bordered_bytes);
-                resample(&scratch.bordered_bytes, pixels, shape, &self.map, how);
-            }
-            Data::F32(pixels) => {
-                border(pixels, shape, how.fill, how.value * white, &mut scratch.bordered_floats);
-                resample(&scratch.bordered_floats, pixels, shape, &self.map, how);
-            }
-            Data::Tokens(_) => {}
-        }
+        let usual = Resampling { filter: Filter::Nearest, fill: Fill::Edge, value: 0.0 };
+        warp(sample, scratch, Map::Affine(self.map.0), self.resampling.unwrap_or(usual));
     }
 }
 
-/// Bits behind the point of a place.
-const PLACE: u32 = 16;
-const ONE: i64 = 1 << PLACE;
-/// Places further out than this are as far out as this.
-const FAR: f64 = (1_i64 << 40) as f64;
-
-/// A copy with one pixel more on the left and top, and two more on the right and bottom.
-fn border<P: Element>(pixels: &[P], [height, width, channels]: [usize; 3], fill: Fill, value: P, out: &mut Vec<P>) {
-    let row = width * channels;
-    let stride = row + 3 * channels;
-    out.clear();
-    out.resize((height + 3) * stride, value);
-    for (own, out) in pixels.chunks_exact(row).zip(out[stride..].chunks_exact_mut(stride)) {
-        out[channels..][..row].copy_from_slice(own);
-        if fill != Fill::Constant {
-            // A mirrored place never lies outside: there the border has no weight.
-            out[..channels].copy_from_slice(&own[..channels]);
-            out[row + channels..][..channels].copy_from_slice(&own[row - channels..]);
-            out[row + 2 * channels..][..channels].copy_from_slice(&own[row - channels..]);
-        }
-    }
-    if fill != Fill::Constant {
-        out.copy_within(stride..2 * stride, 0);
-        out.copy_within(height * stride..(height + 1) * stride, (height + 1) * stride);
-        out.copy_within(height * stride..(height + 1) * stride, (height + 2) * stride);
-    }
-}
-
-/// A place along an axis of `extent` pixels, brought to where the bordered picture has pixels.
-#[inline(always)]
-fn held(place: i64, extent: usize, fill: Fill) -> i64 {
-    let last = (extent as i64 - 1) << PLACE;
-    match fill {
-        Fill::Constant => place.clamp(-ONE, last + ONE),
-        Fill::Edge => place.clamp(0, last),
-        Fill::Reflect if (0..=last).contains(&place) => place,
-        Fill::Reflect if last == 0 => 0,
-        Fill::Reflect => {
-            let within = place.rem_euclid(2 * last);
-            within.min(2 * last - within)
-        }
-    }
-}
-
-fn resample<P: Blend>(bordered: &[P], out: &mut [P], shape: [usize; 3], map: &Affine, how: Resampling) {
-    match (how.fill, shape[2]) {
-        (Fill::Constant, 1) => rows::<P, 0, 1>(bordered, out, shape, map, how.filter),
-        (Fill::Constant, 3) => rows::<P, 0, 3>(bordered, out, shape, map, how.filter),
-        (Fill::Constant, _) => rows::<P, 0, 0>(bordered, out, shape, map, how.filter),
-        (Fill::Edge, 1) => rows::<P, 1, 1>(bordered, out, shape, map, how.filter),
-        (Fill::Edge, 3) => rows::<P, 1, 3>(bordered, out, shape, map, how.filter),
-        (Fill::Edge, _) => rows::<P, 1, 0>(bordered, out, shape, map, how.filter),
-        (Fill::Reflect, _) => rows::<P, 2, 0>(bordered, out, shape, map, how.filter),
-    }
-}
-
-/// All rows; `CHANNELS` is 0 when it is not known before.
-fn rows<P: Blend, const FILL: u8, const CHANNELS: usize>(
-    bordered: &[P],
-    out: &mut [P],
-    [height, width, channels]: [usize; 3],
-    map: &Affine,
-    filter: Filter,
+/// Fills a picture with what lies at other places of it; `place` takes a pixel's x and y to where it comes from.
+pub(crate) fn from_places(
+    sample: &mut Sample,
+    scratch: &mut Scratch,
+    how: Resampling,
+    place: impl Fn(usize, usize) -> [f64; 2],
 ) {
-    let fill = [Fill::Constant, Fill::Edge, Fill::Reflect][usize::from(FILL)];
-    let channels = if CHANNELS == 0 { channels } else { CHANNELS };
-    let stride = (width + 3) * channels;
-    let [a, b, c, d, e, f] = map.0;
-    let fixed = |place: f64| (place.clamp(-FAR, FAR) * ONE as f64).round() as i64;
-    for (y, row) in out.chunks_exact_mut(width * channels).enumerate() {
-        let (begin_x, begin_y) = (b * y as f64 + c, d_of(e, y, f));
-        for (x, pixel) in row.chunks_exact_mut(channels).enumerate() {
-            let x = x as f64;
-            let (x, y) = (held(fixed(a * x + begin_x), width, fill), held(fixed(d * x + begin_y), height, fill));
-            match filter {
-                Filter::Bilinear => {
-                    // The border is one pixel: places from -1 on are not negative in it.
-                    let at = ((y + ONE) >> PLACE) as usize * stride + ((x + ONE) >> PLACE) as usize * channels;
-                    let (part_x, part_y) = ((x & (ONE - 1)) as u32, (y & (ONE - 1)) as u32);
-                    let (top, bottom) = (&bordered[at..][..2 * channels], &bordered[at + stride..][..2 * channels]);
-                    for (channel, out) in pixel.iter_mut().enumerate() {
-                        let four = [top[channel], top[channels + channel], bottom[channel], bottom[channels + channel]];
-                        *out = P::blend(four, part_x, part_y);
-                    }
-                }
-                Filter::Nearest => {
-                    let (x, y) = ((x + ONE + ONE / 2) >> PLACE, (y + ONE + ONE / 2) >> PLACE);
-                    pixel.copy_from_slice(&bordered[y as usize * stride + x as usize * channels..][..channels]);
-                }
-            }
+    let Form::Image { height, width, .. } = sample.form else { return };
+    let mut places = std::mem::take(&mut scratch.places);
+    places.resize(2 * height * width, 0.0);
+    let (xs, ys) = places.split_at_mut(height * width);
+    for (at, (to_x, to_y)) in xs.iter_mut().zip(&mut *ys).enumerate() {
+        [*to_x, *to_y] = place(at % width, at / width);
+    }
+    warp(sample, scratch, Map::Places(xs, ys), how);
+    scratch.places = places;
+}
+
+fn warp(sample: &mut Sample, scratch: &mut Scratch, map: Map<'_>, how: Resampling) {
+    let Form::Image { height, width, channels, white } = sample.form else { return };
+    let shape = [height, width, channels];
+    let filter = match how.filter {
+        Filter::Bilinear => pixels::Filter::Bilinear,
+        Filter::Nearest => pixels::Filter::Nearest,
+    };
+    let value = how.value * white;
+    match &mut sample.data {
+        Data::U8(pixels) => warp_u8(pixels, shape, map, filter, how.fill.of(u8::of(value)), &mut scratch.warped_bytes),
+        Data::F32(pixels) => warp_f32(pixels, shape, map, filter, how.fill.of(value), &mut scratch.warped_floats),
+        Data::Tokens(_) => {}
+    }
+}
+
+impl Fill {
+    fn of<P>(self, value: P) -> pixels::Fill<P> {
+        match self {
+            Self::Constant => pixels::Fill::Constant(value),
+            Self::Edge => pixels::Fill::Edge,
+            Self::Reflect => pixels::Fill::Reflect,
         }
-    }
-}
-
-fn d_of(e: f64, y: usize, f: f64) -> f64 {
-    e * y as f64 + f
-}
-
-/// Elements that can be put together by weight.
-trait Blend: Element {
-    /// Of top left, top right, bottom left, bottom right; how far right and down, in 1/65536.
-    fn blend(four: [Self; 4], right: u32, down: u32) -> Self;
-}
-
-impl Blend for u8 {
-    #[inline(always)]
-    fn blend(four: [Self; 4], right: u32, down: u32) -> Self {
-        let (right, down) = (right >> 5, down >> 5);
-        let [a, b, c, d] = four.map(u32::from);
-        let top = a * (2048 - right) + b * right;
-        let bottom = c * (2048 - right) + d * right;
-        ((top * (2048 - down) + bottom * down + (1 << 21)) >> 22) as u8
-    }
-}
-
-impl Blend for f32 {
-    #[inline(always)]
-    fn blend(four: [Self; 4], right: u32, down: u32) -> Self {
-        let (right, down) = (right as f32 / ONE as f32, down as f32 / ONE as f32);
-        let [a, b, c, d] = four;
-        let (top, bottom) = (a + (b - a) * right, c + (d - c) * right);
-        top + (bottom - top) * down
     }
 }

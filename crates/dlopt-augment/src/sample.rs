@@ -1,6 +1,7 @@
 //! A sample while it is changed, and the room that operations work in.
 
 use dlopt_data::Elements;
+use dlopt_kernels::pixels::Room;
 
 /// What a sample is; extents outermost first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,9 +99,11 @@ pub struct Scratch {
     pub more_floats: Vec<f32>,
     /// For tokens, places, counts.
     pub numbers: Vec<u32>,
-    /// A sample with a border.
-    pub(crate) bordered_bytes: Vec<u8>,
-    pub(crate) bordered_floats: Vec<f32>,
+    /// Where pixels come from: all x and then all y.
+    pub(crate) places: Vec<f64>,
+    /// Of pictures that are resampled.
+    pub(crate) warped_bytes: Room<u8>,
+    pub(crate) warped_floats: Room<f32>,
     /// What was drawn, for people, when somebody asked for it.
     pub notes: Option<String>,
 }

@@ -29,6 +29,7 @@ mod magnitude;
 pub mod nn;
 mod packing;
 mod pattern;
+pub mod pixels;
 mod prune;
 mod vector;
 mod window;

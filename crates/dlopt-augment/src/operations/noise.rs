@@ -2,6 +2,7 @@
 //! black and white for pictures of bytes. `sigma` is a share of white for pictures, and in the data's own unit for series
 //! and rows. The label stays. Source: as old as the field; for training, Bishop 1995 (Neural Computation 7).
 
+use dlopt_kernels::pixels::{add_noise_f32, add_noise_u8};
 use serde::{Deserialize, Serialize};
 
 use crate::draws::Draws;
@@ -67,10 +68,7 @@ pub(crate) fn add(sample: &mut Sample, sigma: f32, draws: &mut Draws, scratch: &
             for values in values[..counted].chunks_mut(RUN) {
                 let noise = &mut room[..values.len()];
                 draws.normals(noise);
-                for (x, z) in values.iter_mut().zip(noise) {
-                    // The cast saturates.
-                    *x = (f32::from(*x) + sigma * *z + 0.5) as u8;
-                }
+                add_noise_u8(values, sigma, noise);
             }
         }
         Data::F32(values) => {
@@ -78,7 +76,7 @@ pub(crate) fn add(sample: &mut Sample, sigma: f32, draws: &mut Draws, scratch: &
             for values in values[..counted].chunks_mut(RUN) {
                 let noise = &mut room[..values.len()];
                 draws.normals(noise);
-                values.iter_mut().zip(noise).for_each(|(x, z)| *x += sigma * *z);
+                add_noise_f32(values, sigma, noise);
             }
         }
         Data::Tokens(_) => {}
