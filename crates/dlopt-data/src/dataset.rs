@@ -3,6 +3,7 @@
 //! Labels, targets and lengths are kept in memory; inputs too when they fit in a budget, and are read sample by sample
 //! where they lie when they do not.
 
+mod shares;
 mod tensors;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,6 +35,7 @@ pub struct Dataset {
     samples: usize,
     inputs: Inputs,
     labels: Vec<u32>,
+    shares: Option<Vec<f32>>,
     targets: Option<Vec<f32>>,
     outputs: usize,
     lengths: Option<Vec<u32>>,
@@ -86,7 +88,7 @@ pub struct Batch {
     pub lengths: Option<Vec<u32>>,
     /// `[batch]`, class numbers; empty when there are targets.
     pub labels: Vec<u32>,
-    /// `[batch, outputs]`; for classes empty, or their shares `[batch, classes]` where samples are mixed.
+    /// `[batch, outputs]`; for classes empty, or their shares `[batch, classes]` where samples are or were mixed.
     pub targets: Vec<f32>,
     /// `[batch, steps]`, the token that should come out at each step; empty when no tokens are to be learned.
     pub sequences: Vec<u32>,
@@ -145,7 +147,7 @@ impl Dataset {
         }
         let mut shape = info.elements.shape();
         shape.insert(0, inputs.len() / sample_bytes);
-        let sides = Sides { labels, targets, lengths, sequences: None };
+        let sides = Sides { labels, shares: None, targets, lengths, sequences: None };
         assemble(name.clone(), info, dtype, &shape, Inputs::Memory(inputs), sides).map_err(within)
     }
 
@@ -333,8 +335,12 @@ impl Dataset {
         }
         batch.inputs.resize(indices.len() * self.sample_elements(), 0.0);
         let classes = self.info.classes.len();
-        if change.as_ref().is_some_and(|change| change.mixes()) && !self.labels.is_empty() {
+        let mixes = change.as_ref().is_some_and(|change| change.mixes());
+        if (mixes || self.shares.is_some()) && !self.labels.is_empty() {
             batch.targets.resize(indices.len() * classes, 0.0);
+            for (&index, shares) in indices.iter().zip(batch.targets.chunks_exact_mut(classes)) {
+                self.shares_of(index, None, shares);
+            }
         }
         match &self.inputs {
             Inputs::Memory(bytes) => {
@@ -382,13 +388,7 @@ impl Dataset {
             }
             if !batch.targets.is_empty() && !self.labels.is_empty() {
                 let classes = self.info.classes.len();
-                let shares = &mut batch.targets[place * classes..][..classes];
-                shares.fill(0.0);
-                shares[self.labels[index] as usize] = 1.0;
-                if let Some((other, kept)) = changed.mixed {
-                    shares[self.labels[index] as usize] = kept;
-                    shares[self.labels[other] as usize] += 1.0 - kept;
-                }
+                self.shares_of(index, changed.mixed, &mut batch.targets[place * classes..][..classes]);
             }
         }
         self.put_back(buffer);
@@ -510,6 +510,7 @@ impl Dataset {
 /// What lies beside the inputs.
 struct Sides {
     labels: Vec<u32>,
+    shares: Option<Vec<f32>>,
     targets: Option<Vec<f32>>,
     lengths: Option<Vec<u32>>,
     sequences: Option<Sequences>,
@@ -529,6 +530,7 @@ fn load(checkpoint: Checkpoint, memory_bytes: u64) -> Result<Dataset> {
     info.check(&shape)?;
     let sides = Sides {
         labels: whole_numbers(&checkpoint, "labels")?.unwrap_or_default(),
+        shares: numbers(&checkpoint, "shares")?,
         targets: numbers(&checkpoint, "targets")?,
         lengths: whole_numbers(&checkpoint, "lengths")?,
         sequences: sequences(&checkpoint, &info)?,
@@ -577,7 +579,7 @@ fn assemble(
     if samples == 0 || info.elements.elements() == 0 {
         return Err(Error::input(format!("`inputs` has shape {shape:?}: there are no numbers in it")));
     }
-    let Sides { labels, targets, lengths, sequences } = sides;
+    let Sides { labels, shares, targets, lengths, sequences } = sides;
     let outputs = match &targets {
         Some(targets) if !labels.is_empty() => {
             return Err(Error::input(format!("both {} labels and {} targets", labels.len(), targets.len()))
@@ -608,6 +610,9 @@ fn assemble(
         )));
     }
     check_classes(&mut info, &labels)?;
+    if let Some(shares) = &shares {
+        shares::check(shares, &labels, samples, info.classes.len())?;
+    }
     if let Some(lengths) = &lengths {
         check_lengths(&info.elements, lengths, samples)?;
     }
@@ -627,6 +632,7 @@ fn assemble(
         samples,
         inputs,
         labels,
+        shares,
         targets,
         outputs,
         lengths,

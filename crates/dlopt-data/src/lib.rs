@@ -1,9 +1,10 @@
 //! Datasets of dlopt: raw data to dataset files, and batches out of them.
 //!
 //! A dataset is a safetensors file, or a folder of shards with an index, that holds `inputs` (`[samples, …]`), `labels`
-//! (class numbers) or `targets` (`[samples, outputs]`), for series of different lengths `lengths`, and in its metadata
-//! what the elements mean ([`DatasetInfo`]). Elements are stored raw (`u8` stays `u8`); scale, mean and deviation are
-//! applied when a batch is gathered.
+//! (class numbers) or `targets` (`[samples, outputs]`), for mixed samples `shares` of the classes (`[samples, classes]`)
+//! beside `labels`, for series of different lengths `lengths`, and in its metadata what the elements mean
+//! ([`DatasetInfo`]). Elements are stored raw (`u8` stays `u8`); scale, mean and deviation are applied when a batch is
+//! gathered.
 
 mod change;
 mod clean;

@@ -195,3 +195,26 @@ fn a_dataset_can_be_made_of_memory() {
     let error = Dataset::from_parts(Parts { inputs: vec![0; 9], ..parts }).err().unwrap();
     assert!(error.message().contains("made: 9 bytes"), "{error}");
 }
+
+#[test]
+fn shares_of_classes_are_targets_beside_labels() {
+    let shares = [0.25, 0.75, 0.0, 1.0, 0.0, 0.0];
+    let with = |shares: &[f32]| {
+        let mut tensors = pictures(2);
+        tensors.push(("shares", Dtype::F32, &[2, 3], floats(shares)));
+        opened(&tensors, Some(r#"{"schema":1,"classes":["a","b","c"]}"#), u64::MAX)
+    };
+    let data = with(&shares).unwrap();
+    let mut batch = Batch::default();
+    data.gather(&[1, 0], &mut batch).unwrap();
+    assert_eq!((batch.targets, batch.labels), (vec![1.0, 0.0, 0.0, 0.25, 0.75, 0.0], vec![1, 0]));
+    let mut own = [9.0; 3];
+    data.shares_of(0, Some((1, 0.5)), &mut own);
+    assert_eq!(own, [0.625, 0.375, 0.0]);
+    for (wrong, word) in [([0.5, 0.5, 0.5, 1.0, 0.0, 0.0], "sum 1.5"), ([1.5, -0.5, 0.0, 1.0, 0.0, 0.0], "sample 0")] {
+        let error = with(&wrong).err().unwrap();
+        assert!(error.message().contains(word), "{error}");
+    }
+    let few = opened(&[pictures(2).remove(0), ("shares", Dtype::F32, &[2, 3], floats(&shares))], None, u64::MAX);
+    assert!(few.err().is_some());
+}
