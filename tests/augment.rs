@@ -136,6 +136,12 @@ fn sizes_are_said_before_and_previews_are_drawn() {
     let report: Value = serde_json::from_slice(&fs::read(dir.path().join("r.json")).unwrap()).unwrap();
     assert_eq!(report, dry);
     assert!(fs::read(dir.path().join("p.png")).unwrap().starts_with(b"\x89PNG"));
+    // What no disk holds is known without being made.
+    let line = line.replace("--copies 5", "--copies 70000000");
+    let dry: Value =
+        serde_json::from_str(&out(&ok_in(dir.path(), &format!("{line} --dry-run -o b.safetensors")))).unwrap();
+    assert_eq!(dry["samples"], 4_200_000_021_u64);
+    assert!(dry["bytes"].as_u64().unwrap() > 35 * 4_200_000_021);
     let quiet = ok_in(dir.path(), &format!("augment d.safetensors {OPS} --quiet --preview q.png"));
     assert_eq!((out(&quiet), err(&quiet)), (String::new(), String::new()));
     assert!(dir.path().join("q.png").exists());
@@ -202,6 +208,7 @@ fn what_cannot_be_is_refused_with_a_reason() {
     refused("d.safetensors --recipe empty.toml", 1, &["[[ops]]"]);
     refused("d.safetensors --op noise --only-class 7", 2, &["no class `7`", "0, 1, 2"]);
     refused("d.safetensors --op noise --split tst", 1, &["did you mean `test`"]);
+    refused("d.safetensors --op noise --copies 80000000", 2, &["4,294,967,295", "fewer --copies"]);
     refused("d.safetensors --op mixup --op cutmix", 2, &["two operations of the recipe", "one-of"]);
     refused("d.safetensors --op mixup=-1", 2, &["alpha is -1", "0.001 to 1000"]);
     refused("w.safetensors --op mixup", 2, &["`mixup` is for pictures, series and rows of numbers", "tokens"]);
@@ -234,14 +241,7 @@ fn training_changes_every_epoch_and_neither_threads_nor_a_stop_change_a_byte() {
         dir.path(),
         &format!("{short} --data d.safetensors --augment-op rotate=±15 --augment-op noise=0.1 -o fly.safetensors"),
     );
-    let weights = |name: &str| {
-        let bytes = bytes(name);
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let mut all: Vec<(String, Vec<u8>)> =
-            file.tensors().into_iter().map(|(name, tensor)| (name, tensor.data().to_vec())).collect();
-        all.sort();
-        all
-    };
+    let weights = |name: &str| weights(&dir.path().join(name));
     assert!(weights("offline.safetensors") == weights("fly.safetensors"));
     // A run that is killed goes on to the same bytes, and only with the same recipe.
     let train = train.replace("--epochs 3", "--epochs 400");
@@ -252,6 +252,16 @@ fn training_changes_every_epoch_and_neither_threads_nor_a_stop_change_a_byte() {
     ok_in(dir.path(), &format!("{train} -o c.safetensors --resume"));
     ok_in(dir.path(), &format!("{train} -o whole.safetensors"));
     assert!(bytes("c.safetensors") == bytes("whole.safetensors"));
+}
+
+/// The weights of a checkpoint, by name.
+fn weights(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<(String, Vec<u8>)> =
+        file.tensors().into_iter().map(|(name, tensor)| (name, tensor.data().to_vec())).collect();
+    all.sort();
+    all
 }
 
 /// Trains to `c.safetensors`, and ends the run when its first state is saved.
@@ -288,4 +298,47 @@ fn mixed_samples_train_to_the_same_bytes_at_any_thread_count_and_after_a_stop() 
     ok_in(dir.path(), &format!("{train} -o c.safetensors --resume"));
     ok_in(dir.path(), &format!("{train} -o whole.safetensors"));
     assert!(bytes("c.safetensors") == bytes("whole.safetensors"));
+}
+
+#[test]
+fn mixed_copies_hold_shares_of_classes_and_train_as_on_the_fly() {
+    let dir = ground();
+    let path = |name: &str| dir.path().join(name);
+    let mix = "--op rotate --op mixup=1 --op noise=0.02";
+    ok_in(dir.path(), &format!("augment d.safetensors {mix} --threads 1 -o m.safetensors --preview m.png"));
+    ok_in(dir.path(), &format!("augment d.safetensors {mix} --threads 3 -o n.safetensors"));
+    assert!(fs::read(path("m.safetensors")).unwrap() == fs::read(path("n.safetensors")).unwrap());
+    assert!(path("m.png").exists());
+    let rows = |name: &str| {
+        let (shape, bytes) = tensor(&path(name), "shares");
+        let shares: Vec<f32> = bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect();
+        assert_eq!(shape, [81, 3]);
+        shares.chunks(3).map(<[f32]>::to_vec).collect::<Vec<_>>()
+    };
+    let (own, before) = (tensor(&path("m.safetensors"), "labels").1, tensor(&path("d.safetensors"), "labels").1);
+    let (mut mixed, mut moved) = (0, 0);
+    for (sample, shares) in rows("m.safetensors").iter().enumerate() {
+        assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{shares:?}");
+        let largest = shares.iter().fold(0.0, |most: f32, share| most.max(*share));
+        assert_eq!(shares[usize::from(own[sample])], largest);
+        assert!(sample < 60 || largest == 1.0, "only the training split is mixed");
+        mixed += usize::from(largest < 1.0);
+        moved += usize::from(own[sample] != before[sample]);
+    }
+    assert!(mixed > 20 && moved > 5, "{mixed} {moved}");
+    let train = "train --model mlp --epochs 1 --batch 8 --quiet";
+    ok_in(dir.path(), &format!("{train} --data m.safetensors -o offline.safetensors"));
+    let ops = mix.replace("--op", "--augment-op");
+    ok_in(dir.path(), &format!("{train} --data d.safetensors {ops} -o fly.safetensors"));
+    assert!(weights(&path("offline.safetensors")) == weights(&path("fly.safetensors")));
+    ok_in(dir.path(), &format!("{train} --data d.safetensors -o plain.safetensors"));
+    assert!(weights(&path("plain.safetensors")) != weights(&path("fly.safetensors")));
+    ok_in(dir.path(), "eval offline.safetensors --data m.safetensors --quiet");
+    // Shares go with their samples, and mix further.
+    ok_in(dir.path(), "augment m.safetensors --op invert,p=1 -o i.safetensors");
+    assert!(rows("i.safetensors") == rows("m.safetensors"));
+    ok_in(dir.path(), "augment m.safetensors --op cutmix --seed 3 -o c.safetensors");
+    let again = rows("c.safetensors");
+    assert!(again.iter().all(|shares| (shares.iter().sum::<f32>() - 1.0).abs() < 1e-6));
+    assert!(again.iter().any(|shares| shares.iter().all(|share| *share > 0.0)), "three classes in one sample");
 }

@@ -2,7 +2,10 @@
 //!
 //! All but the inputs is decided first, so sizes are known before a sample is read; inputs stream through the operations
 //! in blocks, on all threads, in the order of the samples: the original, if it is kept, and then its copies.
+//!
+//! Where samples are mixed, `shares` holds what each has of the classes, and `labels` the class of the largest share.
 
+mod marks;
 mod places;
 mod sides;
 
@@ -13,15 +16,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dlopt_checkpoint::{Checkpoint, Error, Header, NewFile, Progress, Result, TensorInfo, alignment_bytes};
-use dlopt_data::{DATASET_KEY, Dataset, ordered};
+use dlopt_checkpoint::{Checkpoint, Dtype, Error, Header, NewFile, Progress, Result, TensorInfo, alignment_bytes};
+use dlopt_data::{Changed, DATASET_KEY, Dataset, ordered};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::recipe::Recipe;
 use crate::worker::{Augmenter, Worker};
-use places::{class_counts, places};
-use sides::side_tensors;
+use marks::Marks;
+use places::{Places, class_counts, places};
+use sides::{Side, side_tensors};
 
 /// Bytes of samples that a thread works on at once.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -87,13 +91,11 @@ pub struct AugmentPass {
     dataset: Arc<Dataset>,
     augmenter: Augmenter,
     options: PassOptions,
-    /// Where the samples that come of each begin in the output, and after the last the end.
-    begins: Vec<usize>,
-    /// Whether each sample stands before its copies.
-    keeps: Vec<bool>,
+    /// Where the samples that come of each stand in the output.
+    places: Places,
     header: Header,
-    /// The tensors beside the inputs, but for the lengths.
-    sides: BTreeMap<String, Vec<u8>>,
+    /// The tensors that are known before the inputs.
+    sides: BTreeMap<String, Side>,
     report: PassReport,
 }
 
@@ -108,17 +110,12 @@ impl AugmentPass {
         let dataset = Arc::new(Dataset::of(checkpoint, MEMORY_BYTES)?);
         let recipe_spec = recipe.spec();
         let augmenter = Augmenter::new(recipe, &dataset, &options.split, options.seed)?;
-        if augmenter.recipe().mixes() {
-            return Err(Error::usage("mixing gives samples shares of several classes, which a dataset cannot hold")
-                .hint("`dlopt train --augment` mixes while it trains"));
-        }
+        let mixes = augmenter.recipe().mixes();
         let split = dataset.split(&options.split)?;
-        let (begins, keeps) = places(&dataset, &split, &options)?;
-        let samples = begins[dataset.samples()];
-        let source_of: Vec<u32> =
-            (0..dataset.samples()).flat_map(|s| std::iter::repeat_n(s as u32, begins[s + 1] - begins[s])).collect();
+        let places = places(&dataset, &split, &options)?;
+        let samples = places.outputs();
         let mut info = dataset.info().clone();
-        info.splits.values_mut().for_each(|range| *range = range.map(|place| begins[place]));
+        info.splits.values_mut().for_each(|range| *range = range.map(|sample| places.begin(sample)));
         info.options.insert("augment".to_owned(), history(&info.options, &recipe_spec, &options));
         let mut header = Header { tensors: Vec::new(), metadata };
         let text = serde_json::to_string(&info).expect("strings, numbers and lists of them always serialise");
@@ -126,36 +123,41 @@ impl AugmentPass {
         let mut shape = vec![samples];
         shape.extend(tensors.inputs);
         header.tensors.push(TensorInfo::new("inputs", dataset.dtype(), shape));
+        let is_late = |name: &str| name == "lengths" || mixes && name == "labels";
         let mut sides = BTreeMap::new();
-        for (side, bytes) in tensors.sides {
-            let (info, bytes) = side.of(&bytes, &source_of, &begins)?;
-            if side.name != "lengths" {
-                sides.insert(side.name.clone(), bytes);
+        for side in tensors.sides {
+            if mixes && side.info.name == "shares" {
+                continue;
             }
-            header.tensors.push(info);
+            header.tensors.push(side.planned(dataset.samples(), &places)?);
+            if !is_late(&side.info.name) {
+                sides.insert(side.info.name.clone(), side);
+            }
         }
-        // The widest elements first, so that all are aligned; but lengths are known only after the inputs.
-        if dataset.lengths().is_none() {
-            header.tensors.sort_by_key(|tensor| std::cmp::Reverse(alignment_bytes(tensor.dtype)));
-        } else {
-            header.tensors[1..].sort_by_key(|tensor| std::cmp::Reverse(alignment_bytes(tensor.dtype)));
+        if mixes {
+            header.tensors.push(TensorInfo::new("shares", Dtype::F32, [samples, dataset.classes().len()]));
         }
-        let kept = keeps.iter().filter(|kept| **kept).count();
-        let classes = class_counts(&dataset, &split, &begins);
+        // The widest elements first, so that all are aligned; but what the inputs decide stands behind them.
+        let first = usize::from(mixes || dataset.lengths().is_some());
+        header.tensors[first..].sort_by_key(|tensor| std::cmp::Reverse(alignment_bytes(tensor.dtype)));
+        let classes = class_counts(&dataset, &split, &places);
         let old = &dataset.info().splits;
         let report = PassReport {
             input: dataset.name().to_owned(),
             elements: dataset.info().elements.in_words(),
             samples_in: dataset.samples(),
             samples,
-            changed: samples - kept,
+            changed: samples - places.kept(),
             bytes: header.to_bytes()?.len() as u64 + header.data_bytes(),
-            splits: old.iter().map(|(name, &[a, b])| (name.clone(), [b - a, begins[b] - begins[a]])).collect(),
+            splits: old
+                .iter()
+                .map(|(name, &[a, b])| (name.clone(), [b - a, places.begin(b) - places.begin(a)]))
+                .collect(),
             classes,
             recipe: recipe_spec,
             seed: options.seed,
         };
-        Ok(Self { dataset, augmenter, options, begins, keeps, header, sides, report })
+        Ok(Self { dataset, augmenter, options, places, header, sides, report })
     }
 
     /// What is written.
@@ -186,32 +188,23 @@ impl AugmentPass {
         let mut sink = Sink::new(output, self.report.bytes, self.options.force)?;
         sink.write(&self.header.to_bytes()?)?;
         progress.phase("augmenting", self.report.samples as u64);
-        let mut lengths = Vec::new();
+        let mut marks = Marks::default();
         for tensor in &self.header.tensors {
-            match tensor.name.as_str() {
-                "inputs" => self.inputs(&mut sink, &mut lengths, progress, stop)?,
-                "lengths" => {
-                    let bytes: Vec<u8> = lengths.iter().flat_map(|length: &u32| length.to_le_bytes()).collect();
-                    sink.write(&bytes)?;
-                }
-                name => sink.write(&self.sides[name])?,
+            match self.sides.get(&tensor.name) {
+                _ if tensor.name == "inputs" => self.inputs(&mut sink, &mut marks, progress, stop)?,
+                Some(side) => sink.write_many(|give| side.write(&self.places, give))?,
+                None => sink.write_many(|give| marks.write(tensor, &self.dataset, &self.places, give))?,
             }
         }
         sink.finish()
     }
 
-    /// Streams the inputs; `lengths` takes the steps of each sample.
-    fn inputs(
-        &self,
-        sink: &mut Sink,
-        lengths: &mut Vec<u32>,
-        progress: &dyn Progress,
-        stop: &AtomicBool,
-    ) -> Result<()> {
+    /// Streams the inputs; `marks` takes what is known of the samples afterwards.
+    fn inputs(&self, sink: &mut Sink, marks: &mut Marks, progress: &dyn Progress, stop: &AtomicBool) -> Result<()> {
         let sample_bytes = self.dataset.sample_bytes();
         let block = (BLOCK_BYTES / sample_bytes.max(1)).max(1);
         let idle: Mutex<Vec<Worker>> = Mutex::new(Vec::new());
-        let has_lengths = self.dataset.lengths().is_some();
+        let (has_lengths, mixes) = (self.dataset.lengths().is_some(), self.augmenter.recipe().mixes());
         ordered(
             self.options.threads,
             |give| {
@@ -220,9 +213,9 @@ impl AugmentPass {
                         return Err(Error::interrupted("stopped by a signal"));
                     }
                     let outputs = begin..(begin + block).min(self.report.samples);
-                    let first = self.source(outputs.start);
+                    let first = self.places.source(outputs.start);
                     let mut bytes = Vec::new();
-                    self.dataset.stored(first..self.source(outputs.end - 1) + 1, &mut bytes)?;
+                    self.dataset.stored(first..self.places.source(outputs.end - 1) + 1, &mut bytes)?;
                     give((outputs, first, bytes))?;
                 }
                 Ok(())
@@ -232,37 +225,29 @@ impl AugmentPass {
                 let worker = lock().pop();
                 let mut worker = worker.unwrap_or_else(|| self.augmenter.worker());
                 let mut out = Vec::with_capacity(outputs.len() * sample_bytes);
-                let mut steps_of = Vec::new();
+                let mut marks = Marks::default();
                 let mut source = first;
                 for place in outputs {
-                    while self.begins[source + 1] <= place {
+                    while self.places.begin(source + 1) <= place {
                         source += 1;
                     }
                     let begin = out.len();
                     out.extend_from_slice(&bytes[(source - first) * sample_bytes..][..sample_bytes]);
-                    let mut steps = self.steps(source);
-                    let kept = usize::from(self.keeps[source]);
-                    if let Some(copy) = (place - self.begins[source]).checked_sub(kept) {
-                        steps = worker.augment(copy as u64, source, &mut out[begin..], steps)?.steps;
+                    let mut changed = Changed { steps: self.steps(source), mixed: None };
+                    if let Some(copy) = self.places.copy(source, place) {
+                        changed = worker.augment(copy as u64, source, &mut out[begin..], changed.steps)?;
                     }
-                    if has_lengths {
-                        steps_of.push(steps as u32);
-                    }
+                    marks.push(changed, source, has_lengths, mixes);
                 }
                 lock().push(worker);
-                Ok((out, steps_of))
+                Ok((out, marks))
             },
-            |(out, steps_of)| {
+            |(out, next)| {
                 progress.advance((out.len() / sample_bytes.max(1)) as u64);
-                lengths.extend(steps_of);
+                marks.append(next);
                 sink.write(&out)
             },
         )
-    }
-
-    /// The sample that an output comes of.
-    fn source(&self, output: usize) -> usize {
-        self.begins.partition_point(|begin| *begin <= output) - 1
     }
 
     fn steps(&self, sample: usize) -> usize {
@@ -309,6 +294,20 @@ impl Sink {
             }
             Self::Stream(stream) => stream.write_all(bytes).map_err(|e| Error::input(format!("standard output: {e}"))),
         }
+    }
+
+    /// Writes what is given piece by piece.
+    fn write_many(&mut self, run: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>) -> Result<()> {
+        let mut block = Vec::with_capacity(BLOCK_BYTES);
+        run(&mut |bytes| {
+            if block.len() + bytes.len() > BLOCK_BYTES {
+                self.write(&block)?;
+                block.clear();
+            }
+            block.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        self.write(&block)
     }
 
     fn finish(self) -> Result<()> {

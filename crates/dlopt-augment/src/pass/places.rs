@@ -7,12 +7,48 @@ use dlopt_data::Dataset;
 
 use super::PassOptions;
 
-/// Where the samples that come of each begin, and whether each is among them.
-pub(super) fn places(
-    dataset: &Dataset,
-    split: &Range<usize>,
-    options: &PassOptions,
-) -> Result<(Vec<usize>, Vec<bool>)> {
+/// Where the samples that come of each stand.
+pub(super) struct Places {
+    /// Where those of each begin, and after the last the end.
+    begins: Vec<u32>,
+    /// Whether each sample stands before its copies.
+    keeps: Vec<bool>,
+}
+
+impl Places {
+    /// Samples that are written.
+    pub(super) fn outputs(&self) -> usize {
+        self.begin(self.keeps.len())
+    }
+
+    /// Where those of a sample begin; behind the last sample, where all end.
+    pub(super) fn begin(&self, sample: usize) -> usize {
+        self.begins[sample] as usize
+    }
+
+    /// Those of a sample.
+    pub(super) fn of(&self, sample: usize) -> Range<usize> {
+        self.begin(sample)..self.begin(sample + 1)
+    }
+
+    /// The sample that an output comes of.
+    pub(super) fn source(&self, output: usize) -> usize {
+        self.begins.partition_point(|begin| *begin as usize <= output) - 1
+    }
+
+    /// Which copy of its sample an output is; `None` of the original.
+    pub(super) fn copy(&self, sample: usize, output: usize) -> Option<usize> {
+        (output - self.begin(sample)).checked_sub(usize::from(self.keeps[sample]))
+    }
+
+    /// Originals that are written.
+    pub(super) fn kept(&self) -> usize {
+        self.keeps.iter().filter(|kept| **kept).count()
+    }
+}
+
+/// Decides how many samples come of each.
+pub(super) fn places(dataset: &Dataset, split: &Range<usize>, options: &PassOptions) -> Result<Places> {
     let labels = dataset.labels();
     let wants_classes = options.balances || !options.only_classes.is_empty();
     if wants_classes && labels.is_empty() {
@@ -54,24 +90,24 @@ pub(super) fn places(
             (options.keeps_original, options.copies)
         };
         next = next.saturating_add(usize::from(is_kept)).saturating_add(copies);
-        begins.push(next);
+        let Ok(begin) = u32::try_from(next) else {
+            return Err(Error::usage("the copies are more samples than a dataset can number, 4,294,967,295")
+                .hint("fewer --copies; `dlopt train --augment` makes new ones in every epoch"));
+        };
+        begins.push(begin);
         keeps.push(is_kept);
     }
-    if next > u32::MAX as usize {
-        return Err(Error::usage(format!("{next} samples are more than a dataset can number"))
-            .hint("fewer --copies; `dlopt train --augment` makes new ones in every epoch"));
-    }
-    Ok((begins, keeps))
+    Ok(Places { begins, keeps })
 }
 
 /// Samples of each class in the split: before and after.
-pub(super) fn class_counts(dataset: &Dataset, split: &Range<usize>, begins: &[usize]) -> Vec<(String, [usize; 2])> {
+pub(super) fn class_counts(dataset: &Dataset, split: &Range<usize>, places: &Places) -> Vec<(String, [usize; 2])> {
     let mut counts = vec![[0, 0]; dataset.classes().len()];
     if !dataset.labels().is_empty() {
         for sample in split.clone() {
             let own = &mut counts[dataset.labels()[sample] as usize];
             own[0] += 1;
-            own[1] += begins[sample + 1] - begins[sample];
+            own[1] += places.of(sample).len();
         }
     }
     dataset.classes().iter().cloned().zip(counts).collect()

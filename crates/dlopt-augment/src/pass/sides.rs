@@ -2,19 +2,22 @@
 
 use dlopt_checkpoint::{Checkpoint, Error, Result, TensorInfo, Tensors};
 
-/// A tensor beside the inputs.
-pub(super) struct Side {
-    pub(super) name: String,
-    info: TensorInfo,
-    /// The sample of each row, where a sample has any number of rows.
-    samples: Option<Vec<u32>>,
-}
+use super::places::Places;
 
-/// All of a dataset.
+/// All tensors of a dataset.
 pub(super) struct SideTensors {
     /// The extents of one sample.
     pub(super) inputs: Vec<usize>,
-    pub(super) sides: Vec<(Side, Vec<u8>)>,
+    /// Those beside the inputs.
+    pub(super) sides: Vec<Side>,
+}
+
+/// A tensor beside the inputs.
+pub(super) struct Side {
+    pub(super) info: TensorInfo,
+    bytes: Vec<u8>,
+    /// The sample of each row, where a sample has any number of rows.
+    samples: Option<Vec<u32>>,
 }
 
 /// Reads all tensors but the inputs.
@@ -35,10 +38,10 @@ pub(super) fn side_tensors(checkpoint: &Checkpoint) -> Result<SideTensors> {
         if info.name == "reference_samples" {
             references = Some(bytes.as_chunks().0.iter().map(|&x| u32::from_le_bytes(x)).collect::<Vec<u32>>());
         }
-        all.sides.push((Side { name: info.name.clone(), info: info.clone(), samples: None }, bytes));
+        all.sides.push(Side { info: info.clone(), bytes, samples: None });
     }
-    for (side, _) in &mut all.sides {
-        if side.name.starts_with("reference") {
+    for side in &mut all.sides {
+        if side.info.name.starts_with("reference") {
             side.samples.clone_from(&references);
         }
     }
@@ -46,48 +49,46 @@ pub(super) fn side_tensors(checkpoint: &Checkpoint) -> Result<SideTensors> {
 }
 
 impl Side {
-    /// Its rows for all samples of the output.
-    pub(super) fn of(&self, bytes: &[u8], source_of: &[u32], begins: &[usize]) -> Result<(TensorInfo, Vec<u8>)> {
-        let rows = self.info.shape.first().copied().unwrap_or(0);
-        let width = bytes.len() / rows.max(1);
-        let row = |row: usize| &bytes[row * width..][..width];
+    /// What it becomes, with rows for all samples of the output, of which `samples` are read.
+    pub(super) fn planned(&self, samples: usize, places: &Places) -> Result<TensorInfo> {
         let mut shape = self.info.shape.clone();
-        let mut out = Vec::new();
-        match &self.samples {
-            // Rows stand in the order of their samples; so they do afterwards.
-            Some(samples) => {
-                let mut begin = 0;
-                while begin < samples.len() {
-                    let sample = samples[begin] as usize;
-                    let end = begin + samples[begin..].iter().take_while(|own| **own as usize == sample).count();
-                    if sample + 1 >= begins.len() {
-                        return Err(Error::input(format!("`{}` names sample {sample}", self.name)));
-                    }
-                    for place in begins[sample]..begins[sample + 1] {
-                        for own in begin..end {
-                            match self.name.as_str() {
-                                "reference_samples" => out.extend_from_slice(&(place as u32).to_le_bytes()),
-                                _ => out.extend_from_slice(row(own)),
-                            }
-                        }
-                    }
-                    begin = end;
-                }
-                shape[0] = out.len() / width.max(1);
-            }
-            None if rows + 1 == begins.len() => {
-                out.reserve(source_of.len() * width);
-                source_of.iter().for_each(|&source| out.extend_from_slice(row(source as usize)));
-                shape[0] = source_of.len();
-            }
+        let Some(rows) = shape.first_mut() else {
+            return Err(Error::input(format!("tensor `{}` is a single number", self.info.name)));
+        };
+        *rows = match &self.samples {
+            Some(of) => match of.iter().find(|&&sample| sample as usize >= samples) {
+                Some(sample) => return Err(Error::input(format!("`{}` names sample {sample}", self.info.name))),
+                None => of.iter().map(|&sample| places.of(sample as usize).len()).sum(),
+            },
+            None if *rows == samples => places.outputs(),
             None => {
-                return Err(Error::input(format!(
-                    "tensor `{}` has {rows} rows for {} samples",
-                    self.name,
-                    begins.len() - 1
-                )));
+                return Err(Error::input(format!("tensor `{}` has {rows} rows for {samples} samples", self.info.name)));
             }
+        };
+        Ok(TensorInfo::new(self.info.name.as_str(), self.info.dtype, shape))
+    }
+
+    /// Gives the bytes of what was planned, piece by piece.
+    pub(super) fn write(&self, places: &Places, give: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let rows = self.info.shape.first().copied().unwrap_or(0);
+        let width = self.bytes.len() / rows.max(1);
+        let row = |row: usize| &self.bytes[row * width..][..width];
+        let Some(samples) = &self.samples else {
+            return (0..rows).try_for_each(|own| places.of(own).try_for_each(|_| give(row(own))));
+        };
+        // Rows stand in the order of their samples; so they do afterwards.
+        let mut begin = 0;
+        for same in samples.chunk_by(|one, next| one == next) {
+            for place in places.of(same[0] as usize) {
+                for own in begin..begin + same.len() {
+                    match self.info.name.as_str() {
+                        "reference_samples" => give(&(place as u32).to_le_bytes())?,
+                        _ => give(row(own))?,
+                    }
+                }
+            }
+            begin += same.len();
         }
-        Ok((TensorInfo::new(self.name.as_str(), self.info.dtype, shape), out))
+        Ok(())
     }
 }
