@@ -85,20 +85,23 @@ pub(crate) fn saturate(sample: &mut Sample, factor: f32) {
     if factor == 1.0 {
         return;
     }
-    match &mut sample.data {
-        Data::U8(values) => {
-            for pixel in values.chunks_exact_mut(channels) {
-                let grey = f32::from(of_bytes([pixel[0], pixel[1], pixel[2]]));
-                pixel[..3].iter_mut().for_each(|x| *x = u8::of(grey + factor * (f32::from(*x) - grey)));
-            }
-        }
-        Data::F32(values) => {
+    match (&mut sample.data, channels) {
+        (Data::U8(values), 3) => saturate_bytes::<3>(values, factor),
+        (Data::U8(values), _) => saturate_bytes::<4>(values, factor),
+        (Data::F32(values), _) => {
             for pixel in values.chunks_exact_mut(channels) {
                 let grey = of_floats([pixel[0], pixel[1], pixel[2]]);
                 pixel[..3].iter_mut().for_each(|x| *x = (grey + factor * (*x - grey)).clamp(0.0, white));
             }
         }
-        Data::Tokens(_) => {}
+        (Data::Tokens(_), _) => {}
+    }
+}
+
+fn saturate_bytes<const C: usize>(values: &mut [u8], factor: f32) {
+    for pixel in values.as_chunks_mut::<C>().0 {
+        let grey = f32::from(of_bytes([pixel[0], pixel[1], pixel[2]]));
+        pixel[..3].iter_mut().for_each(|x| *x = u8::of(grey + factor * (f32::from(*x) - grey)));
     }
 }
 
@@ -118,6 +121,7 @@ pub(crate) fn mean(sample: &Sample) -> f64 {
     match &sample.data {
         Data::U8(values) => {
             let sum: u64 = match is_colour {
+                true if channels == 3 => values.as_chunks::<3>().0.iter().map(|&p| u64::from(of_bytes(p))).sum(),
                 true => values.chunks_exact(channels).map(|p| u64::from(of_bytes([p[0], p[1], p[2]]))).sum(),
                 false => values.iter().map(|&x| u64::from(x)).sum(),
             };

@@ -57,17 +57,15 @@ impl Operation for Autocontrast {
 /// Moves values so that all come about as often.
 pub(crate) fn equalise(sample: &mut Sample) {
     let Form::Image { channels, white, .. } = sample.form else { return };
-    for channel in 0..channels {
-        match &mut sample.data {
-            Data::U8(values) => {
-                let own = values.iter_mut().skip(channel).step_by(channels);
-                let table = equal(own.map(|x| *x));
-                values.iter_mut().skip(channel).step_by(channels).for_each(|x| *x = table[usize::from(*x)]);
-            }
-            Data::F32(values) => {
-                let step = |x: f32| u8::of((x / white).clamp(0.0, 1.0) * 255.0);
-                let own = values.iter().skip(channel).step_by(channels);
-                let table = equal(own.map(|&x| step(x)));
+    match &mut sample.data {
+        Data::U8(values) => {
+            let tables: Vec<_> = counts(values, channels, |x| x).iter().map(equal).collect();
+            look_up(values, &tables);
+        }
+        Data::F32(values) => {
+            let step = |x: f32| u8::of((x / white).clamp(0.0, 1.0) * 255.0);
+            for (channel, counts) in counts(values, channels, step).iter().enumerate() {
+                let table = equal(counts);
                 // Where nothing moves, floats keep what lies between steps.
                 if (0..256).all(|at| usize::from(table[at]) == at) {
                     continue;
@@ -75,18 +73,44 @@ pub(crate) fn equalise(sample: &mut Sample) {
                 let own = values.iter_mut().skip(channel).step_by(channels);
                 own.for_each(|x| *x = f32::from(table[usize::from(step(*x))]) / 255.0 * white);
             }
-            Data::Tokens(_) => {}
+        }
+        Data::Tokens(_) => {}
+    }
+}
+
+/// How often every byte comes, channel by channel.
+fn counts<P: Copy>(values: &[P], channels: usize, byte: impl Fn(P) -> u8) -> Vec<[u32; 256]> {
+    let mut counts = vec![[0; 256]; channels];
+    for pixel in values.chunks_exact(channels) {
+        for (counts, &x) in counts.iter_mut().zip(pixel) {
+            counts[usize::from(byte(x))] += 1;
+        }
+    }
+    counts
+}
+
+/// Every byte by the table of its channel.
+fn look_up(values: &mut [u8], tables: &[[u8; 256]]) {
+    match tables {
+        [table] => values.iter_mut().for_each(|x| *x = table[usize::from(*x)]),
+        [first, second, third] => {
+            for [a, b, c] in values.as_chunks_mut().0 {
+                [*a, *b, *c] = [first[usize::from(*a)], second[usize::from(*b)], third[usize::from(*c)]];
+            }
+        }
+        tables => {
+            for pixel in values.chunks_exact_mut(tables.len()) {
+                pixel.iter_mut().zip(tables).for_each(|(x, table)| *x = table[usize::from(*x)]);
+            }
         }
     }
 }
 
 /// The new value of each byte.
-fn equal(values: impl Iterator<Item = u8>) -> [u8; 256] {
-    let mut counts = [0_u64; 256];
-    values.for_each(|x| counts[usize::from(x)] += 1);
+fn equal(counts: &[u32; 256]) -> [u8; 256] {
     let same = std::array::from_fn(|at| at as u8);
     let last = counts.iter().rposition(|&count| count > 0).unwrap_or(0);
-    let step = (counts.iter().sum::<u64>() - counts[last]) / 255;
+    let step = (counts.iter().sum::<u32>() - counts[last]) / 255;
     if step == 0 {
         return same;
     }
@@ -102,27 +126,45 @@ fn equal(values: impl Iterator<Item = u8>) -> [u8; 256] {
 /// Stretches values from black to white.
 pub(crate) fn autocontrast(sample: &mut Sample) {
     let Form::Image { channels, white, .. } = sample.form else { return };
-    for channel in 0..channels {
-        match &mut sample.data {
-            Data::U8(values) => {
-                let own = || values.iter().skip(channel).step_by(channels).copied();
-                let (least, most) = (own().min().unwrap_or(0), own().max().unwrap_or(255));
-                if least == most {
-                    continue;
-                }
-                let factor = 255.0 / f32::from(most - least);
-                let table: [u8; 256] = std::array::from_fn(|x| u8::of((x as f32 - f32::from(least)) * factor));
-                values.iter_mut().skip(channel).step_by(channels).for_each(|x| *x = table[usize::from(*x)]);
-            }
-            Data::F32(values) => {
-                let own = || values.iter().skip(channel).step_by(channels).copied();
-                let (least, most) = (own().fold(f32::INFINITY, f32::min), own().fold(f32::NEG_INFINITY, f32::max));
+    match &mut sample.data {
+        Data::U8(values) => {
+            let (least, most) = (ends(values, channels, u8::min), ends(values, channels, u8::max));
+            let tables: Vec<[u8; 256]> = least
+                .iter()
+                .zip(most)
+                .map(|(&least, most)| match most - least {
+                    0 => std::array::from_fn(|x| x as u8),
+                    extent => {
+                        std::array::from_fn(|x| u8::of((x as f32 - f32::from(least)) * (255.0 / f32::from(extent))))
+                    }
+                })
+                .collect();
+            look_up(values, &tables);
+        }
+        Data::F32(values) => {
+            let (least, most) = (ends(values, channels, f32::min), ends(values, channels, f32::max));
+            for (channel, (least, most)) in least.into_iter().zip(most).enumerate() {
                 let factor = white / (most - least);
                 if factor.is_finite() {
                     values.iter_mut().skip(channel).step_by(channels).for_each(|x| *x = (*x - least) * factor);
                 }
             }
-            Data::Tokens(_) => {}
         }
+        Data::Tokens(_) => {}
     }
+}
+
+/// The least or the greatest value of each channel, as `better` says.
+fn ends<P: Copy>(values: &[P], channels: usize, better: impl Fn(P, P) -> P) -> Vec<P> {
+    // Many pixels side by side, so that it runs in vectors.
+    let wide = (16 * channels).min(values.len());
+    let mut ends = values[..wide].to_vec();
+    for pixels in values.chunks(wide.max(1)) {
+        ends.iter_mut().zip(pixels).for_each(|(end, &x)| *end = better(*end, x));
+    }
+    let (mut first, rest) = (ends[..channels.min(wide)].to_vec(), ends);
+    for pixel in rest.chunks_exact(channels) {
+        first.iter_mut().zip(pixel).for_each(|(end, &x)| *end = better(*end, x));
+    }
+    first
 }

@@ -12,17 +12,10 @@ pub fn add_noise_f32(values: &mut [f32], sigma: f32, noise: &[f32]) {
     dispatch!(floats(values: &mut [f32], sigma: f32, noise: &[f32]));
 }
 
-/// Added to a number from 0 to 255, it leaves the nearest whole number in the last bits.
-const WHOLE: f32 = 8_388_608.0;
-
 #[inline(always)]
 fn bytes(values: &mut [u8], sigma: f32, noise: &[f32]) {
     for (x, z) in values.iter_mut().zip(noise) {
-        let sum = f32::from(*x) + sigma * z;
-        // Not `clamp`: NaN must become 0, as in every cast.
-        let held = if sum > 0.0 { sum } else { 0.0 };
-        let held = if held < 255.0 { held } else { 255.0 };
-        *x = (held + WHOLE).to_bits() as u8;
+        *x = super::byte(f32::from(*x) + sigma * z);
     }
 }
 
