@@ -1,6 +1,8 @@
-"""peer_side.py LIBRARY RECIPE DATASET WORKERS PICTURES: augments pictures of a dataset that is in memory, in so many
-processes of one thread each; prints the seconds of the slowest. torchvision and albumentations take one picture at a time,
-kornia batches of 64 with parameters for each picture. All take bytes and give bytes.
+"""peer_side.py LIBRARY RECIPE DATASET WORKERS PICTURES: augments pictures of a dataset that is in memory; prints seconds.
+
+torchvision and albumentations take one picture at a time, in so many processes of one thread each, and the slowest counts.
+kornia takes large batches, with parameters for each picture, in one process of so many threads, which is faster than
+processes. All take bytes and give bytes, and none reads or writes a file.
 """
 import json
 import multiprocessing
@@ -79,7 +81,8 @@ def kornia(recipe, size):
     import kornia.augmentation as K
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(sys.argv[4]))
+    batch_size = 2048 if size < 64 else 96
     all_of = {
         "geometry-noise": lambda: K.AugmentationSequential(
             K.RandomRotation(15.0, p=1.0), K.RandomResizedCrop((size, size), scale=(0.7, 1.0), p=1.0, cropping_mode="resample"),
@@ -90,7 +93,7 @@ def kornia(recipe, size):
     change = all_of[recipe]()
 
     def run(pictures):
-        for batch in torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().split(64):
+        for batch in torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous().split(batch_size):
             change(batch.float().div_(255)).clamp_(0, 1).mul(255).to(torch.uint8)
 
     return run
@@ -98,7 +101,7 @@ def kornia(recipe, size):
 
 def work(library, recipe, pictures, barrier, seconds):
     run = globals()[library](recipe, pictures.shape[1])
-    run(pictures[:64])
+    run(pictures[:256])
     barrier.wait()
     begin = time.perf_counter()
     run(pictures)
@@ -108,6 +111,7 @@ def work(library, recipe, pictures, barrier, seconds):
 def main():
     library, recipe, path, workers, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
     pictures = numpy.array(pictures_of(path)[:count])
+    workers = 1 if library == "kornia" else workers
     barrier, seconds = multiprocessing.Barrier(workers), multiprocessing.Queue()
     parts = numpy.array_split(pictures, workers)
     processes = [multiprocessing.Process(target=work, args=(library, recipe, part, barrier, seconds)) for part in parts]
