@@ -22,7 +22,7 @@ def main():
     print("|---|---|---|---|---|---|---|---|---|")
     for (data, name), own in reports.items():
         if data == "fashion":
-            all_of = [report["corruption"] for report in own]
+            all_of = [report["model"]["corruption"] for report in own]
             cells = [cell([one["clean"]["value"] for one in all_of]), cell([one["corrupted"]["value"] for one in all_of])]
             for number, kind in enumerate(all_of[0]["corruptions"]):
                 assert kind["name"] == ["rotate", "noise", "blur", "scale", "contrast"][number]
