@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,11 @@ def made(dlopt, work):
     return small, large
 
 
+def shell(command, end):
+    """A command whose output goes where `end` says."""
+    return ["sh", "-c", f"exec {shlex.join(map(str, command))} {end}"]
+
+
 def rates(case, pictures, is_peer):
     """Pictures a second of every run: of peers without the start of Python, of dlopt of the whole process."""
     seconds = [float(re.search(r"seconds ([0-9.]+)", run.text).group(1)) if is_peer else run.wall for run in case.runs]
@@ -42,19 +48,21 @@ def rates(case, pictures, is_peer):
 
 def table(title, args, dataset, recipe, ops, samples, copies, counts):
     out = args.work / "out.safetensors"
-    own = [args.dlopt, "augment", dataset, *ops, "--copies", copies, "--threads", args.workers, "--quiet", "-o", out]
-    cases = [measure.Case("dlopt", [own], out)]
+    own = [args.dlopt, "augment", dataset, *ops, "--copies", copies, "--threads", args.workers, "--quiet"]
+    names = {"null": "dlopt augment, file to nowhere, whole process", "file": "dlopt augment, file to file, whole process"}
+    cases = [measure.Case("null", [shell(own, ">/dev/null")]), measure.Case("file", [[*own, "-o", out]], out)]
     for peer, count in counts.items():
         command = [args.python, HERE / "peer_side.py", peer, recipe, dataset, args.workers, count]
         cases.append(measure.Case(peer, [command]))
     cases = measure.measure(cases, args.rounds)
     print(f"\n{title}, {args.rounds} rounds in turns\n")
-    print("| what | pictures/s, median (min to max) | dlopt is faster, median of rounds | peak MiB |\n|---|---|---|---|")
+    print("| what | pictures/s, median (min to max) | dlopt (to nowhere) is faster, median of rounds | peak MiB |\n|---|---|---|---|")
     ours = rates(cases[0], samples * copies, False)
     for case in cases:
-        own_rates = ours if case is cases[0] else rates(case, counts[case.name], True)
-        ratio = "" if case is cases[0] else f"{statistics.median(a / b for a, b in zip(ours, own_rates)):.1f} times"
-        name = "dlopt augment, file to file, whole process" if case is cases[0] else f"{PEERS[case.name]}, in memory"
+        is_peer = case.name in PEERS
+        own_rates = rates(case, counts[case.name] if is_peer else samples * copies, is_peer)
+        ratio = f"{statistics.median(a / b for a, b in zip(ours, own_rates)):.1f} times" if is_peer else ""
+        name = f"{PEERS[case.name]}, in memory" if is_peer else names[case.name]
         peak = max(max(run.rss) for run in case.runs)
         print(f"| {name} | {statistics.median(own_rates):,.0f} ({min(own_rates):,.0f} to {max(own_rates):,.0f}) | {ratio} "
               f"| {peak:.0f} |")
@@ -66,7 +74,8 @@ def training(args, dataset):
     out = args.work / "out.safetensors"
     train = [args.dlopt, "train", "--data", dataset, "--model", "cnn", "--epochs", "1", "--seed", "1",
              "--threads", args.workers, "-o", out]
-    cases = measure.measure([measure.Case("as they are", [train], out), measure.Case("changed", [train + ops], out)], args.rounds)
+    cases = [measure.Case("as they are", [shell(train, "2>&1")], out), measure.Case("changed", [shell(train + ops, "2>&1")], out)]
+    cases = measure.measure(cases, args.rounds)
     print(f"\nTraining the `cnn` on Fashion-MNIST, an epoch, {args.rounds} rounds in turns\n")
     print("| samples | samples/s, median (min to max) |\n|---|---|")
     each = []
@@ -87,7 +96,8 @@ def main():
     args = parser.parse_args()
     small, large = made(args.dlopt, args.work)
     print(measure.machine(args.dlopt))
-    print("Peers are measured in memory, after their start; dlopt from file to file, with its start.")
+    print("Peers are measured in memory, after their start; dlopt with its start, from a file in the page cache.")
+    print("albumentations has no RandAugment: it applies two of like operations of like strength.")
     table("Turned by up to 15 degrees, cropped and stretched, noise; 28x28x1", args, small, "geometry-noise", GEOMETRY,
           60_000, 8, {"torchvision": 4000, "albumentations": 8000, "kornia": 40_960})
     table("The same; 224x224x3", args, large, "geometry-noise", GEOMETRY, 3000, 2,
