@@ -247,6 +247,8 @@ impl Axis {
 
     #[inline(always)]
     fn mirrored(&self, place: f64) -> f64 {
+        // Whole, so that places there and back are the same.
+        let place = hold(place, -FAR, FAR) + WHOLE - WHOLE;
         let period = 2.0 * self.last;
         // A quotient that is rounded across a whole number leaves a place a little below 0 or at the period.
         let place = (place - period * (place / period).floor()).abs();
@@ -266,9 +268,8 @@ impl Axis {
     ) {
         let one = 1_u32 << self.bits;
         for ((place, offset), part) in places.iter().zip(offsets).zip(parts) {
-            let whole = hold(place * self.one(), -FAR, FAR) + WHOLE - WHOLE;
             // The border is one pixel: places from -1 on are not negative in it.
-            let place = (hold_in(self, whole) + self.one() + WHOLE).to_bits() as u32;
+            let place = (hold_in(self, place * self.one()) + (WHOLE + self.one())).to_bits() as u32;
             *offset = ((place + self.half) >> self.bits) * self.stride;
             *part = (place & (one - 1)) << (16 - self.bits);
         }
