@@ -119,7 +119,7 @@ fn warp<P: Blend>(
         return;
     }
     border(pixels, shape, fill, &mut room.bordered);
-    let [_, width, channels] = shape;
+    let [height, width, channels] = shape;
     let axes = Axes::new(shape, filter, fill);
     let is_one = channels == 1 && filter == Filter::Bilinear;
     if is_one {
@@ -127,9 +127,9 @@ fn warp<P: Blend>(
     }
     let (mut xs, mut ys) = ([0.0; RUN], [0.0; RUN]);
     let mut taken = Taken { at: [0; RUN], right: [0; RUN], down: [0; RUN] };
-    for (y, line) in pixels.chunks_exact_mut(width * channels).enumerate() {
-        for (begin, run) in (0..width).step_by(RUN).zip(line.chunks_mut(RUN * channels)) {
-            let pixels = run.len() / channels;
+    for y in 0..height {
+        for begin in (0..width).step_by(RUN) {
+            let count = RUN.min(width - begin);
             match map {
                 Map::Affine([a, b, c, d, e, f]) => {
                     let (line_x, line_y) = (b * y as f64 + c, e * y as f64 + f);
@@ -141,14 +141,19 @@ fn warp<P: Blend>(
                 }
                 Map::Places(all_x, all_y) => {
                     let first = y * width + begin;
-                    xs[..pixels].copy_from_slice(&all_x[first..][..pixels]);
-                    ys[..pixels].copy_from_slice(&all_y[first..][..pixels]);
+                    xs[..count].copy_from_slice(&all_x[first..][..count]);
+                    ys[..count].copy_from_slice(&all_y[first..][..count]);
                 }
             }
             axes.take(&xs, &ys, &mut taken);
+            let rest = &mut pixels[(y * width + begin) * channels..];
+            if is_one {
+                one(&room.quads, &taken, count, rest);
+                continue;
+            }
+            let run = &mut rest[..count * channels];
             match filter {
                 Filter::Nearest => nearest(&room.bordered, &taken, channels, run),
-                Filter::Bilinear if is_one => one(&room.quads, &taken, run),
                 Filter::Bilinear => several(&room.bordered, &taken, channels, (width + 3) * channels, run),
             }
         }
@@ -301,14 +306,20 @@ fn quads<P: Blend>(bordered: &[P], stride: usize, out: &mut Vec<[P; 4]>) {
     }
 }
 
+/// The first `count` pixels of `rest`; those behind them, which come later, may be anything afterwards.
 #[inline(always)]
-fn one<P: Blend>(quads: &[[P; 4]], taken: &Taken, run: &mut [P]) {
-    let (mut corners, mut out) = ([[P::default(); 4]; RUN], [P::default(); RUN]);
+fn one<P: Blend>(quads: &[[P; 4]], taken: &Taken, count: usize, rest: &mut [P]) {
+    let mut corners = [[P::default(); 4]; RUN];
     for (corners, &at) in corners.iter_mut().zip(&taken.at) {
         *corners = quads[at as usize];
     }
+    if let Some(out) = rest.first_chunk_mut() {
+        P::blend_one(&corners, &taken.right, &taken.down, out);
+        return;
+    }
+    let mut out = [P::default(); RUN];
     P::blend_one(&corners, &taken.right, &taken.down, &mut out);
-    run.copy_from_slice(&out[..run.len()]);
+    rest[..count].copy_from_slice(&out[..count]);
 }
 
 #[inline(always)]
