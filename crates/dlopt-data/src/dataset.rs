@@ -338,8 +338,10 @@ impl Dataset {
         let mixes = change.as_ref().is_some_and(|change| change.mixes());
         if (mixes || self.shares.is_some()) && !self.labels.is_empty() {
             batch.targets.resize(indices.len() * classes, 0.0);
-            for (&index, shares) in indices.iter().zip(batch.targets.chunks_exact_mut(classes)) {
-                self.shares_of(index, None, shares);
+            if change.is_none() {
+                for (&index, shares) in indices.iter().zip(batch.targets.chunks_exact_mut(classes)) {
+                    self.shares_of(index, None, shares);
+                }
             }
         }
         match &self.inputs {

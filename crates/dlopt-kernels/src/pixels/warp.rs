@@ -324,32 +324,39 @@ fn one<P: Blend>(quads: &[[P; 4]], taken: &Taken, count: usize, rest: &mut [P]) 
 
 #[inline(always)]
 fn several<P: Blend>(bordered: &[P], taken: &Taken, channels: usize, stride: usize, run: &mut [P]) {
+    match channels {
+        2 => few::<P, 2>(bordered, taken, stride, run),
+        3 => few::<P, 3>(bordered, taken, stride, run),
+        4 => few::<P, 4>(bordered, taken, stride, run),
+        _ => many(bordered, taken, channels, stride, run),
+    }
+}
+
+/// Pixels of up to four channels: two neighbours are one load.
+#[inline(always)]
+fn few<P: Blend, const C: usize>(bordered: &[P], taken: &Taken, stride: usize, run: &mut [P]) {
     let furthest = taken.at.iter().fold(0, |a: u32, &b| a.max(b)) as usize;
-    assert!(furthest + stride + channels + channels.max(8) <= bordered.len());
+    assert!(furthest + stride + 8 <= bordered.len());
+    let mut pairs = [[[P::default(); 8]; RUN]; 2];
+    for (pairs, skipped) in pairs.iter_mut().zip([0, stride]) {
+        for (pair, &at) in pairs.iter_mut().zip(&taken.at) {
+            let at = at as usize + skipped;
+            // SAFETY: `at + 8` is at most the length by the assertion, and an array is aligned as its elements.
+            *pair = unsafe { bordered.as_ptr().add(at).cast::<[P; 8]>().read() };
+        }
+    }
+    let mut out = [[P::default(); 4]; RUN];
+    P::blend::<C>(&pairs, &taken.right, &taken.down, &mut out);
+    for (pixel, lanes) in run.as_chunks_mut::<C>().0.iter_mut().zip(&out) {
+        pixel.copy_from_slice(&lanes[..C]);
+    }
+}
+
+/// Pixels of any number of channels, four at a time.
+#[inline(always)]
+fn many<P: Blend>(bordered: &[P], taken: &Taken, channels: usize, stride: usize, run: &mut [P]) {
     let mut pairs = [[[P::default(); 8]; RUN]; 2];
     let mut out = [[P::default(); 4]; RUN];
-    if channels <= 4 {
-        for (pairs, skipped) in pairs.iter_mut().zip([0, stride]) {
-            for (pair, &at) in pairs.iter_mut().zip(&taken.at) {
-                let at = at as usize + skipped;
-                // SAFETY: `at + 8` is at most the length by the assertion, and an array is aligned as its elements.
-                *pair = unsafe { bordered.as_ptr().add(at).cast::<[P; 8]>().read() };
-            }
-        }
-        match channels {
-            1 => P::blend::<1>(&pairs, &taken.right, &taken.down, &mut out),
-            2 => P::blend::<2>(&pairs, &taken.right, &taken.down, &mut out),
-            3 => P::blend::<3>(&pairs, &taken.right, &taken.down, &mut out),
-            _ => P::blend::<4>(&pairs, &taken.right, &taken.down, &mut out),
-        }
-        match channels {
-            1 => put::<P, 1>(&out, run),
-            2 => put::<P, 2>(&out, run),
-            3 => put::<P, 3>(&out, run),
-            _ => put::<P, 4>(&out, run),
-        }
-        return;
-    }
     for first in (0..channels).step_by(4) {
         let count = (channels - first).min(4);
         for (pairs, skipped) in pairs.iter_mut().zip([0, stride]) {
@@ -363,13 +370,5 @@ fn several<P: Blend>(bordered: &[P], taken: &Taken, channels: usize, stride: usi
         for (pixel, lanes) in run.chunks_exact_mut(channels).zip(&out) {
             pixel[first..][..count].copy_from_slice(&lanes[..count]);
         }
-    }
-}
-
-/// The elements of every pixel.
-#[inline(always)]
-fn put<P: Blend, const C: usize>(lanes: &[[P; 4]; RUN], run: &mut [P]) {
-    for (pixel, lanes) in run.as_chunks_mut::<C>().0.iter_mut().zip(lanes) {
-        pixel.copy_from_slice(&lanes[..C]);
     }
 }
