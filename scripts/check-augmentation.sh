@@ -49,6 +49,7 @@ fashion plain
 fashion turned --augment-op rotate=±30,p=0.5 --augment-op scale=0.67..1.5,p=0.5 --augment-op noise=0..0.1,p=0.5
 fashion turned-pale --augment-op rotate=±30,p=0.35 --augment-op scale=0.67..1.5,p=0.35 \
   --augment-op contrast=0.15..1,p=0.35 --augment-op noise=0..0.1,p=0.35
+fashion moved --augment-op horizontal-flip --augment-op crop=1
 fashion mixed --augment-op horizontal-flip --augment-op mixup=0.2
 digits plain
 digits moved --augment-op rotate=±15 --augment-op scale=0.85..1.15 --augment-op translate=±0.08
