@@ -55,6 +55,7 @@ fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {
         class_weights: Vec::new(),
         sampling: Sampling::default(),
         augment: None,
+        augment_seed: None,
         clip_norm: None,
         clip_value: None,
         average: None,

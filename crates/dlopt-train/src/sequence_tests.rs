@@ -106,6 +106,7 @@ fn settings(epochs: usize) -> Settings {
         class_weights: Vec::new(),
         sampling: Sampling::default(),
         augment: None,
+        augment_seed: None,
         clip_norm: None,
         clip_value: None,
         average: None,

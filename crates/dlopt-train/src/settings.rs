@@ -40,6 +40,9 @@ pub struct Settings {
     /// What is done to samples in every epoch, as recipes are kept; nothing when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment: Option<serde_json::Value>,
+    /// Decides how samples are changed; the seed, when it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment_seed: Option<u64>,
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f64>,
     /// Largest magnitude of a single gradient.

@@ -154,7 +154,7 @@ pub(super) fn run(args: &AugmentArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
         only_classes: args.only_class.clone(),
         balances: args.balance,
         split: args.split.clone(),
-        threads: super::train::threads(args.threads),
+        threads: super::training::threads(args.threads),
         force: args.force,
     };
     let pass = AugmentPass::plan(checkpoint, recipe, options)?;

@@ -15,7 +15,7 @@ use dlopt_train::Engine;
 use serde::Serialize;
 
 use super::predict::intake_of;
-use super::train::threads;
+use super::training::threads;
 use crate::job;
 use crate::streams;
 

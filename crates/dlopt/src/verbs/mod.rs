@@ -15,7 +15,9 @@ mod prune;
 mod quantize;
 mod run;
 mod train;
+mod training;
 mod verify;
+mod watcher;
 
 use std::process::ExitCode;
 use std::sync::Arc;

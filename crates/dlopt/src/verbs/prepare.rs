@@ -384,7 +384,7 @@ impl PrepareArgs {
             },
             given: (!self.mean.is_empty()).then(|| (self.mean.clone(), self.deviation.clone())),
             thumbnails: if self.found.is_some() { SHOWN_FINDINGS } else { 0 },
-            threads: super::train::threads(self.threads),
+            threads: super::training::threads(self.threads),
             force: self.force,
         })
     }

@@ -30,7 +30,7 @@ use self::sequences::Sequences;
 use self::tokens::Tokens;
 use self::tta::Tta;
 use super::predict::SearchArgs;
-use super::train::threads;
+use super::training::threads;
 use crate::args::ReportArgs;
 use crate::exit;
 use crate::job;

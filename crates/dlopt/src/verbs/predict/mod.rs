@@ -16,7 +16,7 @@ use dlopt_model::{Decoding, load};
 use serde::Serialize;
 
 use self::answers::{Answer, Oracle};
-use super::train::threads;
+use super::training::threads;
 use crate::job;
 use crate::messages;
 use crate::streams;
