@@ -5,10 +5,12 @@
 //! * a **store** says how the rest lies on disk ([`stores`]).
 //!
 //! Each is one file and one line in the table of its `mod.rs`. [`Prune`] is the pass over a checkpoint, [`Densify`] the
-//! way back from bitmask storage, [`claims`] what a checkpoint's history promises of its zeros.
+//! way back from bitmask storage, [`claims`] what a checkpoint's history promises of its zeros. [`Coupling`] says which
+//! slices of a network's tensors can only be cut together.
 
 mod claims;
 mod compressed;
+mod coupling;
 mod criteria;
 mod densify;
 mod keys;
@@ -22,6 +24,7 @@ mod view;
 
 pub use claims::{Claim, claims};
 pub use compressed::refuse_compressed;
+pub use coupling::{Coupling, Cut, Group, Member, Slices};
 pub use criteria::{Criterion, Rank, criteria};
 pub use densify::Densify;
 pub use patterns::{Pattern, patterns};
