@@ -18,6 +18,14 @@ use crate::layouts::{Codes, ScaleType, Stored, compressed_tensors, dlopt, stored
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dequantize;
 
+/// Whether a checkpoint holds weights that [`Dequantize`] would decode.
+///
+/// # Errors
+/// When parts of one are missing or do not fit each other.
+pub fn is_quantized(header: &Header) -> Result<bool> {
+    Ok(!stored_weights(header)?.is_empty())
+}
+
 /// How a unit is decoded, as a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Key {

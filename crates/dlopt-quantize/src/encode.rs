@@ -74,20 +74,20 @@ pub(crate) fn apply_cast(
 }
 
 impl Job {
-    fn encoding(&self, format: &'static dyn Format) -> Encoding {
+    pub(crate) fn encoding(&self, format: &'static dyn Format) -> Encoding {
         let Scheme { bits, is_symmetric, .. } = self.scheme;
         Encoding { format, bits, is_symmetric, stored: scale_float(self.from) }
     }
 
     /// Rows that share scales; 1 where all do.
-    fn height(&self) -> usize {
+    pub(crate) fn height(&self) -> usize {
         match self.scheme.granularity {
             Granularity::Block { rows, .. } => rows,
             _ => 1,
         }
     }
 
-    fn group(&self, columns: usize) -> usize {
+    pub(crate) fn group(&self, columns: usize) -> usize {
         match self.scheme.granularity {
             Granularity::Group(size) => size,
             Granularity::Block { columns: width, .. } => width,
@@ -300,6 +300,20 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Looks at one row: its extremes, or its error under each pair to try.
+    pub(crate) fn look(&mut self, row: usize, x: &[f32], encoding: &Encoding, chosen: Option<&Chosen>) {
+        let columns = x.len();
+        let Some(chosen) = chosen else {
+            let (mut low, mut high) = ([0.0], [0.0]);
+            dlopt_kernels::group_extremes(x, columns, &mut low, &mut high);
+            (self.low, self.high) = (self.low.min(low[0]), self.high.max(high[0]));
+            return;
+        };
+        let tile = Tile { x, columns, group: columns, encoding };
+        let errors = chosen.pairs.iter().map(|pair| f64::from(error_of(&tile, *pair))).collect();
+        self.errors.push((row, errors));
+    }
+
     pub(crate) fn merge(&mut self, mut other: Self) {
         self.low = self.low.min(other.low);
         self.high = self.high.max(other.high);
@@ -308,20 +322,26 @@ impl Seen {
 }
 
 impl Chosen {
+    /// Fills in the one pair.
+    pub(crate) fn fill(&self, is_symmetric: bool, scales: &mut Scales) {
+        let Pair { scale, zero } = self.pairs[self.best];
+        set(&mut scales.scale, &[scale]);
+        set(&mut scales.zero, if is_symmetric { &[] } else { std::slice::from_ref(&zero) });
+    }
+
     /// Fills in the one pair; where the method searches, the errors as well.
     fn measure(&self, tile: &Tile<'_>, method: &'static dyn Method, scales: &mut Scales) {
-        let Pair { scale, zero } = self.pairs[self.best];
-        let set = |to: &mut Vec<f32>, values: &[f32]| {
-            to.clear();
-            to.extend_from_slice(values);
-        };
-        set(&mut scales.scale, &[scale]);
-        set(&mut scales.zero, if tile.encoding.is_symmetric { &[] } else { std::slice::from_ref(&zero) });
+        self.fill(tile.encoding.is_symmetric, scales);
         if method.searches() {
             set(&mut scales.error, &[error_of(tile, self.pairs[self.best])]);
             set(&mut scales.plain_error, &[error_of(tile, self.pairs[0])]);
         }
     }
+}
+
+fn set(to: &mut Vec<f32>, values: &[f32]) {
+    to.clear();
+    to.extend_from_slice(values);
 }
 
 fn error_of(tile: &Tile<'_>, pair: Pair) -> f32 {
@@ -348,29 +368,28 @@ impl Job {
         let encoding = self.encoding(format);
         for (row, bytes) in block.rows.clone().zip(block.inputs[0].chunks(row_bytes)) {
             self.read(unit, row, bytes, &mut x)?;
-            let Some(chosen) = chosen else {
-                let (mut low, mut high) = ([0.0], [0.0]);
-                dlopt_kernels::group_extremes(&x, columns, &mut low, &mut high);
-                (seen.low, seen.high) = (seen.low.min(low[0]), seen.high.max(high[0]));
-                continue;
-            };
-            let tile = Tile { x: &x, columns, group: columns, encoding: &encoding };
-            let errors = chosen.pairs.iter().map(|pair| f64::from(error_of(&tile, *pair))).collect();
-            seen.errors.push((row, errors));
+            seen.look(row, &x, &encoding, chosen);
         }
         Ok(())
     }
 
-    /// Concludes a round: the pairs to try, or the one to take.
-    pub(crate) fn decide(&self, chosen: Option<&Chosen>, mut seen: Seen) -> Step {
+    /// Concludes a round of the executor.
+    pub(crate) fn decide(&self, chosen: Option<&Chosen>, seen: Seen) -> Step {
+        match self.conclude(chosen, seen) {
+            (chosen, true) => Step::Again(Arc::new(chosen)),
+            (chosen, false) => Step::Done(Arc::new(chosen)),
+        }
+    }
+
+    /// The pairs to try, and whether there is something to try, or the one to take.
+    pub(crate) fn conclude(&self, chosen: Option<&Chosen>, mut seen: Seen) -> (Chosen, bool) {
         let Some(chosen) = chosen else {
             let pairs = match self.scheme.format() {
                 Some(format) => self.method.candidates(&self.encoding(format), seen.low, seen.high),
                 None => Vec::new(),
             };
             let is_open = pairs.len() > 1;
-            let chosen = Arc::new(Chosen { pairs, best: 0 });
-            return if is_open { Step::Again(chosen) } else { Step::Done(chosen) };
+            return (Chosen { pairs, best: 0 }, is_open);
         };
         // In row order, so that the sums do not depend on blocks.
         seen.errors.sort_by_key(|(row, _)| *row);
@@ -384,6 +403,6 @@ impl Job {
                 best = i;
             }
         }
-        Step::Done(Arc::new(Chosen { best, ..chosen.clone() }))
+        (Chosen { best, ..chosen.clone() }, false)
     }
 }

@@ -182,7 +182,7 @@ impl Tally {
             return Err(Error::input(format!("groups of {size} fit none of the selected tensors")).hint(hint));
         }
         Err(Error::input("no tensor is selected that can be quantized")
-            .hint("--explain says why for each; --include takes tensors of other kinds"))
+            .hint("--explain says why for each; --include or --rule takes tensors of other kinds"))
     }
 
     /// What to say when less than half could be done.

@@ -4,7 +4,8 @@
 //! a [`formats`] row says what codes are and how their bytes lie, a [`methods`] row how scales are
 //! chosen, a [`layouts`] row where a reader finds out about it. A [`Scheme`] is a named combination.
 //!
-//! [`Quantize`], [`Dequantize`] and [`Cast`] are the passes over them.
+//! [`Quantize`], [`Dequantize`] and [`Cast`] are the passes over them; [`Simulated`] is what the first two make of a weight
+//! in memory.
 
 mod cast;
 mod dequantize;
@@ -19,12 +20,14 @@ mod plugin;
 mod quantize;
 mod rules;
 mod schemes;
+mod simulate;
 mod values;
 
 pub use cast::Cast;
-pub use dequantize::Dequantize;
+pub use dequantize::{Dequantize, is_quantized};
 pub use plugin::Plugin;
 pub use quantize::{Fallback, Quantize};
 pub use rules::{Rule, RuleTarget};
 pub use schemes::{Activations, Granularity, Overrides, Preset, SCHEMES, Scheme, Storage};
+pub use simulate::{Room, Simulated};
 pub use values::{Values, check_scales, check_shape};

@@ -54,7 +54,7 @@ impl Quantize {
         }
     }
 
-    fn job(&self, key: Key) -> Job {
+    pub(crate) fn job(&self, key: Key) -> Job {
         Job { scheme: self.resolved(key), method: self.method, from: key.from, allow_nonfinite: self.allow_nonfinite }
     }
 
