@@ -14,6 +14,18 @@ use serde_json::Value;
 
 use crate::patterns::Pattern;
 use crate::prune::{KINDS, PruneScope, inputs_down, refusal};
+use crate::stores::bitmask::FORMAT;
+
+/// Whether weights were pruned, as far as the header tells: the history says so, or they are stored as bitmasks.
+///
+/// # Errors
+/// When history or layout are unreadable.
+pub fn is_pruned(header: &Header) -> Result<bool> {
+    let is_claimed = read_history(header)?.iter().any(|pass| pass.verb == "prune");
+    let is_stored = read_layout(header)?.values().any(|stored| stored.format == FORMAT)
+        || header.tensors.iter().any(|tensor| tensor.name.ends_with(".bitmask"));
+    Ok(is_claimed || is_stored)
+}
 
 /// What must hold of some tensors.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,7 +22,7 @@ mod stores;
 mod tests;
 mod view;
 
-pub use claims::{Claim, claims};
+pub use claims::{Claim, claims, is_pruned};
 pub use compressed::refuse_compressed;
 pub use coupling::{Coupling, Cut, Group, Member, Slices};
 pub use criteria::{Criterion, Rank, criteria};

@@ -3,7 +3,7 @@ use dlopt_kernels::{Level, limit_level};
 use proptest::prelude::*;
 
 use super::executor::{Memory, decode, run};
-use crate::{Claim, Densify, Pattern, Prune, PruneOptions, PruneScope, claims, zeros_at};
+use crate::{Claim, Densify, Pattern, Prune, PruneOptions, PruneScope, claims, is_pruned, zeros_at};
 
 const FLOATS: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
 
@@ -333,6 +333,13 @@ fn the_history_and_the_layout_say_what_was_done() {
     let groups = claims(&prune(n_of_m("1:2"), &input).header).unwrap();
     assert_eq!((groups[0].pattern, groups[0].sparsity), (Pattern::NOfM { n: 1, m: 2 }, None));
     assert_eq!(claims(&input.header).unwrap(), []);
+    for (header, wanted) in [(&input.header, false), (&output.header, true), (&quantized.header, true)] {
+        assert_eq!(is_pruned(header).unwrap(), wanted);
+    }
+    // Files of others have no history.
+    let mut stored = output.header;
+    stored.metadata.clear();
+    assert!(is_pruned(&stored).unwrap());
 }
 
 #[test]
