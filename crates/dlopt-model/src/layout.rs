@@ -161,6 +161,15 @@ impl FlatLayout {
         Ok((self.import(&mut read, true)?, self.import(&mut read, false)?))
     }
 
+    /// For each tensor of trained values, in order, where each of its values lies in the vector; nothing for a value that
+    /// has no place of its own (of the second of two biases that are added up).
+    pub fn places(&self) -> Vec<Vec<Option<u32>>> {
+        // Values are copied and never computed with on their way, so a place survives as the bits of a float.
+        let marks: Vec<f32> = (1..=self.params_len as u32).map(f32::from_bits).collect();
+        let place = |mark: &f32| mark.to_bits().checked_sub(1);
+        self.params_to_checkpoint(&marks).iter().map(|t| t.values.iter().map(place).collect()).collect()
+    }
+
     /// The slots whose tensors' names all please `is_chosen`, in order; for freezing and for groups of parameters.
     ///
     /// # Errors
@@ -450,6 +459,22 @@ mod tests {
         assert_eq!(params[12..14], [0., 1.]);
         // A picture of 2 x 1 x 2: [out, channel * 2 + y], in memory y, channel, out.
         assert_eq!(params[14..], [0., 4., 2., 6., 1., 5., 3., 7.]);
+    }
+
+    #[test]
+    fn every_value_of_a_tensor_has_its_place_but_a_second_bias() {
+        let text = "{ type = \"gru\", hidden = 3 }, { type = \"dense\", units = 2 }";
+        let layout = FlatLayout::of(&plan(text, Shape::Series { time: 2, features: 5 }, 2));
+        let params: Vec<f32> = (0..layout.params_len).map(|i| 0.5 + i as f32).collect();
+        let (mut seen, mut nowhere) = (vec![0; layout.params_len], 0);
+        for (tensor, places) in layout.params_to_checkpoint(&params).iter().zip(layout.places()) {
+            for (value, place) in tensor.values.iter().zip(places) {
+                assert_eq!(*value, place.map_or(0.0, |place| params[place as usize]), "{}", tensor.name);
+                place.map_or_else(|| nowhere += 1, |place| seen[place as usize] += 1);
+            }
+        }
+        // The candidate of a GRU has both its biases.
+        assert!(seen.iter().all(|count| *count == 1) && nowhere == 2 * 3);
     }
 
     #[test]
