@@ -2,12 +2,21 @@
 //!
 //! [`LOSSES`] names what can be compared; a [`Term`] is one of them with its weight and options, as a user writes it.
 
+mod cache;
+mod distillation;
+mod evidence;
 mod losses;
 mod options;
 mod ramp;
+mod rows;
+mod teacher;
 mod term;
 
+pub use cache::{Cache, Facts, Keeping, Making, Top, make};
+pub use distillation::{Distillation, Plan, Source};
+pub use evidence::{Answers, Cost, Figures, Gain, Role, answers_of_teacher, cost, measure};
 pub use losses::{DistillLoss, Kind, LOSSES, Learned, On, Pair, Values};
 pub use options::Options;
 pub use ramp::Ramp;
+pub use teacher::{Identity, Said, Teacher};
 pub use term::Term;

@@ -29,6 +29,7 @@ mod mistakes;
 mod paired;
 mod paired_tokens;
 mod pictures;
+mod point;
 mod regression;
 mod robustness;
 mod scores;
@@ -48,9 +49,10 @@ pub use mistakes::{Prediction, predictions, worst_mistakes};
 pub use paired::{McNemar, PairedDifference, PairedRegressionReport, PairedReport, paired, paired_regression};
 pub use paired_tokens::{PairedSequenceReport, PairedTokenReport, paired_sequences, paired_tokens};
 pub use pictures::{
-    Picture, Pixels, confusion_matrix_svg, contact_sheet_png, learning_curves_svg, picture_table_png, reliability_svg,
-    robustness_svg,
+    DistillationRole, Picture, Pixels, confusion_matrix_svg, contact_sheet_png, distillation_svg, learning_curves_svg,
+    picture_table_png, reliability_svg, robustness_svg,
 };
+pub use point::{Likeness, PointScores, likeness, point_scores};
 pub use regression::{RegressionOutput, RegressionReport, regression};
 pub use robustness::{
     Corrupted, CorruptionReport, PairedCorruptionReport, PairedRobustnessReport, RobustnessReport, StrengthReport,

@@ -24,7 +24,7 @@ pub use description::{
 };
 pub use init::{initial, initial_values};
 pub use layout::{FlatLayout, FlatTensor, NamedTensor, NodeSlots};
-pub use network::{DecoderInputs, Decoding, Hypothesis, Mode, Network, States, Translator};
+pub use network::{DecoderInputs, Decoding, Hypothesis, Mode, Network, States, Tap, Translator, taps};
 pub use plan::{
     Activation, Direction, FlattenOrder, Init, Node, Op, PadKind, Parameter, PoolKind, RecurrentKind, Role, Shape,
     Translation, parameters, vocabulary,

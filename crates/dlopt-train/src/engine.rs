@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::Batch;
 use dlopt_kernels::nn::Team;
-use dlopt_model::{CandleNetwork, DecoderInputs, FlatLayout, Mode, Network, Node, Op, Shape, States, device};
+use dlopt_model::{CandleNetwork, DecoderInputs, FlatLayout, Mode, Network, Node, Op, Shape, States, Tap, device};
 
 use crate::sequences;
 
@@ -33,13 +33,32 @@ impl Engine {
     /// # Errors
     /// When the device is unknown, not built in, or not there.
     pub fn new(on: &str, nodes: &[Node], layout: &FlatLayout, is_frozen: &[bool], team: Arc<Team>) -> Result<Self> {
+        Self::with_taps(on, nodes, layout, is_frozen, team, &[])
+    }
+
+    /// The same, with what some layers put out kept after every pass: see [`Engine::tapped`].
+    ///
+    /// # Errors
+    /// As [`Engine::new`], and when there are taps and the device is not the CPU.
+    pub fn with_taps(
+        on: &str,
+        nodes: &[Node],
+        layout: &FlatLayout,
+        is_frozen: &[bool],
+        team: Arc<Team>,
+        taps: &[Tap],
+    ) -> Result<Self> {
         let input = nodes.first().map_or(Shape::Vector { features: 0 }, |node| node.input.clone());
         let start = nodes.iter().find_map(|node| match &node.op {
             Op::Seq2seq(plan) => Some(plan.start),
             _ => None,
         });
         let runner = if on == "cpu" {
-            Runner::Kernels(Network::new(nodes, layout, is_frozen, Arc::clone(&team)))
+            Runner::Kernels(Network::with_taps(nodes, layout, is_frozen, Arc::clone(&team), taps))
+        } else if let Some(tap) = taps.first() {
+            return Err(
+                Error::usage(format!("layer `{}` is looked into on the CPU alone", tap.name)).hint("--device cpu")
+            );
         } else {
             let on = device(if on == CANDLE_ON_CPU { "cpu" } else { on })?;
             Runner::Candle(Box::new(CandleNetwork::new(nodes, layout, is_frozen, on)?))
@@ -159,13 +178,28 @@ impl Engine {
         }
     }
 
-    /// Adds the gradients of the weights for `gradient`, that of the outputs of the last training pass.
+    /// What the taps put out in the last pass, in their order.
+    pub fn tapped(&self) -> Vec<&[f32]> {
+        match &self.runner {
+            Runner::Kernels(network) => network.tapped(),
+            Runner::Candle(_) => Vec::new(),
+        }
+    }
+
+    /// Adds the gradients of the weights for `gradient`, that of the outputs of the last training pass, and for `taps`,
+    /// those of what each tap put out, if there are any.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn backward(&mut self, weights: &[f32], gradient: Vec<f32>, gradients: &mut [f32]) -> Result<()> {
+    pub fn backward(
+        &mut self,
+        weights: &[f32],
+        gradient: Vec<f32>,
+        taps: Vec<Vec<f32>>,
+        gradients: &mut [f32],
+    ) -> Result<()> {
         match &mut self.runner {
-            Runner::Kernels(network) => drop(network.backward(weights, gradient, gradients, false)),
+            Runner::Kernels(network) => drop(network.backward_from(weights, gradient, taps, gradients, false)),
             Runner::Candle(network) => drop(network.backward(&gradient, gradients, false)?),
         }
         Ok(())

@@ -15,15 +15,37 @@ pub struct Moment {
     pub steps: u64,
     /// What randomness of this step is keyed by.
     pub key: u64,
+    /// The step size of its update.
+    pub learning_rate: f64,
 }
 
-/// What an extra loss adds for a batch.
-#[derive(Clone, Debug)]
+impl Moment {
+    /// How much of the training is done, 0..=1.
+    pub fn progress(&self) -> f64 {
+        self.step as f64 / self.steps.max(1) as f64
+    }
+}
+
+/// What a batch became on its way through the network.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed<'a> {
+    /// `[samples, outputs]`, or `[samples * steps, outputs]`.
+    pub outputs: &'a [f32],
+    /// What the taps of the engine put out, in their order.
+    pub taps: &'a [&'a [f32]],
+    /// What gradients are multiplied by: the part of the update's mean that a sample is.
+    pub scale: f32,
+}
+
+/// What an extra loss adds for a batch. Gradients are those of the sum, times the scale.
+#[derive(Clone, Debug, Default)]
 pub struct ExtraLoss {
     /// Its sum over the samples of the batch.
     pub sum: f64,
-    /// Its gradient with respect to the outputs, `[samples, outputs]`, of the sum.
+    /// With respect to the outputs, as many.
     pub gradient: Vec<f32>,
+    /// With respect to what each tap put out; or empty.
+    pub taps: Vec<Vec<f32>>,
 }
 
 /// Something that takes part in every step. Every method does nothing unless it is overridden.
@@ -47,8 +69,13 @@ pub trait Extension: Send {
         Ok(false)
     }
 
+    /// How much the main loss counts.
+    fn main_weight(&self, _at: Moment) -> f64 {
+        1.0
+    }
+
     /// A loss beside the main one (a teacher's).
-    fn loss(&mut self, _at: Moment, _batch: &Batch, _outputs: &[f32]) -> Result<Option<ExtraLoss>> {
+    fn loss(&mut self, _at: Moment, _batch: &Batch, _passed: &Passed<'_>) -> Result<Option<ExtraLoss>> {
         Ok(None)
     }
 

@@ -9,8 +9,8 @@ use dlopt_kernels::nn::Team;
 use dlopt_model::FlatLayout;
 
 use crate::{
-    Engine, Extension, ExtraLoss, Loss, Model, Moment, Observer, Optimizer, OptimizerOptions, Request, Sampling,
-    Schedule, Settings, Trained, Trainer,
+    Engine, Extension, ExtraLoss, Loss, Model, Moment, Observer, Optimizer, OptimizerOptions, Passed, Request,
+    Sampling, Schedule, Settings, Trained, Trainer,
 };
 
 struct Silent;
@@ -56,6 +56,7 @@ fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {
         sampling: Sampling::default(),
         augment: None,
         augment_seed: None,
+        augment_views: None,
         clip_norm: None,
         clip_value: None,
         average: None,
@@ -63,8 +64,10 @@ fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {
         keeps_best: false,
         freeze: Vec::new(),
         training_split: "train".to_owned(),
+        without_classes: Vec::new(),
         validation_split: None,
         seed: 5,
+        distillation: None,
     };
     let frozen = vec![false; model.layout.nodes.len()];
     let trainer = Trainer {
@@ -135,9 +138,10 @@ fn fake_quantized_weights_train_the_ones_behind_them() {
 struct Pull;
 
 impl Extension for Pull {
-    fn loss(&mut self, _at: Moment, _batch: &Batch, outputs: &[f32]) -> Result<Option<ExtraLoss>> {
+    fn loss(&mut self, _at: Moment, _batch: &Batch, passed: &Passed<'_>) -> Result<Option<ExtraLoss>> {
+        let Passed { outputs, scale, .. } = *passed;
         let sum = outputs.iter().map(|o| 50.0 * f64::from(o * o)).sum();
-        Ok(Some(ExtraLoss { sum, gradient: outputs.iter().map(|o| 100.0 * o).collect() }))
+        Ok(Some(ExtraLoss { sum, gradient: outputs.iter().map(|o| 100.0 * scale * o).collect(), taps: Vec::new() }))
     }
 }
 

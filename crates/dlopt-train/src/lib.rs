@@ -15,6 +15,7 @@ mod loss;
 mod optimizer;
 mod right;
 mod schedule;
+mod selection;
 #[cfg(test)]
 mod sequence_tests;
 mod sequences;
@@ -26,10 +27,11 @@ mod trainer;
 pub use changes::{TensorChange, changes};
 pub use engine::Engine;
 pub use evaluate::{run_over, run_over_changed};
-pub use extension::{Extension, ExtraLoss, Moment};
+pub use extension::{Extension, ExtraLoss, Moment, Passed};
 pub use loss::{LOSSES, Loss};
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
+pub use selection::{split_ranges, training_samples};
 pub use sequences::sample_tokens;
 pub use settings::{Sampling, Settings};
 pub use setup::{

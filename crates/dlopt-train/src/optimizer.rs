@@ -50,6 +50,13 @@ pub struct OptimizerOptions {
     pub epsilon: Option<f32>,
 }
 
+impl Default for Optimizer {
+    /// Adam, as Keras has it.
+    fn default() -> Self {
+        Self::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-7 }
+    }
+}
+
 impl Optimizer {
     /// The optimiser of a name, with Keras's defaults for what is not given.
     ///

@@ -37,8 +37,16 @@ impl Right {
         } else {
             nn::argmax_rows(rows, columns, &batch.targets, &mut wanted);
         }
-        let right = places.iter().zip(&wanted).filter(|(place, label)| place == label).count();
-        Self { right: right as u64, of: rows as u64 }
+        // A sample without any target has no label that counts.
+        let counts =
+            |row: usize| batch.targets.is_empty() || batch.targets[row * columns..][..columns].iter().any(|t| *t > 0.0);
+        let counted = places.iter().zip(&wanted).enumerate().filter(|(row, _)| counts(*row));
+        let (mut right, mut of) = (0, 0);
+        for (_, (place, label)) in counted {
+            of += 1;
+            right += u64::from(place == label);
+        }
+        Self { right, of }
     }
 
     /// The share that is right; 0 of nothing.

@@ -107,6 +107,7 @@ fn settings(epochs: usize) -> Settings {
         sampling: Sampling::default(),
         augment: None,
         augment_seed: None,
+        augment_views: None,
         clip_norm: None,
         clip_value: None,
         average: None,
@@ -114,8 +115,10 @@ fn settings(epochs: usize) -> Settings {
         keeps_best: false,
         freeze: Vec::new(),
         training_split: "train".to_owned(),
+        without_classes: Vec::new(),
         validation_split: Some("validation".to_owned()),
         seed: 5,
+        distillation: None,
     }
 }
 

@@ -43,6 +43,9 @@ pub struct Settings {
     /// Decides how samples are changed; the seed, when it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augment_seed: Option<u64>,
+    /// How many times samples are changed anew before the same ones come again; every epoch, when it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment_views: Option<u64>,
     /// Largest norm of all gradients together.
     pub clip_norm: Option<f64>,
     /// Largest magnitude of a single gradient.
@@ -55,12 +58,18 @@ pub struct Settings {
     pub keeps_best: bool,
     /// Names of tensors that stay as they are; `*` crosses dots.
     pub freeze: Vec<String>,
-    /// The split that is trained on.
+    /// The split that is trained on, or several with `+` between them.
     pub training_split: String,
+    /// Names of classes whose samples are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_classes: Vec<String>,
     /// The split that is watched.
     pub validation_split: Option<String>,
     /// Decides first weights, order, dropout.
     pub seed: u64,
+    /// What a teacher adds: losses, teachers, samples without labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distillation: Option<serde_json::Value>,
 }
 
 /// Scheduled sampling: a share of the tokens that a decoder reads while it is taught are those it said itself. The share
@@ -95,6 +104,42 @@ impl Sampling {
     }
 }
 
+impl Default for Settings {
+    /// What `dlopt train` does when nothing is said.
+    fn default() -> Self {
+        let optimizer = Optimizer::default();
+        Self {
+            epochs: 10,
+            batch: 32,
+            accumulate: 1,
+            optimizer,
+            learning_rate: optimizer.default_learning_rate(),
+            weight_decay: 0.0,
+            decays_all: false,
+            schedule: Schedule::default(),
+            warmup_steps: 0,
+            loss: Loss::default(),
+            label_smoothing: 0.0,
+            class_weights: Vec::new(),
+            sampling: Sampling::default(),
+            augment: None,
+            augment_seed: None,
+            augment_views: None,
+            clip_norm: None,
+            clip_value: None,
+            average: None,
+            patience: None,
+            keeps_best: false,
+            freeze: Vec::new(),
+            training_split: "train".to_owned(),
+            without_classes: Vec::new(),
+            validation_split: None,
+            seed: 0,
+            distillation: None,
+        }
+    }
+}
+
 impl Settings {
     /// Refuses values that no training can mean.
     ///
@@ -121,6 +166,14 @@ impl Settings {
                 ));
         }
         self.optimizer.check()
+    }
+
+    /// Which time samples are changed in an epoch; epochs of the same round see the same ones.
+    pub fn round(&self, epoch: usize) -> u64 {
+        match self.augment_views {
+            Some(views) => epoch as u64 % views.max(1),
+            None => epoch as u64,
+        }
     }
 
     /// Samples of one update.

@@ -19,11 +19,12 @@ use dlopt_model::{FlatLayout, Mode, Node, Role};
 
 use crate::engine::Engine;
 use crate::evaluate::{Outcome, look};
-use crate::extension::{Extension, Moment};
+use crate::extension::{Extension, Moment, Passed};
 use crate::loss::LossOptions;
 use crate::optimizer::{Group, Step, update};
 use crate::right::Right;
 use crate::schedule::Position;
+use crate::selection::training_samples;
 use crate::sequences;
 use crate::settings::Settings;
 use crate::state::{Facts, State};
@@ -121,7 +122,7 @@ impl Trainer<'_> {
     ) -> Result<Trained> {
         let settings = self.settings;
         settings.check()?;
-        let training = self.split(&settings.training_split)?;
+        let training = training_samples(settings, &self.dataset)?;
         let validation = settings.validation_split.as_deref().map(|name| self.split(name)).transpose()?;
         let groups = groups(self.layout, settings)?;
         let mut state = if resume { self.resumed()? } else { self.begun(weights, buffers) };
@@ -197,7 +198,7 @@ impl Trainer<'_> {
     fn epoch(
         &mut self,
         state: &mut State,
-        training: &Range<usize>,
+        training: &[usize],
         groups: &[Group],
         saved: &mut Instant,
         observer: &mut dyn Observer,
@@ -214,7 +215,7 @@ impl Trainer<'_> {
         let mut loader = match &self.augmenter {
             None => Loader::new(Arc::clone(&self.dataset), passes, BATCHES_AHEAD),
             Some(augmenter) => {
-                let augmenter = augmenter.in_round(state.facts.epoch as u64);
+                let augmenter = augmenter.in_round(settings.round(state.facts.epoch));
                 let threads = self.engine.team().threads();
                 Loader::changing(&self.dataset, passes, BATCHES_AHEAD.max(2 * threads), &augmenter, threads)
             }
@@ -227,6 +228,7 @@ impl Trainer<'_> {
             let start = state.facts.epoch_step as usize * settings.samples_per_step();
             let samples = &order[start..(start + settings.samples_per_step()).min(order.len())];
             let at = self.moment(state, steps_per_epoch);
+            learning_rate = at.learning_rate;
             gradients.fill(0.0);
             let used = self.weights_to_use(at, &state.weights, &mut used)?;
             self.engine.load(used, true)?;
@@ -238,14 +240,7 @@ impl Trainer<'_> {
                 self.pass(at, pass, used, &mut state.buffers, &mut batch, total, &mut gradients, &mut step)?;
                 loader.give_back(batch);
             }
-            let position = Position {
-                step: state.facts.step,
-                steps: at.steps,
-                warmup: settings.warmup_steps,
-                epoch: state.facts.epoch,
-            };
-            learning_rate = settings.learning_rate * settings.schedule.factor(position, state.facts.plateau.factor);
-            self.update(at, state, groups, &mut gradients, learning_rate)?;
+            self.update(at, state, groups, &mut gradients)?;
             if let Some(what) = count(state, &step, total, learning_rate) {
                 return Ok(Ended::Diverged(what));
             }
@@ -274,9 +269,10 @@ impl Trainer<'_> {
     }
 
     /// The order of samples in an epoch.
-    fn order(&self, training: &Range<usize>, epoch: u64) -> Vec<usize> {
+    fn order(&self, training: &[usize], epoch: u64) -> Vec<usize> {
         let (settings, dataset) = (self.settings, &self.dataset);
-        let order = epoch_order(training.clone(), settings.seed, epoch);
+        let order = epoch_order(0..training.len(), settings.seed, epoch);
+        let order: Vec<usize> = order.into_iter().map(|place| training[place]).collect();
         if !matches!(dataset.info().learns, Learns::Sequence { .. }) {
             return order;
         }
@@ -286,13 +282,11 @@ impl Trainer<'_> {
     }
 
     fn moment(&self, state: &State, steps_per_epoch: u64) -> Moment {
-        let step = state.facts.step;
-        Moment {
-            epoch: state.facts.epoch,
-            step,
-            steps: steps_per_epoch * self.settings.epochs as u64,
-            key: mixed(self.settings.seed, step),
-        }
+        let (settings, facts) = (self.settings, &state.facts);
+        let (epoch, step, steps) = (facts.epoch, facts.step, steps_per_epoch * settings.epochs as u64);
+        let position = Position { step, steps, warmup: settings.warmup_steps, epoch };
+        let learning_rate = settings.learning_rate * settings.schedule.factor(position, facts.plateau.factor);
+        Moment { epoch, step, steps, key: mixed(settings.seed, step), learning_rate }
     }
 
     /// The weights that the network runs with in this step.
@@ -364,29 +358,36 @@ impl Trainer<'_> {
             scale,
         };
         let mut gradient = vec![0.0; outputs.len()];
-        step.loss += self.settings.loss.evaluate(&options, &outputs, batch, &mut gradient);
-        for extension in &mut self.extensions {
-            if let Some(extra) = extension.loss(at, batch, &outputs)? {
+        let weight: f64 = self.extensions.iter().map(|extension| extension.main_weight(at)).product();
+        if weight > 0.0 {
+            let options = LossOptions { scale: (weight / total) as f32, ..options };
+            step.loss += weight * self.settings.loss.evaluate(&options, &outputs, batch, &mut gradient);
+        }
+        let mut gradients_of_taps: Vec<Vec<f32>> = Vec::new();
+        if !self.extensions.is_empty() {
+            let passed = Passed { outputs: &outputs, taps: &self.engine.tapped(), scale };
+            for extension in &mut self.extensions {
+                let Some(extra) = extension.loss(at, batch, &passed)? else { continue };
                 step.loss += extra.sum;
-                nn::add_scaled(scale, &extra.gradient, &mut gradient);
+                nn::add_into(&extra.gradient, &mut gradient);
+                if gradients_of_taps.is_empty() {
+                    gradients_of_taps = extra.taps;
+                } else {
+                    for (own, all) in extra.taps.iter().zip(&mut gradients_of_taps) {
+                        nn::add_into(own, all);
+                    }
+                }
             }
         }
         if self.settings.loss.is_classification() {
             step.right += Right::of(&outputs, batch);
         }
-        self.engine.backward(weights, gradient, gradients)?;
+        self.engine.backward(weights, gradient, gradients_of_taps, gradients)?;
         self.engine.recycle(outputs);
         Ok(())
     }
 
-    fn update(
-        &mut self,
-        at: Moment,
-        state: &mut State,
-        groups: &[Group],
-        gradients: &mut [f32],
-        learning_rate: f64,
-    ) -> Result<()> {
+    fn update(&mut self, at: Moment, state: &mut State, groups: &[Group], gradients: &mut [f32]) -> Result<()> {
         for extension in &mut self.extensions {
             extension.gradients(at, &state.weights, gradients)?;
         }
@@ -403,7 +404,7 @@ impl Trainer<'_> {
         };
         let step = Step {
             number: state.facts.step + 1,
-            learning_rate,
+            learning_rate: at.learning_rate,
             weight_decay: self.settings.weight_decay,
             gradient_scale,
         };

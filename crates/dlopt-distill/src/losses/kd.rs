@@ -15,6 +15,8 @@ pub(super) const KIND: Kind = Kind {
     summary: "soft targets: T^2 KL(teacher || student) at temperature T",
     source: "Hinton et al., 2015, arXiv:1503.02531",
     on: On::Outputs,
+    needs_classes: true,
+    needs_labels: false,
     options: &[("temperature", "T; 4")],
     make,
 };
@@ -28,6 +30,10 @@ fn make(options: &mut Options) -> Result<Box<dyn DistillLoss>> {
 }
 
 impl DistillLoss for SoftTargets {
+    fn temperature(&self) -> Option<Ramp> {
+        Some(self.temperature)
+    }
+
     fn evaluate(&mut self, pair: &Pair<'_>, scale: f32, gradient: &mut [f32]) -> f64 {
         let temperature = self.temperature.at(pair.progress);
         let classes = pair.student.channels;

@@ -8,6 +8,7 @@ mod kd;
 use dlopt_checkpoint::Result;
 
 use crate::options::Options;
+use crate::ramp::Ramp;
 
 /// Values of a batch, `[rows, height, width, channels]`; logits are `[rows, 1, 1, classes]`, series `[rows, 1, time, features]`.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +70,18 @@ pub trait DistillLoss: Send {
     /// `gradient`. A loss that compares rows with each other gives its mean times the rows.
     fn evaluate(&mut self, pair: &Pair<'_>, scale: f32, gradient: &mut [f32]) -> f64;
 
+    /// The temperature of its distributions, if it has one.
+    fn temperature(&self) -> Option<Ramp> {
+        None
+    }
+
     /// What it learns, if it does.
     fn learned(&mut self) -> Option<&mut Learned> {
+        None
+    }
+
+    /// The same, to be looked at.
+    fn kept(&self) -> Option<&Learned> {
         None
     }
 }
@@ -94,6 +105,10 @@ pub struct Kind {
     pub source: &'static str,
     /// What it looks at.
     pub on: On,
+    /// Whether outputs must be scores of classes.
+    pub needs_classes: bool,
+    /// Whether it uses the labels.
+    pub needs_labels: bool,
     /// Its options, each with what it is and its default.
     pub options: &'static [(&'static str, &'static str)],
     /// Makes one, taking its options.

@@ -5,12 +5,14 @@
 
 mod confusion;
 mod curves;
+mod distillation;
 mod reliability;
 mod robustness;
 mod sheet;
 
 pub use confusion::confusion_matrix_svg;
 pub use curves::learning_curves_svg;
+pub use distillation::{DistillationRole, distillation_svg};
 pub use reliability::reliability_svg;
 pub use robustness::robustness_svg;
 pub use sheet::{Picture, Pixels, contact_sheet_png, picture_table_png};

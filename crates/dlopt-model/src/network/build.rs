@@ -19,10 +19,29 @@ use super::seq2seq::Seq2seqLayer;
 use crate::layout::{FlatLayout, NodeSlots};
 use crate::plan::{Activation, Direction, Node, Op, PoolKind, RecurrentKind, Shape};
 
-/// The layers of a plan; `is_frozen` has an entry for every node in the layout's order.
-pub(crate) fn layers(nodes: &[Node], layout: &FlatLayout, is_frozen: &[bool]) -> Vec<Box<dyn Layer>> {
+/// The layers of a plan; `is_frozen` has an entry for every node in the layout's order. No layer does the work of a node
+/// that is a tap and of the one behind it; returns also which layer puts out what each tap does.
+pub(crate) fn layers(
+    nodes: &[Node],
+    layout: &FlatLayout,
+    is_frozen: &[bool],
+    taps: &[usize],
+) -> (Vec<Box<dyn Layer>>, Vec<usize>) {
     let mut walk = Walk { slots: &layout.nodes, is_frozen, next: 0, dropouts: 0 };
-    walk.chain(nodes)
+    let (mut layers, mut ends) = (Vec::new(), vec![0; taps.len()]);
+    let mut begin = 0;
+    let mut cuts: Vec<usize> = taps.iter().map(|tap| tap + 1).chain([nodes.len()]).collect();
+    cuts.sort_unstable();
+    for end in cuts {
+        layers.extend(walk.chain(&nodes[begin..end]));
+        begin = end;
+        for (tap, own) in taps.iter().zip(&mut ends) {
+            if tap + 1 == end {
+                *own = layers.len().saturating_sub(1);
+            }
+        }
+    }
+    (layers, ends)
 }
 
 /// Goes through nodes in the layout's order.

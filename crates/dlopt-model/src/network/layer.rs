@@ -111,10 +111,26 @@ pub(crate) fn backward_through(
     gradient: Vec<f32>,
     wants_input: bool,
 ) -> Option<Vec<f32>> {
+    backward_with_taps(layers, run, gradient, wants_input, &[])
+}
+
+/// The same with gradients that reach the outputs of some layers from elsewhere, each with the layer.
+pub(crate) fn backward_with_taps(
+    layers: &mut [Box<dyn Layer>],
+    run: &mut Backward<'_>,
+    gradient: Vec<f32>,
+    wants_input: bool,
+    taps: &[(usize, Vec<f32>)],
+) -> Option<Vec<f32>> {
     let first_trained = layers.iter().position(|layer| layer.is_trained());
     let mut gradient = Some(gradient);
     for (index, layer) in layers.iter_mut().enumerate().rev() {
         let wants = wants_input || first_trained.is_some_and(|first| first < index);
+        for (_, tap) in taps.iter().filter(|(at, _)| *at == index) {
+            if let Some(gradient) = &mut gradient {
+                dlopt_kernels::nn::add_into(tap, gradient);
+            }
+        }
         gradient = match gradient {
             Some(g) if wants || layer.is_trained() => layer.backward(run, g, wants),
             unused => {

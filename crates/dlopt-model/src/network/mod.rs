@@ -25,6 +25,7 @@ mod recurrent;
 mod residual;
 mod seq2seq;
 mod states;
+mod taps;
 mod values;
 
 use std::sync::Arc;
@@ -34,12 +35,13 @@ use dlopt_kernels::nn::Team;
 
 use crate::layout::FlatLayout;
 use crate::plan::{Node, Shape};
-use layer::{Backward, Forward, Layer, backward_through};
+use layer::{Backward, Forward, Layer, backward_with_taps};
 
 pub use layer::DecoderInputs;
 pub use seq2seq::{Decoding, Hypothesis, Translator};
 use states::Carried;
 pub use states::States;
+pub use taps::{Tap, taps};
 use values::{Memory, Values};
 
 /// What a pass through the network is for.
@@ -64,6 +66,9 @@ pub struct Network {
     output: Shape,
     /// Samples of the last training pass.
     seen: Option<usize>,
+    /// The layers whose outputs are kept for [`Network::tapped`].
+    taps: Vec<usize>,
+    tapped: Vec<Values>,
 }
 
 impl Network {
@@ -73,7 +78,16 @@ impl Network {
     /// parameters are then not computed (they stay as they are in the vector handed to [`Network::backward`]), and a
     /// frozen batch norm uses its running statistics.
     pub fn new(nodes: &[Node], layout: &FlatLayout, is_frozen: &[bool], team: Arc<Team>) -> Self {
-        let layers = build::layers(nodes, layout, is_frozen);
+        Self::with_taps(nodes, layout, is_frozen, team, &[])
+    }
+
+    /// The same, with what some nodes put out kept after every pass: see [`Network::tapped`].
+    ///
+    /// # Panics
+    /// When a tap is no node of the plan.
+    pub fn with_taps(nodes: &[Node], layout: &FlatLayout, is_frozen: &[bool], team: Arc<Team>, taps: &[Tap]) -> Self {
+        let places: Vec<usize> = taps.iter().map(|tap| tap.node).collect();
+        let (layers, taps) = build::layers(nodes, layout, is_frozen, &places);
         let shape = |node: Option<&Node>, f: fn(&Node) -> Shape| node.map_or(Shape::Vector { features: 0 }, f);
         Self {
             layers,
@@ -83,7 +97,14 @@ impl Network {
             input: shape(nodes.first(), |n| n.input.clone()),
             output: shape(nodes.last(), |n| n.output.clone()),
             seen: None,
+            taps,
+            tapped: Vec::new(),
         }
+    }
+
+    /// What the taps put out in the last pass, in their order: `[samples, output of the node…]` each.
+    pub fn tapped(&self) -> Vec<&[f32]> {
+        self.tapped.iter().map(|values| values.as_slice()).collect()
     }
 
     /// The shape of a sample that goes in.
@@ -193,6 +214,10 @@ impl Network {
         carried: Option<Carried<'_>>,
         mode: Mode,
     ) -> Vec<f32> {
+        for values in self.tapped.drain(..) {
+            self.memory.release(values);
+        }
+        let mut tapped: Vec<Option<Values>> = vec![None; self.taps.len()];
         let mut first = self.memory.take(inputs.len());
         first.copy_from_slice(inputs);
         let mut run = Forward {
@@ -207,9 +232,15 @@ impl Network {
             mode,
         };
         let mut x: Values = Arc::new(first);
-        for layer in &mut self.layers {
+        for (index, layer) in self.layers.iter_mut().enumerate() {
             x = layer.forward(&mut run, x);
+            for (tap, own) in self.taps.iter().zip(&mut tapped) {
+                if *tap == index {
+                    *own = Some(Arc::clone(&x));
+                }
+            }
         }
+        self.tapped = tapped.into_iter().flatten().collect();
         Arc::try_unwrap(x).unwrap_or_else(|shared| shared.to_vec())
     }
 
@@ -225,9 +256,27 @@ impl Network {
         gradients: &mut [f32],
         wants_input: bool,
     ) -> Option<Vec<f32>> {
+        self.backward_from(weights, gradient, Vec::new(), gradients, wants_input)
+    }
+
+    /// The same with gradients of what the taps put out: one for each tap, or none at all.
+    ///
+    /// # Panics
+    /// As [`Network::backward`].
+    pub fn backward_from(
+        &mut self,
+        weights: &[f32],
+        gradient: Vec<f32>,
+        taps: Vec<Vec<f32>>,
+        gradients: &mut [f32],
+        wants_input: bool,
+    ) -> Option<Vec<f32>> {
         let samples = self.seen.take().expect("a training pass comes before its backward pass");
+        let taps: Vec<(usize, Vec<f32>)> = self.taps.iter().copied().zip(taps).collect();
         let mut run = Backward { team: &self.team, memory: &mut self.memory, weights, gradients, samples };
-        backward_through(&mut self.layers, &mut run, gradient, wants_input)
+        let out = backward_with_taps(&mut self.layers, &mut run, gradient, wants_input, &taps);
+        taps.into_iter().for_each(|(_, values)| self.memory.give(values));
+        out
     }
 
     /// Gives a vector that [`Network::forward`] or [`Network::backward`] returned back for reuse.

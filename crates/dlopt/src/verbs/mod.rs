@@ -4,16 +4,19 @@ mod augment;
 mod completions;
 mod convert;
 mod diff;
+mod distill;
 mod eval;
 mod generate;
 mod inspect;
 mod list;
+mod logits;
 mod man;
 mod predict;
 mod prepare;
 mod prune;
 mod quantize;
 mod run;
+mod teaching;
 mod train;
 mod training;
 mod verify;
@@ -56,6 +59,8 @@ enum Verb {
     Prepare(Box<prepare::PrepareArgs>),
     Augment(augment::AugmentArgs),
     Train(Box<train::TrainArgs>),
+    Distill(Box<distill::DistillArgs>),
+    Logits(logits::LogitsArgs),
     Eval(eval::EvalArgs),
     Predict(predict::PredictArgs),
     Generate(generate::GenerateArgs),
@@ -77,6 +82,8 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Verb::Prepare(args) => prepare::run(&args, stop),
         Verb::Augment(args) => augment::run(&args, stop),
         Verb::Train(args) => train::run(&args, stop),
+        Verb::Distill(args) => distill::run(&args, stop),
+        Verb::Logits(args) => logits::run(&args, stop),
         Verb::Eval(args) => eval::run(&args, stop),
         Verb::Predict(args) => predict::run(&args, stop),
         Verb::Generate(args) => generate::run(&args, stop),

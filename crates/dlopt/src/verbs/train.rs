@@ -14,7 +14,7 @@ use dlopt_metrics::learning_curves_svg;
 use dlopt_model::{Initialization, save};
 use dlopt_train::{
     Engine, Loss, Model, Request, Settings, TensorChange, Trained, Trainer, changes, frozen_nodes, frozen_slots,
-    run_facts,
+    run_facts, training_samples,
 };
 use serde::Serialize;
 
@@ -160,7 +160,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     let state = training.state_folder(&out)?;
     let dataset = Arc::new(dataset);
     let frozen = frozen_nodes(&model.layout, &frozen_slots(&model.layout, &settings.freeze)?);
-    let training_samples = dataset.split(&settings.training_split)?.len();
+    let training_samples = training_samples(&settings, &dataset)?.len();
     let keeps = Keeps {
         log: args.log.as_deref(),
         checkpoints: args.checkpoints.as_deref().map(|folder| (folder, args.keep_last)),

@@ -106,6 +106,10 @@ pub(super) struct TrainingArgs {
     #[arg(long, value_name = "SEED")]
     pub(super) augment_seed: Option<u64>,
 
+    /// Change samples so many times, and then use the same ones again [default: anew in every epoch]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) augment_views: Option<u64>,
+
     /// Largest norm of all gradients together
     #[arg(long, value_name = "NORM")]
     pub(super) clip_norm: Option<f64>,
@@ -118,7 +122,11 @@ pub(super) struct TrainingArgs {
     #[arg(long, value_name = "DECAY")]
     pub(super) average: Option<f32>,
 
-    /// The split to train on
+    /// Leave samples of this class out of the training; may be repeated
+    #[arg(long, value_name = "CLASS")]
+    pub(super) without_class: Vec<String>,
+
+    /// The split to train on, or several: train+extra
     #[arg(long, default_value = "train", value_name = "SPLIT")]
     pub(super) split: String,
 
@@ -203,6 +211,7 @@ impl TrainingArgs {
             sampling,
             augment: self.recipe()?,
             augment_seed: self.augment_seed,
+            augment_views: self.augment_views,
             clip_norm: self.clip_norm,
             clip_value: self.clip_value,
             average: self.average,
@@ -210,8 +219,10 @@ impl TrainingArgs {
             keeps_best: self.keep_best,
             freeze: self.freeze.clone(),
             training_split: self.split.clone(),
+            without_classes: self.without_class.clone(),
             validation_split: validation,
             seed: self.seed,
+            distillation: None,
         })
     }
 
@@ -257,7 +268,9 @@ impl TrainingArgs {
 pub(super) fn augmenter(settings: &Settings, dataset: &Arc<Dataset>) -> Result<Option<Augmenter>> {
     let Some(spec) = &settings.augment else { return Ok(None) };
     let seed = settings.augment_seed.unwrap_or(settings.seed);
-    Ok(Some(Augmenter::new(Recipe::of(spec)?, dataset, &settings.training_split, seed)?))
+    // Where samples are mixed, partners come from the first split.
+    let split = settings.training_split.split('+').next().unwrap_or_default().trim();
+    Ok(Some(Augmenter::new(Recipe::of(spec)?, dataset, split, seed)?))
 }
 
 pub(super) fn threads(asked: Option<u16>) -> usize {

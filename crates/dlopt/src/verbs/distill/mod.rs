@@ -1,0 +1,245 @@
+//! `dlopt distill`: a student learns what a teacher says.
+
+mod plan;
+mod report;
+mod runs;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use dlopt_checkpoint::{Checkpoint, Error, Result, write_bytes};
+use dlopt_data::Dataset;
+use dlopt_distill::{Cache, Facts, Source, Teacher};
+use dlopt_kernels::nn::Team;
+use dlopt_model::{Tap, save};
+use dlopt_train::{Settings, split_ranges, use_own_preprocessing};
+
+use super::teaching::{CacheArgs, TeacherArgs, fill};
+use super::training::{TrainingArgs, remove, threads};
+use crate::args::ReportArgs;
+use crate::exit;
+use crate::job::{self, Out};
+use crate::messages;
+use crate::streams;
+
+const EXAMPLES: &str = "\
+Examples:
+  dlopt distill --teacher big.safetensors --student cnn --data d.safetensors --epochs 20 --control -o small.safetensors
+  dlopt distill --teacher big.safetensors --student width=0.25 --data d.safetensors -o small.safetensors
+  dlopt distill --teacher a.safetensors --teacher b.safetensors --student lstm --data d.safetensors -o s.safetensors
+  dlopt distill … --loss kd=0.9,temperature=4 --loss ce=0.1 --loss hint=layer2.1/layer2.2:0.5
+  dlopt distill … --augment-op horizontal-flip --augment-op crop=2 --cache-teacher answers.safetensors --seeds 3 --control
+  dlopt distill --teacher big.safetensors --student pruned.safetensors --data d.safetensors -o recovered.safetensors
+
+Without --loss: kd=0.9,temperature=4 and ce=0.1. `ce` is the loss on the labels; where it is not named, they are not used.
+A weight or temperature may move: kd=0.9..0.5, temperature=8..2@0.5. `dlopt list` names the losses.";
+
+/// Train a small network to say what a large one says
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct DistillArgs {
+    #[command(flatten)]
+    teacher: TeacherArgs,
+
+    /// A model by name, a description (NAME.toml), a checkpoint, or a change of the teacher: width=0.5, hidden=64,
+    /// layers=0,2,4
+    #[arg(long, value_name = "STUDENT")]
+    student: String,
+
+    /// Dataset file or folder made by `dlopt prepare`
+    #[arg(long, value_name = "DATA")]
+    data: PathBuf,
+
+    /// File to write, or FOLDER/ [default: standard output]
+    #[arg(short, long = "output", value_name = "OUT")]
+    output: Option<PathBuf>,
+
+    /// What the student learns: NAME=WEIGHT[,key=value…], on layers NAME=LAYER[/TEACHERS]:WEIGHT; may be repeated
+    #[arg(long = "loss", value_name = "LOSS")]
+    losses: Vec<String>,
+
+    /// A split whose samples take part without their labels
+    #[arg(long, value_name = "SPLIT")]
+    unlabelled: Option<String>,
+
+    /// How a student that is a change of the teacher begins
+    #[arg(long, value_enum, default_value = "inherit")]
+    start: Start,
+
+    /// Keep the teacher's answers in this file, or use those that are there
+    #[arg(long, value_name = "FILE")]
+    cache_teacher: Option<PathBuf>,
+
+    #[command(flatten)]
+    cache: CacheArgs,
+
+    /// Train the same student without the teacher too, for as many updates
+    #[arg(long)]
+    control: bool,
+
+    /// Students to train, each from a seed of its own; the first is written
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    seeds: u16,
+
+    /// The split that teacher, students and controls are compared on; `none` for none [default: `test`]
+    #[arg(long, value_name = "SPLIT")]
+    test: Option<String>,
+
+    /// Draw teacher, students and controls into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
+    #[command(flatten)]
+    training: TrainingArgs,
+
+    /// Apply the teacher's scale and statistics to the raw elements, though the data were prepared otherwise
+    #[arg(long)]
+    use_own_preprocessing: bool,
+
+    /// Show the student, what it learns and what a cache would take, and train nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+/// How a student that is a change of the teacher begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Start {
+    /// With the teacher's weights where they fit, the most important channels of each layer
+    Inherit,
+    /// With weights drawn from the seed
+    Fresh,
+}
+
+/// What all runs share.
+struct Work<'a> {
+    args: &'a DistillArgs,
+    dataset: Arc<Dataset>,
+    settings: Settings,
+    team: Arc<Team>,
+    /// Where answers come from; each run asks in turn.
+    source: Arc<Mutex<Source>>,
+    /// The layers that are compared, of the teacher.
+    taps: Vec<Tap>,
+    /// Where states and finished runs lie.
+    folder: PathBuf,
+    started: Instant,
+    stop: &'a AtomicBool,
+}
+
+pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
+    let started = Instant::now();
+    let out = Out::named(args.output.as_deref(), false);
+    let needs_stdout = matches!(out, Out::Stdout) && !args.dry_run;
+    let stdout = needs_stdout.then(streams::stdout_for_checkpoint).transpose()?;
+    check_files(args)?;
+    let mut dataset = Dataset::open(&args.data)?;
+    if args.use_own_preprocessing {
+        let checkpoint = job::open_whole(&args.teacher.paths()[0])?;
+        use_own_preprocessing(&dlopt_model::config_of(&checkpoint)?, &checkpoint.name, &mut dataset)?;
+    }
+    let team = Arc::new(Team::new(threads(args.training.threads)));
+    let plan = plan::plan(args, &dataset)?;
+    plan.check(&dataset)?;
+    let layers = plan.layers();
+    let teacher = args.teacher.open(&dataset, &layers[1], &args.training.device, &team)?;
+    let seeds = (0..u64::from(args.seeds)).map(|number| args.training.seed + number);
+    let students = seeds.map(|seed| plan::student(args, &teacher, &mut dataset, seed)).collect::<Result<Vec<_>>>()?;
+    let student = &students[0];
+    let settings = plan::settings(args, &dataset, student, &teacher)?;
+    let summary =
+        dlopt_model::Summary::of(&student.config, &student.nodes, args.training.batch, settings.optimizer.moments())?;
+    let keeping = args.cache.keeping(plan::temperature(&plan))?;
+    let dataset = Arc::new(dataset);
+    let samples = split_ranges(&dataset, &settings.training_split)?;
+    let facts = Facts::new(&teacher, &dataset, &samples, &settings, keeping);
+    if args.dry_run {
+        let mut text = summary.text();
+        text.push_str(&plan::text(&plan, &teacher, args.cache_teacher.is_some().then_some(&facts)));
+        streams::print(&text)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let test = test_split(args, &dataset)?;
+    if !args.report.quiet {
+        messages::tell(&summary.text());
+        messages::tell(&plan::text(&plan, &teacher, None));
+        messages::tell(&format!("{}; {} threads\n", student.origin, team.threads()));
+    }
+    let kept = args.training.state_folder(&out)?;
+    let temporary = kept.is_none().then(tempfile::tempdir).transpose().map_err(|e| Error::input(e.to_string()))?;
+    let folder = kept.clone().or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned())).unwrap_or_default();
+    let taps = teacher.taps().to_vec();
+    let (source, taught) = source(args, teacher, (&facts, &dataset, &settings), test.as_ref(), &folder, &team, stop)?;
+    let work = Work { args, dataset, settings, team, source, taps, folder, started, stop };
+    let finished = runs::all(&work, &students)?;
+    let report = report::Report::of(&work, &finished, taught, test)?;
+    let (header, tensors) = runs::tensors(&finished.students[0].path)?;
+    if let Some(path) = &args.plot {
+        write_bytes(path, report.svg().as_bytes(), true)?;
+    }
+    save(out.target(stdout)?, &header, &tensors, args.training.force || args.training.resume)?;
+    report.tell(args)?;
+    if let Some(folder) = kept.as_deref().filter(|folder| folder.exists()) {
+        remove(folder)?;
+    }
+    Ok(exit::for_gates(std::iter::empty()))
+}
+
+/// Hours of work must not end in a file that cannot be written, or replace what it began with.
+fn check_files(args: &DistillArgs) -> Result<()> {
+    let written = [
+        ("--output", args.output.as_deref()),
+        ("--plot", args.plot.as_deref()),
+        ("--report", args.report.report.as_deref()),
+    ];
+    let student = Some(Path::new(&args.student)).filter(|path| path.exists());
+    let teachers = args.teacher.paths();
+    let mut read = vec![Some(args.data.as_path()), student, args.training.augment.as_deref()];
+    read.extend(teachers.iter().map(|path| Some(path.as_path())));
+    if let Some(cache) = &args.cache_teacher {
+        job::check_files(&[("--cache-teacher", (!cache.exists()).then_some(cache.as_path()))], &read)?;
+        read.push(Some(cache));
+    }
+    job::check_files(&written, &read)
+}
+
+/// The split that all are compared on, with its samples.
+fn test_split(args: &DistillArgs, dataset: &Dataset) -> Result<Option<(String, std::ops::Range<usize>)>> {
+    let name = match args.test.as_deref() {
+        Some("none") => return Ok(None),
+        Some(name) => name,
+        None if dataset.info().splits.contains_key("test") => "test",
+        None => return Ok(None),
+    };
+    Ok(Some((name.to_owned(), dataset.split(name)?)))
+}
+
+/// Where the students' answers come from, and what the teacher says of the test split.
+fn source(
+    args: &DistillArgs,
+    mut teacher: Teacher,
+    (facts, dataset, settings): (&Facts, &Arc<Dataset>, &Settings),
+    test: Option<&(String, std::ops::Range<usize>)>,
+    folder: &Path,
+    team: &Arc<Team>,
+    stop: &AtomicBool,
+) -> Result<(Arc<Mutex<Source>>, Option<report::Taught>)> {
+    let taught =
+        test.map(|(_, range)| report::Taught::of(&mut teacher, dataset, range, args, team, stop)).transpose()?;
+    let Some(path) = &args.cache_teacher else {
+        return Ok((Arc::new(Mutex::new(Source::Live(Box::new(teacher)))), taught));
+    };
+    if !path.exists() {
+        let how = (team.threads(), folder, false, args.report.quiet);
+        fill(path, facts, &mut teacher, (dataset, settings), how, stop)?;
+    }
+    let mut cache = Cache::open(Checkpoint::open(path)?)?;
+    cache.expect(facts)?;
+    Ok((Arc::new(Mutex::new(Source::Cached(Box::new(cache)))), taught))
+}
