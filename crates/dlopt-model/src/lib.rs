@@ -3,6 +3,8 @@
 mod architectures;
 mod candle;
 mod config;
+mod coupling;
+mod derive;
 mod description;
 mod init;
 mod layout;
@@ -17,6 +19,8 @@ mod weights;
 pub use architectures::{ARCHITECTURES, Architecture};
 pub use candle::{CandleNetwork, device};
 pub use config::{MODEL_TYPE, ModelConfig, Stream};
+pub use coupling::coupling;
+pub use derive::{Derivation, Origin, Taken, TakenOver};
 pub use description::{
     ActivationLayer, Answers, Attention, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Description, Dropout,
     Embedding, Extents, Flatten, GlobalPool, Initialization, LAYER_TYPES, Layer, LayerNorm, LayerType, Magnitude,

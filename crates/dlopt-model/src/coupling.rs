@@ -1,0 +1,150 @@
+//! The coupling graph of a plan: which slices of which tensors belong to one channel.
+//!
+//! A walk over the plan carries the channel behind every feature of what flows between two layers. A layer that writes
+//! features of its own (convolution, dense, embedding, recurrent) makes new channels; norms, pools and activations pass them
+//! on; flattening repeats them; a residual block makes those of its body and its shortcut the same. Every axis of a
+//! tensor along which features lie notes their channels. See [`dlopt_prune::Coupling`] for what comes out.
+
+mod channels;
+
+use dlopt_prune::Coupling;
+
+use crate::plan::{FlattenOrder, Node, Op, Parameter, RecurrentKind, Role, Shape, Translation};
+use channels::Channels;
+
+/// The coupling graph of a plan; names are those of a checkpoint's tensors.
+pub fn coupling(nodes: &[Node]) -> Coupling {
+    let mut walk = Walk { channels: Channels::default() };
+    let features = nodes.first().map_or(0, |node| node.input.features());
+    let inputs = walk.channels.make(features);
+    walk.channels.fix(&inputs);
+    let outputs = walk.nodes(nodes, inputs);
+    walk.channels.fix(&outputs);
+    walk.channels.groups()
+}
+
+struct Walk {
+    channels: Channels,
+}
+
+impl Walk {
+    /// The channels of the features that come out, from those of the features that go in.
+    fn nodes(&mut self, nodes: &[Node], inputs: Vec<usize>) -> Vec<usize> {
+        nodes.iter().fold(inputs, |features, node| self.node(node, features))
+    }
+
+    fn node(&mut self, node: &Node, features: Vec<usize>) -> Vec<usize> {
+        let own = &node.parameters;
+        match &node.op {
+            Op::Convolution { groups, .. } => self.convolution(own, *groups, &features),
+            Op::Pool { .. } | Op::Dropout { .. } | Op::Activation(_) | Op::Pad { .. } => features,
+            Op::BatchNorm { .. } | Op::LayerNorm { .. } => {
+                own.iter().for_each(|parameter| self.channels.lie_on(&parameter.name, 0, &features));
+                features
+            }
+            Op::Dense => self.dense(own, &features),
+            Op::Flatten { order } => flattened(&node.input, *order, &features),
+            Op::Embedding { .. } => self.table(&own[0]),
+            Op::Recurrent { kind, hidden, .. } => {
+                // Rows of a picture are steps: a step holds the channels of every column.
+                let features = repeated(&features, node.input.features());
+                let ends = own.chunks_exact(4);
+                ends.flat_map(|four| self.recurrent(four, *kind, *hidden, &features)).collect()
+            }
+            Op::Seq2seq(plan) => self.translation(own, plan),
+            Op::Magnitude => {
+                let (real, imaginary) = features.split_at(features.len() / 2);
+                self.channels.join(real, imaginary);
+                real.to_vec()
+            }
+            Op::Residual { body, shortcut } => {
+                let long = self.nodes(body, features.clone());
+                let short = self.nodes(shortcut, features);
+                self.channels.join(&long, &short);
+                long
+            }
+        }
+    }
+
+    fn convolution(&mut self, own: &[Parameter], groups: usize, features: &[usize]) -> Vec<usize> {
+        let (weight, filters) = (&own[0], own[0].shape[0]);
+        let out = if groups > 1 && groups == features.len() {
+            // Each channel by itself: what comes out is what went in.
+            features.iter().flat_map(|&channel| std::iter::repeat_n(channel, filters / groups)).collect()
+        } else {
+            self.channels.lie_in_runs(&weight.name, 1, features, groups);
+            self.channels.make(filters)
+        };
+        let runs = if groups == features.len() { 1 } else { groups };
+        self.channels.lie_in_runs(&weight.name, 0, &out, runs);
+        own[1..].iter().for_each(|bias| self.channels.lie_on(&bias.name, 0, &out));
+        out
+    }
+
+    fn dense(&mut self, own: &[Parameter], features: &[usize]) -> Vec<usize> {
+        self.channels.lie_on(&own[0].name, 1, features);
+        let out = self.channels.make(own[0].shape[0]);
+        own.iter().for_each(|parameter| self.channels.lie_on(&parameter.name, 0, &out));
+        out
+    }
+
+    fn table(&mut self, own: &Parameter) -> Vec<usize> {
+        let out = self.channels.make(own.shape[1]);
+        self.channels.lie_on(&own.name, 1, &out);
+        out
+    }
+
+    /// One direction: weight_ih, weight_hh, bias_ih, bias_hh.
+    fn recurrent(&mut self, own: &[Parameter], kind: RecurrentKind, hidden: usize, features: &[usize]) -> Vec<usize> {
+        let out = self.channels.make(hidden);
+        let rows = repeated(&out, kind.gates() * hidden);
+        for parameter in own {
+            match parameter.role {
+                Role::RecurrentInput => self.channels.lie_on(&parameter.name, 1, features),
+                Role::RecurrentHidden => self.channels.lie_on(&parameter.name, 1, &out),
+                _ => {}
+            }
+            self.channels.lie_on(&parameter.name, 0, &rows);
+        }
+        out
+    }
+
+    /// The encoder's table and recurrent four, the decoder's, attention's weight and bias if it has one, the last layer's.
+    fn translation(&mut self, own: &[Parameter], plan: &Translation) -> Vec<usize> {
+        let mut side = |own: &[Parameter]| {
+            let embedded = self.table(&own[0]);
+            self.recurrent(&own[1..5], plan.kind, plan.hidden, &embedded)
+        };
+        let (encoder, decoder) = (side(own), side(&own[5..]));
+        // The encoder's last state is the decoder's first.
+        self.channels.join(&encoder, &decoder);
+        let last = &own[10..];
+        match plan.has_attention {
+            // It reads a sum of the encoder's states, and the decoder's state beside it.
+            true => {
+                let attended = self.dense(&last[..2], &[encoder, decoder].concat());
+                self.dense(&last[2..], &attended)
+            }
+            false => self.dense(last, &decoder),
+        }
+    }
+}
+
+/// `features` over and over, `len` in all.
+fn repeated(features: &[usize], len: usize) -> Vec<usize> {
+    features.iter().copied().cycle().take(len).collect()
+}
+
+/// The channels of a picture's or series' values, in the order in which the next stored weight expects them.
+fn flattened(input: &Shape, order: FlattenOrder, features: &[usize]) -> Vec<usize> {
+    let places = input.len() / features.len().max(1);
+    match order {
+        FlattenOrder::ChannelsLast => repeated(features, input.len()),
+        FlattenOrder::ChannelsFirst => {
+            features.iter().flat_map(|&channel| std::iter::repeat_n(channel, places)).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
