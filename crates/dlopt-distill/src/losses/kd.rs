@@ -6,7 +6,8 @@
 
 use dlopt_checkpoint::Result;
 
-use super::{DistillLoss, Kind, On, Pair};
+use super::distribution::Distribution;
+use super::{DistillLoss, Kind, On, Pair, same_classes};
 use crate::options::Options;
 use crate::ramp::Ramp;
 
@@ -23,10 +24,13 @@ pub(super) const KIND: Kind = Kind {
 
 struct SoftTargets {
     temperature: Ramp,
+    teacher: Distribution,
+    student: Distribution,
 }
 
 fn make(options: &mut Options) -> Result<Box<dyn DistillLoss>> {
-    Ok(Box::new(SoftTargets { temperature: options.ramp("temperature", 4.0, 0.0)? }))
+    let temperature = options.ramp("temperature", 4.0, 0.0)?;
+    Ok(Box::new(SoftTargets { temperature, teacher: Distribution::default(), student: Distribution::default() }))
 }
 
 impl DistillLoss for SoftTargets {
@@ -34,18 +38,21 @@ impl DistillLoss for SoftTargets {
         Some(self.temperature)
     }
 
+    fn begin(&mut self, student: ([usize; 2], usize), teacher: ([usize; 2], usize), _seed: u64) -> Result<()> {
+        same_classes(student, teacher)
+    }
+
     fn evaluate(&mut self, pair: &Pair<'_>, scale: f32, gradient: &mut [f32]) -> f64 {
         let temperature = self.temperature.at(pair.progress);
-        let classes = pair.student.channels;
-        let (mut p, mut q) = (vec![0.0; classes], vec![0.0; classes]);
+        let slope = f64::from(scale) * temperature;
         let mut sum = 0.0;
-        let rows = pair.student.values.chunks_exact(classes).zip(pair.teacher.values.chunks_exact(classes));
-        for ((student, teacher), gradient) in rows.zip(gradient.chunks_exact_mut(classes)) {
-            super::log_softmax(teacher, temperature, &mut p);
-            super::log_softmax(student, temperature, &mut q);
-            for ((p, q), gradient) in p.iter().zip(&q).zip(gradient) {
-                sum += p.exp() * (p - q);
-                *gradient += scale * (temperature * (q.exp() - p.exp())) as f32;
+        for ((student, teacher), gradient) in pair.outputs().zip(gradient.chunks_exact_mut(pair.student.channels)) {
+            self.teacher.set(teacher, temperature);
+            self.student.set(student, temperature);
+            let logs = self.teacher.log.iter().zip(&self.student.log);
+            sum += self.teacher.p.iter().zip(logs).map(|(p, (ln_p, ln_q))| p * (ln_p - ln_q)).sum::<f64>();
+            for ((p, q), gradient) in self.teacher.p.iter().zip(&self.student.p).zip(gradient) {
+                *gradient += (slope * (q - p)) as f32;
             }
         }
         temperature * temperature * sum

@@ -3,9 +3,12 @@
 //! Losses on outputs see logits, one row for each sample, or for each token of sequences. Losses on features see what a
 //! layer puts out, one row for each sample. Adding one: a file, and a line in [`LOSSES`].
 
+mod distribution;
+#[cfg(test)]
+mod golden_tests;
 mod kd;
 
-use dlopt_checkpoint::Result;
+use dlopt_checkpoint::{Error, Result};
 
 use crate::options::Options;
 use crate::ramp::Ramp;
@@ -44,6 +47,14 @@ pub struct Pair<'a> {
     pub labels: &'a [u32],
     /// How much of the training is done, 0..=1.
     pub progress: f64,
+}
+
+impl<'a> Pair<'a> {
+    /// Each row of outputs, `[classes]`, the student's and the teacher's.
+    fn outputs(&self) -> impl Iterator<Item = (&'a [f32], &'a [f32])> + use<'a> {
+        let classes = self.student.channels;
+        self.student.values.chunks_exact(classes).zip(self.teacher.values.chunks_exact(classes))
+    }
 }
 
 /// Values that a loss learns beside the student.
@@ -118,75 +129,278 @@ pub struct Kind {
 /// All losses.
 pub const LOSSES: &[Kind] = &[kd::KIND];
 
-/// `out = ln softmax(x / temperature)` of one row.
-fn log_softmax(x: &[f32], temperature: f64, out: &mut [f64]) {
-    let most = x.iter().fold(f32::NEG_INFINITY, |most, &v| most.max(v));
-    let mut sum = 0.0;
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out = f64::from(x - most) / temperature;
-        sum += out.exp();
+/// Refuses outputs that cannot be compared class by class.
+fn same_classes(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {
+    if student == teacher {
+        return Ok(());
     }
-    let log = sum.ln();
-    out.iter_mut().for_each(|out| *out -= log);
+    let in_words = |([height, width], classes): ([usize; 2], usize)| match height * width {
+        1 => format!("{classes} outputs"),
+        places => format!("{classes} outputs at {places} places"),
+    };
+    let (student, teacher) = (in_words(student), in_words(teacher));
+    Err(Error::usage(format!("the student has {student} and the teacher {teacher}; they are compared one by one"))
+        .hint("a teacher of the same classes"))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// A pair of logits with the classes 0, 1, 2, … as labels.
+    /// A pair of logits without labels.
     pub(super) fn logits<'a>(student: &'a [f32], teacher: &'a [f32], classes: usize) -> Pair<'a> {
         let values = |values: &'a [f32]| Values { values, places: [1, 1], channels: classes };
         Pair { student: values(student), teacher: values(teacher), labels: &[], progress: 0.25 }
     }
 
-    /// Five rows of numbers in about -2..2.
+    /// Numbers in about -2..2.
     pub(super) fn numbers(len: usize, seed: f32) -> Vec<f32> {
         (0..len).map(|i| ((i as f32 * 1.37 + seed) * 12.9898).sin() * 2.0).collect()
     }
 
-    /// Compares the gradient with central differences, with respect to the student's values and what is learned.
-    pub(super) fn check_gradient(
-        kind: &Kind,
-        options: &[&str],
-        student: ([usize; 2], usize),
-        teacher: ([usize; 2], usize),
-    ) {
+    /// Places and channels of a layer, or one place and classes.
+    type Extent = ([usize; 2], usize);
+
+    /// A loss with made-up values of five rows, to be moved and evaluated.
+    struct Case {
+        kind: &'static str,
+        loss: Box<dyn DistillLoss>,
+        student: (Vec<f32>, Extent),
+        teacher: (Vec<f32>, Extent),
+        labels: Vec<u32>,
+    }
+
+    impl Case {
         const ROWS: usize = 5;
-        let len = |(places, channels): ([usize; 2], usize)| ROWS * places[0] * places[1] * channels;
-        let (own, said) = (numbers(len(student), 0.5), numbers(len(teacher), 0.1));
-        let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % student.1.max(1) as u32).collect();
-        let mut loss = (kind.make)(&mut Options::parse(options.iter().copied()).unwrap()).unwrap();
-        loss.begin(student, teacher, 3).unwrap();
-        let mut at = |own: &[f32], scale: f32, gradient: &mut [f32]| {
+
+        fn new(kind: &Kind, options: &[&str], student: Extent, teacher: Extent) -> Self {
+            let values =
+                |extent: Extent, seed| (numbers(Self::ROWS * extent.0[0] * extent.0[1] * extent.1, seed), extent);
+            let mut loss = (kind.make)(&mut Options::parse(options.iter().copied()).unwrap()).unwrap();
+            loss.begin(student, teacher, 3).unwrap();
+            let labels = (0..Self::ROWS).map(|row| (row % student.1) as u32).collect();
+            Self { kind: kind.name, loss, student: values(student, 0.5), teacher: values(teacher, 0.1), labels }
+        }
+
+        /// The loss, and its gradients times `scale` with respect to the student's values and to what is learned.
+        fn evaluate(&mut self, scale: f32) -> (f64, Vec<f32>, Vec<f32>) {
+            let mut gradient = vec![0.0; self.student.0.len()];
+            let values = |(values, (places, channels)): &'_ (Vec<f32>, Extent)| (values.clone(), *places, *channels);
+            let (own, own_places, own_channels) = values(&self.student);
+            let (said, places, channels) = values(&self.teacher);
             let pair = Pair {
-                student: Values { values: own, places: student.0, channels: student.1 },
-                teacher: Values { values: &said, places: teacher.0, channels: teacher.1 },
-                labels: &labels,
+                student: Values { values: &own, places: own_places, channels: own_channels },
+                teacher: Values { values: &said, places, channels },
+                labels: &self.labels,
                 progress: 0.25,
             };
-            let sum = loss.evaluate(&pair, scale, gradient);
-            (sum, loss.learned().map(|learned| learned.clone()))
-        };
+            if let Some(learned) = self.loss.learned() {
+                learned.gradients.fill(0.0);
+            }
+            let sum = self.loss.evaluate(&pair, scale, &mut gradient);
+            let learned = self.loss.learned().map(|learned| learned.gradients.clone());
+            (sum, gradient, learned.unwrap_or_default())
+        }
+
+        /// All that may be moved: the student's values, then what is learned.
+        fn at(&mut self, place: usize) -> &mut f32 {
+            let own = self.student.0.len();
+            if place < own { &mut self.student.0[place] } else { &mut self.loss.learned().unwrap().values[place - own] }
+        }
+    }
+
+    /// Compares the gradient with central differences, with respect to the student's values and what is learned.
+    pub(super) fn check_gradient(kind: &Kind, options: &[&str], student: Extent, teacher: Extent) {
+        let mut case = Case::new(kind, options, student, teacher);
         let scale = 0.5;
-        let mut gradient = vec![0.0; own.len()];
-        let (_, _) = at(&own, scale, &mut gradient);
-        let mut unused = vec![0.0; own.len()];
-        let step = 1e-2_f32;
-        for place in 0..own.len() {
-            let mut moved = own.clone();
-            moved[place] = own[place] + step;
-            let (above, _) = at(&moved, 0.0, &mut unused);
-            let high = moved[place];
-            moved[place] = own[place] - step;
-            let (below, _) = at(&moved, 0.0, &mut unused);
-            let slope = (above - below) / f64::from(high - moved[place]) * f64::from(scale);
-            let found = f64::from(gradient[place]);
+        let (_, gradient, learned) = case.evaluate(scale);
+        let step = 2e-3_f32;
+        for (place, found) in gradient.into_iter().chain(learned).enumerate() {
+            let here = *case.at(place);
+            let mut value = |moved: f32| {
+                *case.at(place) = moved;
+                case.evaluate(0.0).0
+            };
+            let (high, low) = (here + step, here - step);
+            let slope = (value(high) - value(low)) / f64::from(high - low) * f64::from(scale);
+            value(here);
+            // What is left of the third derivative, and rounding of 32-bit products over the step.
             assert!(
-                (found - slope).abs() < 2e-3 * (1.0 + slope.abs()),
+                (f64::from(found) - slope).abs() < 1e-3 * (1.0 + slope.abs()),
                 "{}: gradient {found} at {place}, differences say {slope}",
-                kind.name
+                case.kind
             );
+        }
+    }
+
+    /// Sizes that a loss can compare: classes, or layers of different places and channels.
+    fn sizes(kind: &Kind) -> (Extent, Extent) {
+        match kind.on {
+            On::Outputs => (([1, 1], 5), ([1, 1], 5)),
+            On::Features => (([3, 5], 2), ([2, 7], 3)),
+        }
+    }
+
+    #[test]
+    fn going_down_the_gradient_brings_the_student_to_the_teacher() {
+        for kind in LOSSES {
+            let (student, teacher) = sizes(kind);
+            let mut case = Case::new(kind, &[], student, teacher);
+            let (first, mut gradient, mut learned) = case.evaluate(1.0);
+            assert_eq!(case.loss.kept().map_or(0, |kept| kept.values.len()), learned.len(), "{}", kind.name);
+            let (mut sum, mut step) = (first, 1.0);
+            for _ in 0..300 {
+                let before: Vec<f32> = (0..gradient.len() + learned.len()).map(|place| *case.at(place)).collect();
+                for (place, slope) in gradient.iter().chain(&learned).enumerate() {
+                    *case.at(place) -= step * slope;
+                }
+                let next = case.evaluate(1.0);
+                if next.0 < sum {
+                    (sum, gradient, learned) = next;
+                    step *= 1.5;
+                } else {
+                    before.iter().enumerate().for_each(|(place, value)| *case.at(place) = *value);
+                    step *= 0.3;
+                }
+            }
+            assert!(sum < 0.2 * first, "{}: from {first} to {sum}", kind.name);
+        }
+    }
+
+    #[test]
+    fn gradients_are_added_and_grow_with_the_scale() {
+        for kind in LOSSES {
+            let (student, teacher) = sizes(kind);
+            let mut case = Case::new(kind, &[], student, teacher);
+            let (one, half) = (case.evaluate(1.0), case.evaluate(0.5));
+            assert_eq!(one.0, half.0, "{}", kind.name);
+            for (one, half) in one.1.iter().chain(&one.2).zip(half.1.iter().chain(&half.2)) {
+                assert!((one - 2.0 * half).abs() <= 1e-6 * one.abs(), "{}: {one} and twice {half}", kind.name);
+            }
+            let pair = Pair {
+                student: Values { values: &case.student.0, places: student.0, channels: student.1 },
+                teacher: Values { values: &case.teacher.0, places: teacher.0, channels: teacher.1 },
+                labels: &case.labels,
+                progress: 0.25,
+            };
+            let mut gradient = vec![3.0; one.1.len()];
+            case.loss.evaluate(&pair, 1.0, &mut gradient);
+            for (found, one) in gradient.iter().zip(&one.1) {
+                assert!((found - one - 3.0).abs() < 1e-5 * (1.0 + one.abs()), "{}", kind.name);
+            }
+            let twice = case.loss.learned().map(|learned| learned.gradients.clone()).unwrap_or_default();
+            for (found, (one, half)) in twice.iter().zip(one.2.iter().zip(&half.2)) {
+                assert!((found - one - half).abs() < 1e-5 * (1.0 + one.abs()), "{}: what is learned", kind.name);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_nan_for_a_single_row_one_class_equal_rows_or_zeros() {
+        for kind in LOSSES {
+            for (rows, channels, fill) in
+                [(1, 4, None), (0, 4, None), (3, 1, None), (1, 1, None), (4, 3, Some(0.0)), (4, 3, Some(2.5))]
+            {
+                let places = if kind.on == On::Features { [2, 3] } else { [1, 1] };
+                let len = rows * places[0] * places[1] * channels;
+                let values = |seed| fill.map_or_else(|| numbers(len, seed), |fill| vec![fill; len]);
+                for (own, said) in [
+                    (values(0.3), values(0.8)),
+                    (values(0.3), numbers(len, 0.8)),
+                    (numbers(len, 0.3), values(0.8)),
+                    (numbers(len, 0.3), numbers(len, 0.3)),
+                ] {
+                    let mut loss = (kind.make)(&mut Options::default()).unwrap();
+                    loss.begin((places, channels), (places, channels), 1).unwrap();
+                    let values = |values| Values { values, places, channels };
+                    let (student, teacher) = (values(&own), values(&said));
+                    let labels = vec![0; rows];
+                    let mut gradient = vec![0.0; len];
+                    let sum =
+                        loss.evaluate(&Pair { student, teacher, labels: &labels, progress: 1.0 }, 1.0, &mut gradient);
+                    let learned = loss.learned().map(|learned| learned.gradients.clone()).unwrap_or_default();
+                    let all_finite = gradient.iter().chain(&learned).all(|g| g.is_finite() && g.abs() < 1e4);
+                    assert!(sum.is_finite() && all_finite, "{}: {rows} x {channels} of {fill:?}: {sum}", kind.name);
+                    assert!(sum > -1e-9, "{}: {sum}", kind.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_zeros_among_others_and_equal_neighbours_stay_finite() {
+        for kind in LOSSES {
+            let (student, teacher) = sizes(kind);
+            let mut case = Case::new(kind, &[], student, teacher);
+            // The student's first row, the teacher's last; each of them has two that are equal.
+            for ((values, extent), zero) in [(&mut case.student, 0), (&mut case.teacher, 4)] {
+                let len = extent.0[0] * extent.0[1] * extent.1;
+                values[zero * len..][..len].fill(0.0);
+                values.copy_within(len..2 * len, 2 * len);
+            }
+            let (sum, gradient, learned) = case.evaluate(1.0);
+            let all_finite = gradient.iter().chain(&learned).all(|g| g.abs() < 1e3);
+            assert!(sum.is_finite() && all_finite, "{}: {sum} {gradient:?}", kind.name);
+        }
+    }
+
+    #[test]
+    fn outputs_of_other_classes_are_refused_with_both_counts() {
+        for kind in LOSSES.iter().filter(|kind| kind.on == On::Outputs) {
+            let mut loss = (kind.make)(&mut Options::default()).unwrap();
+            let error = loss.begin(([1, 1], 10), ([1, 1], 12), 0).unwrap_err();
+            assert!(error.message().contains("10 outputs") && error.message().contains("12"), "{error}");
+            let error = loss.begin(([1, 4], 10), ([1, 1], 10), 0).unwrap_err();
+            assert!(error.message().contains("10 outputs at 4 places"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_shift_of_logits_is_no_difference_to_losses_on_probabilities(
+            values in prop::collection::vec((-3.0_f32..3.0, -3.0_f32..3.0), 12),
+            shift in -8.0_f32..8.0,
+        ) {
+            let (student, teacher): (Vec<f32>, Vec<f32>) = values.iter().copied().unzip();
+            let moved: Vec<f32> = student.iter().map(|v| v + shift).collect();
+            for kind in LOSSES.iter().filter(|kind| kind.on == On::Outputs) {
+                let options = (kind.name == "logit-mse").then_some("center=yes");
+                let mut loss = (kind.make)(&mut Options::parse(options.into_iter()).unwrap()).unwrap();
+                let mut value = |student: &[f32]| {
+                    let pair = Pair { labels: &[2, 0, 3], ..logits(student, &teacher, 4) };
+                    loss.evaluate(&pair, 0.0, &mut [0.0; 12])
+                };
+                let (here, there) = (value(&student), value(&moved));
+                prop_assert!(here >= -1e-9, "{}: {here}", kind.name);
+                // The shift rounds the student's values.
+                prop_assert!((here - there).abs() < 1e-4 * (1.0 + here), "{}: {here} and {there}", kind.name);
+            }
+        }
+    }
+
+    #[test]
+    fn options_are_described_with_their_defaults() {
+        for kind in LOSSES {
+            let (student, teacher) = sizes(kind);
+            let value = |options: &[&str]| Case::new(kind, options, student, teacher).evaluate(0.0).0;
+            for (name, what) in kind.options {
+                let (_, default) = what.rsplit_once("; ").unwrap();
+                let said = format!("{name}={default}");
+                assert_eq!(value(&[&said]), value(&[]), "{}: {said}", kind.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_temperature_is_known_where_it_is_an_option() {
+        for kind in LOSSES {
+            let is_option = kind.options.iter().any(|(name, _)| *name == "temperature");
+            let mut options = Options::parse(is_option.then_some("temperature=3..1").into_iter()).unwrap();
+            let temperature = (kind.make)(&mut options).unwrap().temperature();
+            assert_eq!(temperature.map(|ramp| ramp.at(0.5)), is_option.then_some(2.0), "{}", kind.name);
+            assert!(!is_option || kind.needs_classes, "{}", kind.name);
         }
     }
 
