@@ -4,6 +4,7 @@
 //! layer puts out, one row for each sample. Adding one: a file, and a line in [`LOSSES`].
 
 mod distribution;
+mod dkd;
 #[cfg(test)]
 mod golden_tests;
 mod kd;
@@ -127,7 +128,7 @@ pub struct Kind {
 }
 
 /// All losses.
-pub const LOSSES: &[Kind] = &[kd::KIND];
+pub const LOSSES: &[Kind] = &[kd::KIND, dkd::KIND];
 
 /// Refuses outputs that cannot be compared class by class.
 fn same_classes(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {
