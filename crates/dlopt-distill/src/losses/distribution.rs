@@ -25,6 +25,15 @@ impl Distribution {
     }
 }
 
+/// From `upstream`, a gradient with respect to the probabilities `p`, `[classes]`: adds `scale` times that with respect to
+/// the softmax's inputs to `gradient`.
+pub(super) fn softmax_backward(p: &[f64], upstream: &[f64], scale: f64, gradient: &mut [f32]) {
+    let mean: f64 = p.iter().zip(upstream).map(|(p, u)| p * u).sum();
+    for ((p, u), gradient) in p.iter().zip(upstream).zip(gradient) {
+        *gradient += (scale * p * (u - mean)) as f32;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +46,12 @@ mod tests {
         assert!(row.p[2] == 0.0 && row.log[2].is_finite(), "{row:?}");
         row.set(&[5.0], 0.1);
         assert_eq!((&row.p[..], &row.log[..]), (&[1.0][..], &[0.0][..]));
+    }
+
+    #[test]
+    fn a_constant_upstream_moves_nothing() {
+        let mut gradient = [1.0; 3];
+        softmax_backward(&[0.5, 0.3, 0.2], &[4.0; 3], 2.0, &mut gradient);
+        assert_eq!(gradient, [1.0; 3]);
     }
 }

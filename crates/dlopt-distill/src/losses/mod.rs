@@ -7,7 +7,9 @@ mod distribution;
 mod dkd;
 #[cfg(test)]
 mod golden_tests;
+mod js;
 mod kd;
+mod reverse_kl;
 
 use dlopt_checkpoint::{Error, Result};
 
@@ -128,7 +130,7 @@ pub struct Kind {
 }
 
 /// All losses.
-pub const LOSSES: &[Kind] = &[kd::KIND, dkd::KIND];
+pub const LOSSES: &[Kind] = &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND];
 
 /// Refuses outputs that cannot be compared class by class.
 fn same_classes(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {
