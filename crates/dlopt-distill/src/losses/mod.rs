@@ -9,6 +9,7 @@ mod dkd;
 mod golden_tests;
 mod js;
 mod kd;
+mod logit_mse;
 mod reverse_kl;
 
 use dlopt_checkpoint::{Error, Result};
@@ -130,7 +131,7 @@ pub struct Kind {
 }
 
 /// All losses.
-pub const LOSSES: &[Kind] = &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND];
+pub const LOSSES: &[Kind] = &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND, logit_mse::KIND];
 
 /// Refuses outputs that cannot be compared class by class.
 fn same_classes(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {
