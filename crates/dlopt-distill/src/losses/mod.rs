@@ -3,6 +3,7 @@
 //! Losses on outputs see logits, one row for each sample, or for each token of sequences. Losses on features see what a
 //! layer puts out, one row for each sample. Adding one: a file, and a line in [`LOSSES`].
 
+mod dist;
 mod distribution;
 mod dkd;
 #[cfg(test)]
@@ -131,7 +132,7 @@ pub struct Kind {
 }
 
 /// All losses.
-pub const LOSSES: &[Kind] = &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND, logit_mse::KIND];
+pub const LOSSES: &[Kind] = &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND, dist::KIND, logit_mse::KIND];
 
 /// Refuses outputs that cannot be compared class by class.
 fn same_classes(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {
