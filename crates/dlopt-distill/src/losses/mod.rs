@@ -3,6 +3,7 @@
 //! Losses on outputs see logits, one row for each sample, or for each token of sequences. Losses on features see what a
 //! layer puts out, one row for each sample. Adding one: a file, and a line in [`LOSSES`].
 
+mod attention;
 mod dist;
 mod distribution;
 mod dkd;
@@ -11,6 +12,7 @@ mod golden_tests;
 mod js;
 mod kd;
 mod logit_mse;
+mod places;
 mod reverse_kl;
 
 use dlopt_checkpoint::{Error, Result};
@@ -132,7 +134,8 @@ pub struct Kind {
 }
 
 /// All losses.
-pub const LOSSES: &[Kind] = &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND, dist::KIND, logit_mse::KIND];
+pub const LOSSES: &[Kind] =
+    &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND, dist::KIND, logit_mse::KIND, attention::KIND];
 
 /// Refuses outputs that cannot be compared class by class.
 fn same_classes(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {
