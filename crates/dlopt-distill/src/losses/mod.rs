@@ -9,6 +9,7 @@ mod distribution;
 mod dkd;
 #[cfg(test)]
 mod golden_tests;
+mod hint;
 mod js;
 mod kd;
 mod logit_mse;
@@ -135,7 +136,7 @@ pub struct Kind {
 
 /// All losses.
 pub const LOSSES: &[Kind] =
-    &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND, dist::KIND, logit_mse::KIND, attention::KIND];
+    &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND, dist::KIND, logit_mse::KIND, hint::KIND, attention::KIND];
 
 /// Refuses outputs that cannot be compared class by class.
 fn same_classes(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {

@@ -19,6 +19,11 @@ pub(super) struct Pooling {
 }
 
 impl Pooling {
+    /// Whether nothing is to be averaged.
+    pub(super) fn is_identity(&self) -> bool {
+        self.from == self.to
+    }
+
     /// Averages `values`, `[rows, from, channels]`, into `out`, `[rows, to, channels]`.
     pub(super) fn average<T: Copy + Into<f64>>(&self, values: &[T], channels: usize, out: &mut Vec<f64>) {
         let [height, width] = self.from;
