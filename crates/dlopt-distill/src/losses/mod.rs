@@ -14,7 +14,10 @@ mod js;
 mod kd;
 mod logit_mse;
 mod places;
+mod relations;
 mod reverse_kl;
+mod rkd_angle;
+mod rkd_distance;
 
 use dlopt_checkpoint::{Error, Result};
 
@@ -135,8 +138,18 @@ pub struct Kind {
 }
 
 /// All losses.
-pub const LOSSES: &[Kind] =
-    &[kd::KIND, dkd::KIND, reverse_kl::KIND, js::KIND, dist::KIND, logit_mse::KIND, hint::KIND, attention::KIND];
+pub const LOSSES: &[Kind] = &[
+    kd::KIND,
+    dkd::KIND,
+    reverse_kl::KIND,
+    js::KIND,
+    dist::KIND,
+    logit_mse::KIND,
+    hint::KIND,
+    attention::KIND,
+    rkd_distance::KIND,
+    rkd_angle::KIND,
+];
 
 /// Refuses outputs that cannot be compared class by class.
 fn same_classes(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {
@@ -161,6 +174,12 @@ mod tests {
     /// A pair of logits without labels.
     pub(super) fn logits<'a>(student: &'a [f32], teacher: &'a [f32], classes: usize) -> Pair<'a> {
         let values = |values: &'a [f32]| Values { values, places: [1, 1], channels: classes };
+        Pair { student: values(student), teacher: values(teacher), labels: &[], progress: 0.25 }
+    }
+
+    /// A pair of features of one place, each with its channels.
+    pub(super) fn features<'a>(student: (&'a [f32], usize), teacher: (&'a [f32], usize)) -> Pair<'a> {
+        let values = |(values, channels)| Values { values, places: [1, 1], channels };
         Pair { student: values(student), teacher: values(teacher), labels: &[], progress: 0.25 }
     }
 
