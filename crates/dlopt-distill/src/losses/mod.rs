@@ -18,6 +18,7 @@ mod relations;
 mod reverse_kl;
 mod rkd_angle;
 mod rkd_distance;
+mod similarity;
 
 use dlopt_checkpoint::{Error, Result};
 
@@ -149,6 +150,7 @@ pub const LOSSES: &[Kind] = &[
     attention::KIND,
     rkd_distance::KIND,
     rkd_angle::KIND,
+    similarity::KIND,
 ];
 
 /// Refuses outputs that cannot be compared class by class.

@@ -13,6 +13,12 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Takes `values`, `[rows, len]`, as they are.
+    pub(super) fn set(&mut self, values: &[f32], len: usize) {
+        self.take(values, len);
+        self.multiply();
+    }
+
     /// Takes `values`, `[rows, len]`, less their mean: distances and angles stay, and lose less to rounding.
     pub(super) fn set_centered(&mut self, values: &[f32], len: usize) {
         self.take(values, len);
@@ -96,17 +102,27 @@ mod tests {
     #[test]
     fn distances_do_not_care_where_rows_lie() {
         let values = [0.0, 0.0, 3.0, 4.0, 3.0, 4.0];
-        let (mut here, mut centered) = (Rows::default(), Rows::default());
-        here.set_centered(&values, 2);
+        let (mut plain, mut centered) = (Rows::default(), Rows::default());
+        plain.set(&values, 2);
         centered.set_centered(&values.map(|v| v + 1000.0), 2);
-        assert_eq!(here.rows, 3);
-        assert!((here.squared_distance(0, 1) - 25.0).abs() < 1e-9);
+        assert_eq!((plain.rows, plain.squared_distance(0, 1)), (3, 25.0));
         assert!((centered.squared_distance(0, 2) - 25.0).abs() < 1e-9);
         assert_eq!(centered.squared_distance(1, 2), 0.0);
         // One rounding apart, as seen from ten thousand away.
         centered.set_centered(&[0.0, 1e4, 1e4_f32.next_up()], 1);
         assert_eq!(centered.squared_distance(1, 2), 0.0);
         assert!(centered.squared_distance(0, 1) > 9e7);
+    }
+
+    #[test]
+    fn the_gradient_of_a_product_is_the_other_row() {
+        let mut rows = Rows::default();
+        rows.set(&[1.0, 2.0, 3.0, 5.0, 7.0, 11.0], 3);
+        assert_eq!(rows.products, [14.0, 5.0 + 14.0 + 33.0, 52.0, 195.0]);
+        let mut gradient = [1.0; 6];
+        rows.add_gradient(&[0.0, 1.0, 0.0, 0.5], 2.0, &mut gradient);
+        // 2 x_1 for row 0; 2 x_0 + 2 x_1 for row 1.
+        assert_eq!(gradient, [11.0, 15.0, 23.0, 13.0, 19.0, 29.0]);
     }
 
     #[test]
