@@ -67,11 +67,7 @@ impl Model {
                 if let Some(initialization) = request.initialization {
                     description.init = initialization;
                 }
-                let (outputs, classes) = outputs_of(dataset);
-                let description = description.with_tokens(&tokens_of(dataset));
-                let mut config = ModelConfig::new(&description, shape_of(dataset), outputs, classes)?;
-                config.is_per_step = dataset.info().learns != Learns::Sample;
-                (config, false)
+                (fitted(&description, dataset)?, false)
             }
             (None, Some(source)) => (refit(config_of(source)?, source, dataset, request.adopts)?, true),
             (None, None) => {
@@ -112,6 +108,24 @@ impl Model {
         let origin = origin_of(request, source, adopted.as_ref());
         let source = source.map(|s| s.header.clone()).unwrap_or_default();
         Ok(Self { config, nodes, layout, weights, buffers, origin, source })
+    }
+
+    /// The network of a description, for this data, with fresh weights from a seed.
+    ///
+    /// # Errors
+    /// When it does not fit the data.
+    pub fn of_description(description: &Description, seed: u64, dataset: &Dataset) -> Result<Self> {
+        let mut config = fitted(description, dataset)?;
+        let nodes = config.resolve()?;
+        check_vocabulary(&nodes, dataset)?;
+        check_learns(&nodes, dataset)?;
+        let layout = FlatLayout::of(&nodes);
+        check_memory(&layout)?;
+        let (weights, buffers) = initial_values(&nodes, &layout, seed)?;
+        config.preprocessing =
+            serde_json::to_value(dataset.preprocessing()).expect("strings and numbers always serialise");
+        let origin = format!("fresh weights from seed {seed}");
+        Ok(Self { config, nodes, layout, weights, buffers, origin, source: Header::default() })
     }
 
     /// SHA-256 of the first values: part of what a resumed run must agree on.
@@ -242,6 +256,15 @@ fn outputs_of(dataset: &Dataset) -> (usize, Vec<String>) {
         return (dataset.outputs(), Vec::new());
     }
     (dataset.classes().len(), dataset.classes().to_vec())
+}
+
+/// The config of a description for these data.
+fn fitted(description: &Description, dataset: &Dataset) -> Result<ModelConfig> {
+    let (outputs, classes) = outputs_of(dataset);
+    let description = description.with_tokens(&tokens_of(dataset));
+    let mut config = ModelConfig::new(&description, shape_of(dataset), outputs, classes)?;
+    config.is_per_step = dataset.info().learns != Learns::Sample;
+    Ok(config)
 }
 
 /// Refuses data that a checkpoint's network does not take; with `adopts`, gives it other outputs.

@@ -59,7 +59,7 @@ mod tests {
     use crate::{FlatLayout, Mode, Network, initial_values, resolve};
 
     fn plan(preset: &str) -> Vec<Node> {
-        let input = Shape::Image { height: 10, width: 9, channels: 2 };
+        let input = Shape::Image { height: 13, width: 12, channels: 2 };
         resolve(&Preset::named(preset).unwrap().description(), &input, 3).unwrap()
     }
 
@@ -67,7 +67,7 @@ mod tests {
     fn a_layer_ends_behind_its_activation() {
         let nodes = plan("cnn");
         let found = taps(&nodes, &["conv1".to_owned(), "fc2".to_owned()]).unwrap();
-        assert_eq!(found[0].shape, Shape::Image { height: 8, width: 7, channels: 32 });
+        assert_eq!(found[0].shape, Shape::Image { height: 11, width: 10, channels: 32 });
         assert_eq!(nodes[found[0].node].name, "conv1.relu");
         assert_eq!(found[1].shape, Shape::Vector { features: 3 });
         let error = taps(&nodes, &["conv9".to_owned()]).unwrap_err();
@@ -91,7 +91,7 @@ mod tests {
             let team = Arc::new(Team::new(2));
             let mut plain = Network::new(&nodes, &layout, &[], Arc::clone(&team));
             let mut tapped = Network::with_taps(&nodes, &layout, &[], team, &found);
-            let inputs: Vec<f32> = (0..3 * 180).map(|i| (i as f32 * 0.37).sin()).collect();
+            let inputs: Vec<f32> = (0..3 * 312).map(|i| (i as f32 * 0.37).sin()).collect();
             let mode = Mode::Training { key: 1 };
             let mut other = buffers.clone();
             plain.load(&weights, true);
@@ -109,7 +109,8 @@ mod tests {
             let loss = |network: &mut Network, weights: &[f32]| {
                 network.load(weights, true);
                 let _ = network.forward(weights, &mut vec![0.0; layout.buffers_len], &inputs, None, mode);
-                let squares = network.tapped().iter().flat_map(|tap| tap.iter()).map(|v| f64::from(*v).powi(2));
+                let tapped = network.tapped();
+                let squares = tapped.iter().flat_map(|tap| tap.iter()).map(|v| f64::from(*v).powi(2));
                 squares.sum::<f64>() / 2.0
             };
             let size = gradients.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();

@@ -1,13 +1,15 @@
 //! What is asked: the losses, the student, the settings of its training.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::Dataset;
 use dlopt_distill::{Facts, Plan, Ramp, Teacher, Term};
+use dlopt_model::Derivation;
 use dlopt_train::{Loss, Model, Request, Settings, split_ranges};
 
-use super::DistillArgs;
+use super::{DistillArgs, Start};
 use crate::tables::grouped;
 
 /// What a student learns when nobody says.
@@ -58,7 +60,12 @@ pub(super) fn temperature(plan: &Plan) -> Option<f64> {
 }
 
 /// The student with its first weights for a seed.
-pub(super) fn student(args: &DistillArgs, _teacher: &Teacher, dataset: &mut Dataset, seed: u64) -> Result<Model> {
+pub(super) fn student(args: &DistillArgs, teacher: &Teacher, dataset: &mut Dataset, seed: u64) -> Result<Model> {
+    if !Path::new(&args.student).exists()
+        && let Some(derivation) = Derivation::parse(&args.student)?
+    {
+        return derived(args, &derivation, teacher, dataset, seed);
+    }
     let request = Request {
         model: Some(&args.student),
         init: None,
@@ -68,6 +75,27 @@ pub(super) fn student(args: &DistillArgs, _teacher: &Teacher, dataset: &mut Data
         uses_own_preprocessing: args.use_own_preprocessing,
     };
     Model::make(&request, dataset)
+}
+
+/// The student that is a change of the first teacher.
+fn derived(
+    args: &DistillArgs,
+    derivation: &Derivation,
+    teacher: &Teacher,
+    dataset: &Dataset,
+    seed: u64,
+) -> Result<Model> {
+    let Some((name, loaded, _)) = teacher.networks().next() else {
+        return Err(Error::usage("no teacher to change into a student"));
+    };
+    let description = derivation.description(&loaded.config.description).map_err(|e| e.within(name))?;
+    let mut model = Model::of_description(&description, seed, dataset)?;
+    if args.start == Start::Inherit {
+        let (weights, buffers) = (&mut model.weights, &mut model.buffers);
+        let taken = derivation.take_over(loaded, &model.nodes, &model.layout, weights, buffers)?;
+        model.origin = format!("weights of {name}: {}", taken.summary());
+    }
+    Ok(model)
 }
 
 /// The settings of a student's training.
