@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use dlopt_checkpoint::{
-    Carry, Checkpoint, Dtype, Error, Header, Job, LAYOUT_KEY, NoProgress, Pass, Resources, Result, Target, TensorInfo,
-    Tensors, View, dtype_name, write_file,
+    Carry, Checkpoint, Dtype, Error, Header, Job, LAYOUT_KEY, NoProgress, Pass, PassReport, Resources, Result, Target,
+    TensorInfo, Tensors, View, dtype_name, write_file,
 };
 use dlopt_prune::Densify;
 use dlopt_quantize::Dequantize;
@@ -149,20 +149,39 @@ pub fn to_tensors(
 /// # Errors
 /// When the target exists and `force` is not set, or the disk is full or fails.
 pub fn save(target: Target, header: &Header, tensors: &[Vec<u8>], force: bool) -> Result<()> {
+    save_through(target, header, tensors, &[], force).map(|_| ())
+}
+
+/// Writes a checkpoint in memory, as passes make it, to a file or folder, which appears whole or not at all, or to a
+/// stream. Says what the passes did.
+///
+/// # Errors
+/// When a pass does not apply, the target exists and `force` is not set, or the disk is full or fails.
+pub fn save_through(
+    target: Target,
+    header: &Header,
+    tensors: &[Vec<u8>],
+    passes: &[&dyn Pass],
+    force: bool,
+) -> Result<Vec<PassReport>> {
     let target = match target {
-        Target::File(path) => return write_file(&path, header, tensors, force),
+        Target::File(path) if passes.is_empty() => {
+            return write_file(&path, header, tensors, force).map(|()| Vec::new());
+        }
         other => other,
     };
     let tmp_dir = match &target {
-        Target::Folder(path) => path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new(".")).to_owned(),
-        _ => std::env::temp_dir(),
+        Target::File(path) | Target::Folder(path) => {
+            path.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new(".")).to_owned()
+        }
+        Target::Stream(_) => std::env::temp_dir(),
     };
     let mut file = header.to_bytes()?;
     tensors.iter().for_each(|bytes| file.extend_from_slice(bytes));
     let checkpoint = Checkpoint::from_stream(Box::new(Cursor::new(file)), "the trained network".to_owned())?;
     let job = Job {
         checkpoint: &checkpoint,
-        passes: vec![&Carry],
+        passes: if passes.is_empty() { vec![&Carry] } else { passes.to_vec() },
         is_folder: matches!(target, Target::Folder(_)),
         max_shard_bytes: None,
         keep_files: true,
@@ -176,7 +195,8 @@ pub fn save(target: Target, header: &Header, tensors: &[Vec<u8>], force: bool) -
             stop: &AtomicBool::new(false),
         },
     };
-    job.run(target).map(|_| ())
+    let outcome = job.run(target)?;
+    Ok(if passes.is_empty() { Vec::new() } else { outcome.passes })
 }
 
 /// The tensors of a checkpoint, matched with those of a network.
