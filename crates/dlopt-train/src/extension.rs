@@ -64,7 +64,8 @@ pub trait Extension: Send {
     }
 
     /// The weights that the network runs with, if they differ from those that are trained (fake-quantized weights): it
-    /// fills `used`, which holds a copy of `weights`, and returns true. Gradients are then those at `used`.
+    /// changes `used`, which holds a copy of `weights` or what an extension before it made of them, and returns true.
+    /// Gradients are then those at `used`. The same weights are validated, of the average if there is one.
     fn weights(&mut self, _at: Moment, _weights: &[f32], _used: &mut [f32]) -> Result<bool> {
         Ok(false)
     }

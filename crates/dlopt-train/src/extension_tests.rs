@@ -17,7 +17,8 @@ struct Silent;
 
 impl Observer for Silent {}
 
-fn dataset() -> Dataset {
+/// Points of two classes.
+pub(crate) fn dataset() -> Dataset {
     let mut info = DatasetInfo::plain(Elements::Vector { features: 3, names: Vec::new() });
     info.classes = vec!["left".to_owned(), "right".to_owned()];
     info.splits = [("train".to_owned(), [0, 30])].into();
@@ -29,18 +30,9 @@ fn dataset() -> Dataset {
     Dataset::from_parts(parts).unwrap()
 }
 
-fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {
-    let mut dataset = dataset();
-    let request = Request {
-        model: Some("mlp"),
-        init: None,
-        adopts: false,
-        initialization: None,
-        seed: 5,
-        uses_own_preprocessing: false,
-    };
-    let model = Model::make(&request, &mut dataset).unwrap();
-    let settings = Settings {
+/// Three epochs of Adam.
+pub(crate) fn settings() -> Settings {
+    Settings {
         epochs: 3,
         batch: 7,
         accumulate: 1,
@@ -62,13 +54,29 @@ fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {
         average: None,
         patience: None,
         keeps_best: false,
+        keeps_zeros: false,
+        fake_quantize: None,
         freeze: Vec::new(),
         training_split: "train".to_owned(),
         without_classes: Vec::new(),
         validation_split: None,
         seed: 5,
         distillation: None,
+    }
+}
+
+fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {
+    let mut dataset = dataset();
+    let request = Request {
+        model: Some("mlp"),
+        init: None,
+        adopts: false,
+        initialization: None,
+        seed: 5,
+        uses_own_preprocessing: false,
     };
+    let model = Model::make(&request, &mut dataset).unwrap();
+    let settings = settings();
     let frozen = vec![false; model.layout.nodes.len()];
     let trainer = Trainer {
         augmenter: None,

@@ -1,7 +1,7 @@
 //! The training core: batches, losses, optimisers, the loop.
 //!
 //! [`Trainer`] is the loop; [`Settings`] all that decides its result; [`Extension`] the one seam for what later passes
-//! need (masks, fake-quantized weights, a teacher's loss, augmentation).
+//! need (a teacher's loss, an all-reduce). [`Masks`] and [`FakeQuantize`] go in through it.
 
 mod changes;
 mod engine;
@@ -9,10 +9,14 @@ mod evaluate;
 mod extension;
 #[cfg(test)]
 mod extension_tests;
+mod fake_quantize;
 #[cfg(test)]
 mod golden_tests;
 mod loss;
+mod masks;
 mod optimizer;
+#[cfg(test)]
+mod recovery_tests;
 mod right;
 mod schedule;
 mod selection;
@@ -28,7 +32,9 @@ pub use changes::{TensorChange, changes};
 pub use engine::Engine;
 pub use evaluate::{run_over, run_over_changed};
 pub use extension::{Extension, ExtraLoss, Moment, Passed};
+pub use fake_quantize::FakeQuantize;
 pub use loss::{LOSSES, Loss};
+pub use masks::Masks;
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
 pub use selection::{split_ranges, training_samples};

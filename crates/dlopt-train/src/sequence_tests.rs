@@ -113,6 +113,8 @@ fn settings(epochs: usize) -> Settings {
         average: None,
         patience: None,
         keeps_best: false,
+        keeps_zeros: false,
+        fake_quantize: None,
         freeze: Vec::new(),
         training_split: "train".to_owned(),
         without_classes: Vec::new(),

@@ -56,6 +56,13 @@ pub struct Settings {
     pub patience: Option<usize>,
     /// Whether the weights with the best validation loss are written, not the last ones.
     pub keeps_best: bool,
+    /// Whether weights that are 0 in the beginning stay 0.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_zeros: bool,
+    /// What is done to the weights that the network runs with, as the history has it of `quantize`; nothing when there is
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fake_quantize: Option<serde_json::Value>,
     /// Names of tensors that stay as they are; `*` crosses dots.
     pub freeze: Vec<String>,
     /// The split that is trained on, or several with `+` between them.
@@ -130,6 +137,8 @@ impl Default for Settings {
             average: None,
             patience: None,
             keeps_best: false,
+            keeps_zeros: false,
+            fake_quantize: None,
             freeze: Vec::new(),
             training_split: "train".to_owned(),
             without_classes: Vec::new(),

@@ -128,6 +128,16 @@ impl Model {
         Ok(Self { config, nodes, layout, weights, buffers, origin, source: Header::default() })
     }
 
+    /// The header of the checkpoint that the first weights came from; empty for fresh ones.
+    pub fn source(&self) -> &Header {
+        &self.source
+    }
+
+    /// The header of what [`Model::checkpoint`] makes, but for the history.
+    pub fn header(&self) -> Header {
+        to_tensors(&self.config, &self.layout, &self.weights, &self.buffers, &BTreeMap::new()).0
+    }
+
     /// SHA-256 of the first values: part of what a resumed run must agree on.
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();

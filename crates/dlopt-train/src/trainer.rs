@@ -94,7 +94,8 @@ pub struct Trainer<'a> {
 /// What a training came to.
 #[derive(Clone, Debug)]
 pub struct Trained {
-    /// The weights to keep: the average if there is one, the best if asked for.
+    /// The weights to keep: the average if there is one, the best if asked for. Where the network ran with others (see
+    /// [`Extension::weights`]), those that were trained.
     pub weights: Vec<f32>,
     /// Their running statistics.
     pub buffers: Vec<f32>,
@@ -138,8 +139,9 @@ impl Trainer<'_> {
                 Ended::Diverged(what) => return Err(diverged(&what, &last_good, observer)?),
             };
             let seconds = state.facts.sums.milliseconds as f64 / 1e3;
+            let at = self.moment(&state, settings.steps_per_epoch(training.len()));
             let outcome = match &validation {
-                Some(range) => Some(self.look_at(&mut state, range.clone())?),
+                Some(range) => Some(self.look_at(at, &mut state, range.clone())?),
                 None => None,
             };
             let record = self.end_epoch(&mut state, outcome, learning_rate, began, seconds);
@@ -419,8 +421,10 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    fn look_at(&mut self, state: &mut State, range: Range<usize>) -> Result<Outcome> {
-        let weights = state.average.as_ref().unwrap_or(&state.weights);
+    /// What validation says of the weights that the network would run with if training ended now.
+    fn look_at(&mut self, at: Moment, state: &mut State, range: Range<usize>) -> Result<Outcome> {
+        let mut used = Vec::new();
+        let weights = self.weights_to_use(at, state.average.as_ref().unwrap_or(&state.weights), &mut used)?;
         look(&mut self.engine, self.settings, &self.dataset, range, weights, &mut state.buffers, self.stop)
     }
 
@@ -575,7 +579,7 @@ pub fn groups(layout: &FlatLayout, settings: &Settings) -> Result<Vec<Group>> {
 }
 
 /// Whether a tensor is what weight decay is for: a weight, not a bias or a norm's scale.
-fn is_weight(role: Role) -> bool {
+pub(crate) fn is_weight(role: Role) -> bool {
     use Role::{ConvolutionWeight, DenseWeight, RecurrentHidden, RecurrentInput, Table};
     matches!(role, ConvolutionWeight | DenseWeight { .. } | RecurrentInput | RecurrentHidden | Table)
 }
@@ -614,9 +618,10 @@ fn difference(old: &str, new: &str) -> Option<String> {
 fn first_difference(key: &str, old: &serde_json::Value, new: &serde_json::Value) -> String {
     if let (Some(a), Some(b)) = (old.as_object(), new.as_object())
         && let Some(inner) = a.keys().chain(b.keys()).find(|key| a.get(*key) != b.get(*key))
-        && let (Some(old), Some(new)) = (a.get(inner), b.get(inner))
     {
-        return first_difference(inner, old, new);
+        // What nobody asked for is not written down.
+        let none = serde_json::Value::Null;
+        return first_difference(inner, a.get(inner).unwrap_or(&none), b.get(inner).unwrap_or(&none));
     }
     let short = |value: &serde_json::Value| value.to_string().chars().take(60).collect::<String>();
     format!("`{key}`: {}, now {}", short(old), short(new))

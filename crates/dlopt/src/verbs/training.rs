@@ -217,6 +217,8 @@ impl TrainingArgs {
             average: self.average,
             patience: self.patience,
             keeps_best: self.keep_best,
+            keeps_zeros: false,
+            fake_quantize: None,
             freeze: self.freeze.clone(),
             training_split: self.split.clone(),
             without_classes: self.without_class.clone(),
