@@ -263,7 +263,7 @@ const TRAIN_FILES: [Case; 16] = [
 ];
 
 /// How a network is trained.
-const TRAIN_SETTINGS: [Case; 29] = [
+const TRAIN_SETTINGS: [Case; 35] = [
     ("augment", |g| {
         fs::write(g.path("r.toml"), "[[ops]]\nop = \"noise\"\nsigma = 0.1\n").unwrap();
         assert!(g.weights("--augment r.toml") == g.weights("--augment-op noise=0.1"));
@@ -410,6 +410,50 @@ const TRAIN_SETTINGS: [Case; 29] = [
         assert_eq!((epochs(&report).len(), &report["stopped_early"], &report["epoch"]), (3, &true.into(), &1.into()));
         assert_eq!(g.train("--epochs 9 --learning-rate 0").1["stopped_early"], false);
         g.refused(&training("--patience 2 --validation none -o x.safetensors"), 2, "validation");
+    }),
+    ("zeros", |g| {
+        g.ok("prune m.safetensors --sparsity 0.6 -o pruned.safetensors -q");
+        let zeros = |more: &str| g.train(&format!("--model pruned.safetensors {more}")).0.get("fc1.weight").zeros();
+        assert_eq!((zeros(""), zeros("--zeros keep")), (17, 17));
+        assert!(zeros("--zeros free") < 10, "but for units that say nothing");
+        let sparsity = |more: &str| g.train(more).1["kept_sparsity"].as_f64();
+        // 17 of 28 and 13 of 21 weights.
+        assert_eq!((sparsity("--model pruned.safetensors"), sparsity("")), (Some(30.0 / 49.0), None));
+        g.refused(&training("--zeros some -o x.safetensors"), 2, "keep, free");
+    }),
+    ("fake-quantize", |g| {
+        let names = |more: &str| g.train(more).0.names;
+        assert!(names("--fake-quantize w8a16:channel").iter().any(|name| name == "fc1.weight_packed"));
+        assert!(!names("").iter().any(|name| name == "fc1.weight_packed"));
+        assert_each_differs(g, &["--fake-quantize w8a16:channel", "--fake-quantize w8a16_asym:channel"]);
+        g.refused(&training("--fake-quantize w5 -o x.safetensors"), 2, "no scheme");
+        g.refused(&training("--fake-quantize w4a16 -o x.safetensors"), 1, "--group channel");
+    }),
+    ("group", |g| {
+        let with = |size: &str| format!("--fake-quantize w8a16 --group {size}");
+        assert_each_differs(g, &[&with("channel"), &with("tensor"), &with("4"), &with("2")]);
+        assert!(g.weights(&with("2")) == g.weights("--fake-quantize w8a16:2"));
+        g.refused(&training("--group 4 -o x.safetensors"), 2, "--fake-quantize");
+    }),
+    ("method", |g| {
+        let with = |method: &str| format!("--fake-quantize w4a16:channel --method {method}");
+        assert_each_differs(g, &[&with("rtn"), &with("absmax"), &with("mse")]);
+        assert!(g.weights(&with("rtn")) == g.weights("--fake-quantize w4a16:channel"));
+        g.refused(&training(&format!("{} -o x.safetensors", with("best"))), 2, "rtn or");
+        g.refused(&training("--method mse -o x.safetensors"), 2, "--fake-quantize");
+    }),
+    ("rule", |g| {
+        let names = |more: &str| g.train(&format!("--fake-quantize w8a16:channel {more}")).0.names;
+        let has = |names: &[String], name: &str| names.iter().any(|n| n == name);
+        assert!(has(&names(""), "fc2.weight_packed") && has(&names("--rule fc2.*=skip"), "fc2.weight"));
+        g.refused(&training("--rule fc2.*=skip -o x.safetensors"), 2, "--fake-quantize");
+    }),
+    ("fallback", |g| {
+        let names = |more: &str| g.train(&format!("--fake-quantize w8a16:4 {more}")).0.names;
+        let has = |names: &[String], name: &str| names.iter().any(|n| n == name);
+        assert!(has(&names(""), "fc2.weight") && has(&names("--fallback skip"), "fc2.weight"));
+        assert!(has(&names("--fallback channel"), "fc2.weight_packed"));
+        g.refused(&training("--fallback channel -o x.safetensors"), 2, "--fake-quantize");
     }),
     ("keep-best", |g| {
         let wild = "--epochs 9 --learning-rate 0.3 --batch 3";

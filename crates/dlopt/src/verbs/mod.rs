@@ -1,6 +1,7 @@
-//! The verbs, one file each: parse, call, print; no arithmetic.
+//! The verbs, one file each, and flags that some share: parse, call, print; no arithmetic.
 
 mod augment;
+mod codes;
 mod completions;
 mod convert;
 mod diff;
@@ -15,6 +16,7 @@ mod predict;
 mod prepare;
 mod prune;
 mod quantize;
+mod recovery;
 mod run;
 mod teaching;
 mod train;

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use dlopt_checkpoint::{Pass, Result};
-use dlopt_quantize::{Fallback, Granularity, Overrides, Quantize, Rule, Scheme};
 
+use super::codes::CodesArgs;
 use crate::args::{IoArgs, SelectArgs};
 use crate::job;
 
@@ -41,10 +41,6 @@ pub(crate) struct QuantizePass {
     #[arg(long, default_value = "w4a16")]
     scheme: String,
 
-    /// Which weights share a scale: tensor, channel, or so many consecutive ones of a row [default: the scheme's]
-    #[arg(long, value_name = "SIZE")]
-    group: Option<String>,
-
     /// Bits of a code in weight-only integer schemes: 2, 4 or 8 [default: the scheme's]
     #[arg(long)]
     bits: Option<u32>,
@@ -57,53 +53,20 @@ pub(crate) struct QuantizePass {
     #[arg(long)]
     symmetric: bool,
 
-    /// How scales are chosen: rtn (from the extremes), absmax (the same, nothing clipped) or mse (the clip with the least
-    /// squared error)
-    #[arg(long, default_value = "rtn")]
-    method: String,
-
-    /// GLOB=SCHEME for tensors whose whole name matches, SCHEME:SIZE for another group, GLOB=skip for none; the first
-    /// that matches wins; may be repeated
-    #[arg(long, value_name = "GLOB=SCHEME")]
-    rule: Vec<String>,
-
-    /// What to do with a tensor whose columns the group size does not divide
-    #[arg(long, value_enum, default_value_t = Unfit::Skip)]
-    fallback: Unfit,
+    #[command(flatten)]
+    codes: CodesArgs,
 
     #[command(flatten)]
     select: SelectArgs,
 }
 
-/// What to do with a tensor whose columns the group size does not divide.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Unfit {
-    /// Leave it dense and say so
-    Skip,
-    /// One scale for each output
-    Channel,
-}
-
 impl QuantizePass {
     /// The pass.
     pub(super) fn passes(&self) -> Result<Vec<Box<dyn Pass>>> {
-        let overrides = Overrides {
-            bits: self.bits,
-            is_symmetric: if self.asymmetric { Some(false) } else { self.symmetric.then_some(true) },
-            granularity: self.group.as_deref().map(Granularity::parse).transpose()?,
-        };
-        let mut quantize = Quantize::new(Scheme::new(&self.scheme, overrides)?);
-        quantize.method = dlopt_quantize::methods::method_named(&self.method).ok_or_else(|| {
-            let names: Vec<_> = dlopt_quantize::methods::METHODS.iter().map(|m| m.plugin().name).collect();
-            dlopt_checkpoint::Error::usage(format!("no method is named `{}`", self.method)).hint(names.join(" or "))
-        })?;
-        quantize.rules = self.rule.iter().map(|text| Rule::parse(text)).collect::<Result<Vec<_>>>()?;
+        let is_symmetric = if self.asymmetric { Some(false) } else { self.symmetric.then_some(true) };
+        let mut quantize = self.codes.quantize(&self.scheme, self.bits, is_symmetric)?;
         quantize.selection = self.select.selection()?;
         quantize.allow_nonfinite = self.select.allow_nonfinite;
-        quantize.fallback = match self.fallback {
-            Unfit::Skip => Fallback::Skip,
-            Unfit::Channel => Fallback::Channel,
-        };
         Ok(vec![Box::new(quantize)])
     }
 }

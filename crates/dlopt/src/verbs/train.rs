@@ -7,17 +7,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use dlopt_checkpoint::{Result, write_bytes};
+use dlopt_checkpoint::{PassReport, Result, write_bytes};
 use dlopt_data::Dataset;
 use dlopt_kernels::nn::Team;
 use dlopt_metrics::learning_curves_svg;
-use dlopt_model::{Initialization, save};
+use dlopt_model::{Initialization, save_through};
 use dlopt_train::{
     Engine, Loss, Model, Request, Settings, TensorChange, Trained, Trainer, changes, frozen_nodes, frozen_slots,
     run_facts, training_samples,
 };
 use serde::Serialize;
 
+use super::recovery::{RecoveryArgs, tell_passes};
 use super::training::{LAST_GOOD, TrainingArgs, augmenter, remove, threads};
 use super::watcher::{EpochReport, Keeps, Watcher};
 use crate::args::ReportArgs;
@@ -33,6 +34,7 @@ Examples:
   dlopt train --model lstm --data vowels.safetensors --epochs 40 --batch 16 -o vowels.safetensors
   dlopt train --model my.toml --data d.safetensors --optimizer sgd --momentum 0.9 --schedule cosine -o m.safetensors
   dlopt train --init pruned.safetensors --data d.safetensors --epochs 2 --learning-rate 1e-4 -o tuned.safetensors
+  dlopt train --init m.safetensors --data d.safetensors --fake-quantize w4a16 --group 32 --epochs 2 -o int4.safetensors
   dlopt train --model cnn --data d.safetensors --validation validation --patience 3 --curves curves.svg -o m.safetensors
   dlopt train --model cnn --data d.safetensors --augment-op rotate=±15 --augment-op noise=0.05 -o m.safetensors
   dlopt train … -o m.safetensors --resume       after a kill: ends in the same bytes
@@ -75,6 +77,9 @@ pub(crate) struct TrainArgs {
 
     #[command(flatten)]
     training: TrainingArgs,
+
+    #[command(flatten)]
+    recovery: RecoveryArgs,
 
     /// Write a checkpoint after each epoch into this folder, and the best one as best.safetensors
     #[arg(long, value_name = "DIR")]
@@ -128,8 +133,12 @@ struct Report<'a> {
     stopped_early: bool,
     /// From the start of the process to the end of the first update.
     seconds_to_first_step: Option<f64>,
+    /// Share of the weights, biases and norms left out, that were kept at 0.
+    kept_sparsity: Option<f64>,
     /// What became of the weights.
     tensors: Vec<TensorChange>,
+    /// What was done to the trained weights before they were written.
+    passes: Vec<PassReport>,
     output: Option<String>,
 }
 
@@ -145,7 +154,9 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     let loss = args.loss.as_deref().map_or(Ok(default_loss), Loss::parse)?;
     loss.check(&dataset)?;
     let training = &args.training;
-    let settings = training.settings(&dataset, model.config.outputs, &model.nodes, loss)?;
+    let mut settings = training.settings(&dataset, model.config.outputs, &model.nodes, loss)?;
+    let recovery = args.recovery.recovery(&model)?;
+    recovery.settle(&mut settings);
     settings.check()?;
     let team = Arc::new(Team::new(threads(training.threads)));
     let summary = dlopt_model::Summary::of(&model.config, &model.nodes, training.batch, settings.optimizer.moments())?;
@@ -156,6 +167,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     if !args.report.quiet {
         messages::tell(&summary.text());
         messages::tell(&format!("{}; {} threads\n", model.origin, team.threads()));
+        recovery.tell();
     }
     let state = training.state_folder(&out)?;
     let dataset = Arc::new(dataset);
@@ -164,6 +176,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     let keeps = Keeps {
         log: args.log.as_deref(),
         checkpoints: args.checkpoints.as_deref().map(|folder| (folder, args.keep_last)),
+        passes: recovery.passes(),
     };
     let mut watcher = Watcher::new("train", (&settings, &model, &dataset), args.report.quiet, started).keeping(keeps);
     watcher.last_good = state.as_ref().map(|folder| folder.join(format!("{LAST_GOOD}.safetensors")));
@@ -172,8 +185,8 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
         dataset: Arc::clone(&dataset),
         nodes: &model.nodes,
         layout: &model.layout,
-        engine: Engine::new(&training.device, &model.nodes, &model.layout, &frozen, team)?,
-        extensions: Vec::new(),
+        engine: Engine::new(&training.device, &model.nodes, &model.layout, &frozen, Arc::clone(&team))?,
+        extensions: recovery.extensions(&model, &team)?,
         augmenter: augmenter(&settings, &dataset)?,
         save_every: training.save_every,
         state_path: state.as_ref().map(|folder| folder.join("state.safetensors")),
@@ -187,7 +200,9 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     if let Some(path) = &args.curves {
         write_bytes(path, learning_curves_svg(&trained.history).as_bytes(), true)?;
     }
-    save(out.target(stdout)?, &header, &tensors, training.force || training.resume)?;
+    let passes =
+        save_through(out.target(stdout)?, &header, &tensors, &recovery.passes(), training.force || training.resume)?;
+    let stored = recovery.stored(&model, &team, &trained.weights)?;
     if let Some(folder) = state.as_deref().filter(|folder| folder.exists()) {
         remove(folder)?;
     }
@@ -202,11 +217,13 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
         updates: trained.steps,
         stopped_early: trained.stopped_early,
         seconds_to_first_step: watcher.first_step,
-        tensors: changes(&model.layout, &model.weights, &trained.weights),
+        kept_sparsity: recovery.sparsity(),
+        tensors: changes(&model.layout, &model.weights, &stored),
+        passes,
         output: args.output.as_ref().map(|p| p.display().to_string()),
     };
     tell(args, &report, &trained)?;
-    Ok(exit::for_gates(std::iter::empty()))
+    Ok(exit::for_gates(report.passes.iter().filter_map(|pass| pass.gate.as_deref())))
 }
 
 /// Hours of work must not end in a file that cannot be written, or replace what it began with.
@@ -247,6 +264,7 @@ fn tell(args: &TrainArgs, report: &Report<'_>, trained: &Trained) -> Result<()> 
         if args.report.verbose {
             messages::tell(&tensors(&report.tensors));
         }
+        tell_passes(&report.passes);
         let why = if trained.stopped_early { ", stopped early" } else { "" };
         let place = report.output.as_deref().unwrap_or("standard output");
         messages::tell(&format!("{} updates{why}; weights of epoch {} in {place}\n", trained.steps, trained.epoch));

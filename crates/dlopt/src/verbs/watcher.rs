@@ -4,9 +4,10 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use dlopt_checkpoint::{Result, make_folder, write_bytes};
+use dlopt_checkpoint::{Pass, Result, Target, make_folder, write_bytes};
 use dlopt_data::Dataset;
 use dlopt_metrics::EpochRecord;
+use dlopt_model::save_through;
 use dlopt_train::{Model, Observer, Settings, Trained};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -23,12 +24,14 @@ pub(super) struct EpochReport {
 }
 
 /// What is kept of a training beside its result.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Keeps<'a> {
     /// A JSON line for each epoch goes here.
     pub(super) log: Option<&'a Path>,
     /// Checkpoints of epochs go into this folder, and so many of them stay.
     pub(super) checkpoints: Option<(&'a Path, usize)>,
+    /// What those go through before they are written.
+    pub(super) passes: Vec<&'a dyn Pass>,
 }
 
 /// Shows a training, logs it, and keeps checkpoints of it.
@@ -48,7 +51,7 @@ pub(super) struct Watcher<'a> {
     is_shown: bool,
     pub(super) epochs: Vec<EpochReport>,
     updates_since_drawn: u32,
-    /// Where the last good weights go when the loss is no number.
+    /// Where the last good weights go when the loss is no number, as they are trained, to go on from.
     pub(super) last_good: Option<PathBuf>,
 }
 
@@ -158,9 +161,10 @@ impl Observer for Watcher<'_> {
         make_folder(folder)?;
         let (header, tensors) = self.model.checkpoint(self.verb, self.settings, self.dataset, trained)?;
         let name = |epoch: usize| folder.join(format!("epoch-{epoch:04}.safetensors"));
-        dlopt_checkpoint::write_file(&name(trained.epoch), &header, &tensors, true)?;
+        let write = |path| save_through(Target::File(path), &header, &tensors, &self.keeps.passes, true);
+        write(name(trained.epoch))?;
         if is_best {
-            dlopt_checkpoint::write_file(&folder.join("best.safetensors"), &header, &tensors, true)?;
+            write(folder.join("best.safetensors"))?;
         }
         if let Some(old) = trained.epoch.checked_sub(keep_last.max(1)).filter(|old| *old > 0) {
             // One that a resumed run never wrote is not there.

@@ -1,0 +1,144 @@
+//! Training on from a compressed checkpoint: flags that say what stays of its compression, and what follows from them.
+
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use dlopt_checkpoint::{Error, Pass, PassReport, Result};
+use dlopt_kernels::nn::Team;
+use dlopt_prune::is_pruned;
+use dlopt_quantize::{Quantize, is_quantized};
+use dlopt_train::{Extension, FakeQuantize, Masks, Model, Settings};
+
+use super::codes::CodesArgs;
+use crate::messages;
+use crate::tables;
+
+/// What stays of a compression while training goes on.
+#[derive(Args, Debug, Default, Clone)]
+pub(crate) struct RecoveryArgs {
+    /// Whether weights that are 0 in the beginning stay 0 [default: keep where the checkpoint was pruned, else free]
+    #[arg(long, value_enum)]
+    zeros: Option<Zeros>,
+
+    /// Train with weights as `dlopt quantize` stores them by this scheme, w4a16 or w8a8:channel or another, and store
+    /// them so
+    #[arg(long, value_name = "SCHEME")]
+    fake_quantize: Option<String>,
+
+    #[command(flatten)]
+    codes: CodesArgs,
+}
+
+/// What becomes of weights that are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Zeros {
+    /// They stay 0: the checkpoint stays as sparse as it is
+    Keep,
+    /// They are trained like the others
+    Free,
+}
+
+/// What a training does beside training.
+pub(super) struct Recovery {
+    masks: Option<Masks>,
+    quantize: Option<Quantize>,
+    /// What people should know of the quantization.
+    warnings: Vec<String>,
+    /// The weights were quantized, and will be dense.
+    becomes_dense: bool,
+}
+
+impl RecoveryArgs {
+    /// What the flags mean for the network that training begins with.
+    pub(super) fn recovery(&self, model: &Model) -> Result<Recovery> {
+        let quantize = match &self.fake_quantize {
+            Some(scheme) => Some(self.codes.quantize(scheme, None, None)?),
+            None => None,
+        };
+        if let (None, Some(flag)) = (&quantize, self.codes.given()) {
+            return Err(Error::usage(format!("{flag} says how weights are quantized, and they are not"))
+                .hint("--fake-quantize SCHEME trains with quantized weights; `dlopt quantize` needs no training"));
+        }
+        let masks = match self.zeros {
+            Some(Zeros::Free) => None,
+            Some(Zeros::Keep) => Some(Masks::of(&model.layout, &model.weights)),
+            None if is_pruned(model.source())? => Some(Masks::of(&model.layout, &model.weights)),
+            None => None,
+        };
+        let warnings = match &quantize {
+            Some(quantize) => quantize.plan(&model.header())?.warnings,
+            None => Vec::new(),
+        };
+        let becomes_dense = quantize.is_none() && is_quantized(model.source())?;
+        Ok(Recovery { masks: masks.filter(|masks| masks.zeros() > 0), quantize, warnings, becomes_dense })
+    }
+}
+
+impl Recovery {
+    /// Writes down what decides the bytes of the result.
+    pub(super) fn settle(&self, settings: &mut Settings) {
+        settings.keeps_zeros = self.masks.is_some();
+        settings.fake_quantize = self.quantize.as_ref().map(Pass::options);
+    }
+
+    /// Who takes part in every step.
+    pub(super) fn extensions(&self, model: &Model, team: &Arc<Team>) -> Result<Vec<Box<dyn Extension>>> {
+        let mut extensions: Vec<Box<dyn Extension>> = Vec::new();
+        if let Some(masks) = &self.masks {
+            extensions.push(Box::new(masks.clone()));
+        }
+        if let Some(fake) = self.fake(model, team)? {
+            extensions.push(Box::new(fake));
+        }
+        Ok(extensions)
+    }
+
+    /// Trained weights as a reader of the checkpoint gets them.
+    pub(super) fn stored(&self, model: &Model, team: &Arc<Team>, weights: &[f32]) -> Result<Vec<f32>> {
+        let mut stored = weights.to_vec();
+        if let Some(mut fake) = self.fake(model, team)? {
+            fake.apply(&mut stored);
+        }
+        Ok(stored)
+    }
+
+    fn fake(&self, model: &Model, team: &Arc<Team>) -> Result<Option<FakeQuantize>> {
+        let Some(quantize) = &self.quantize else { return Ok(None) };
+        FakeQuantize::new(quantize, &model.header(), &model.layout, Arc::clone(team)).map(Some)
+    }
+
+    /// The passes that a trained checkpoint goes through before it is written.
+    pub(super) fn passes(&self) -> Vec<&dyn Pass> {
+        self.quantize.iter().map(|quantize| quantize as &dyn Pass).collect()
+    }
+
+    /// Share of the weights that stay 0, 0..=1, where any do.
+    pub(super) fn sparsity(&self) -> Option<f64> {
+        self.masks.as_ref().map(Masks::sparsity)
+    }
+
+    /// Says before training what stays and what does not.
+    pub(super) fn tell(&self) {
+        if let Some(masks) = &self.masks {
+            let (zeros, percent) = (tables::grouped(masks.zeros() as u64), 100.0 * masks.sparsity());
+            messages::tell(&format!("{zeros} zeros stay, {percent:.1}% of the weights; --zeros free trains them\n"));
+        }
+        if let Some(quantize) = &self.quantize {
+            messages::tell(&format!("quantized in training and in the output: {}\n", quantize.scheme.label()));
+            self.warnings.iter().for_each(|warning| messages::warning(warning));
+        }
+        if self.becomes_dense {
+            messages::tell(
+                "the checkpoint is quantized, and the output will be dense; --fake-quantize SCHEME keeps it quantized\n",
+            );
+        }
+    }
+}
+
+/// Says what the passes did to a trained checkpoint.
+pub(super) fn tell_passes(passes: &[PassReport]) {
+    for pass in passes {
+        let (before, after) = (tables::grouped(pass.bytes_before), tables::grouped(pass.bytes_after));
+        messages::tell(&format!("{}: {before} -> {after} bytes\n", pass.verb));
+    }
+}
