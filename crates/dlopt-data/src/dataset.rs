@@ -242,6 +242,29 @@ impl Dataset {
         self.sequences.as_ref().map(|sequences| sequences.answers(sample)).unwrap_or_default()
     }
 
+    /// Takes another sequence, its end included, for the first right answer of a sample.
+    ///
+    /// # Errors
+    /// When no sequences are kept beside the inputs, there is no such sample, or the sequence does not fit.
+    pub fn set_answer(&mut self, sample: usize, tokens: &[u32]) -> Result<()> {
+        let vocabulary = self.outputs();
+        let fits = tokens.iter().all(|token| (*token as usize) < vocabulary);
+        match &mut self.sequences {
+            Some(own) if sample < self.samples && (1..=own.time).contains(&tokens.len()) && fits => {
+                let row = &mut own.tokens[sample * own.time..][..own.time];
+                row.fill(0);
+                row[..tokens.len()].copy_from_slice(tokens);
+                own.lengths[sample] = tokens.len() as u32;
+                Ok(())
+            }
+            _ => Err(Error::input(format!(
+                "{}: a sequence of {} tokens is no answer for sample {sample}",
+                self.name,
+                tokens.len()
+            ))),
+        }
+    }
+
     /// Steps of every series, when they differ.
     pub fn lengths(&self) -> Option<&[u32]> {
         self.lengths.as_deref()

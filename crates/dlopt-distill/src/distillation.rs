@@ -36,6 +36,8 @@ pub struct Plan {
     pub labels: Ramp,
     /// Samples whose labels are not to be used.
     pub unlabelled: Vec<Range<usize>>,
+    /// The beam with which the teacher puts out the sequences that take the place of the labels.
+    pub sequences: Option<usize>,
 }
 
 /// The part of a teacher in a training.
@@ -136,7 +138,7 @@ impl Distillation {
         settings: &Settings,
         team: &Arc<Team>,
     ) -> Result<Self> {
-        let Plan { terms, labels, unlabelled } = plan;
+        let Plan { terms, labels, unlabelled, .. } = plan;
         let find = |taps: &[Tap], name: &str| {
             taps.iter().position(|tap| tap.name == name).map(|tap| {
                 let (places, channels) = extents(&taps[tap].shape);

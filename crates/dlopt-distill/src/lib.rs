@@ -9,6 +9,7 @@ mod losses;
 mod options;
 mod ramp;
 mod rows;
+mod sequence_level;
 mod teacher;
 mod term;
 
@@ -18,5 +19,6 @@ pub use evidence::{Answers, Cost, Figures, Gain, Role, answers_of_teacher, cost,
 pub use losses::{DistillLoss, Kind, LOSSES, Learned, On, Pair, Values};
 pub use options::Options;
 pub use ramp::Ramp;
+pub use sequence_level::take_sequences;
 pub use teacher::{Identity, Said, Teacher};
 pub use term::Term;

@@ -175,6 +175,11 @@ fn digest(dataset: &Dataset) -> String {
     dataset.labels().iter().for_each(|label| digest.update(label.to_le_bytes()));
     dataset.targets().unwrap_or_default().iter().for_each(|target| digest.update(target.to_le_bytes()));
     dataset.lengths().unwrap_or_default().iter().for_each(|length| digest.update(length.to_le_bytes()));
+    for sample in 0..dataset.samples() {
+        for token in dataset.answers(sample).into_iter().flatten() {
+            digest.update(token.to_le_bytes());
+        }
+    }
     // All of the inputs may be more than memory; equal sources and options made equal inputs.
     let mut bytes = Vec::new();
     let last = dataset.samples().saturating_sub(1);

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use dlopt_checkpoint::{Checkpoint, Error, Result, write_bytes};
+use dlopt_checkpoint::{Checkpoint, Error, Progress, Result, write_bytes};
 use dlopt_data::Dataset;
-use dlopt_distill::{Cache, Facts, Source, Teacher};
+use dlopt_distill::{Cache, Facts, Source, Teacher, take_sequences};
 use dlopt_kernels::nn::Team;
 use dlopt_model::{Tap, save};
 use dlopt_train::{Settings, split_ranges, use_own_preprocessing};
@@ -24,6 +24,7 @@ use crate::args::ReportArgs;
 use crate::exit;
 use crate::job::{self, Out};
 use crate::messages;
+use crate::progress::Bar;
 use crate::streams;
 
 const EXAMPLES: &str = "\
@@ -121,6 +122,8 @@ pub(super) enum Start {
 struct Work<'a> {
     args: &'a DistillArgs,
     dataset: Arc<Dataset>,
+    /// The same with the sequences that the teacher puts out, where students learn those.
+    taught: Arc<Dataset>,
     settings: Settings,
     team: Arc<Team>,
     /// Where answers come from; each run asks in turn.
@@ -158,8 +161,8 @@ pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
     let keeping = args.cache.keeping(plan::temperature(&plan))?;
     let dataset = Arc::new(dataset);
     let samples = split_ranges(&dataset, &settings.training_split)?;
-    let facts = Facts::new(&teacher, &dataset, &samples, &settings, keeping);
     if args.dry_run {
+        let facts = Facts::new(&teacher, &dataset, &samples, &settings, keeping);
         let mut text = summary.text();
         text.push_str(&plan::text(&plan, &teacher, args.cache_teacher.is_some().then_some(&facts)));
         streams::print(&text)?;
@@ -175,10 +178,20 @@ pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
     let temporary = kept.is_none().then(tempfile::tempdir).transpose().map_err(|e| Error::input(e.to_string()))?;
     let folder = kept.clone().or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned())).unwrap_or_default();
     let taps = teacher.taps().to_vec();
-    let (source, taught) = source(args, teacher, (&facts, &dataset, &settings), test.as_ref(), &folder, &team, stop)?;
-    let work = Work { args, dataset, settings, team, source, taps, folder, started, stop };
+    let mut teacher = teacher;
+    let measured = match &test {
+        Some((_, range)) => Some(report::Taught::of(&mut teacher, &dataset, range, args, &team, stop)?),
+        None => None,
+    };
+    let taught = match plan.sequences {
+        Some(beam) => Arc::new(with_sequences(args, &dataset, &teacher, &samples, beam, &team, stop)?),
+        None => Arc::clone(&dataset),
+    };
+    let facts = Facts::new(&teacher, &taught, &samples, &settings, keeping);
+    let source = source(args, teacher, (&facts, &taught, &settings), plan::temperature(&plan), &folder, &team, stop)?;
+    let work = Work { args, dataset, taught, settings, team, source, taps, folder, started, stop };
     let finished = runs::all(&work, &students)?;
-    let report = report::Report::of(&work, &finished, taught, test)?;
+    let report = report::Report::of(&work, &finished, measured, test)?;
     let (header, tensors) = runs::tensors(&finished.students[0].path)?;
     if let Some(path) = &args.plot {
         write_bytes(path, report.svg().as_bytes(), true)?;
@@ -220,20 +233,44 @@ fn test_split(args: &DistillArgs, dataset: &Dataset) -> Result<Option<(String, s
     Ok(Some((name.to_owned(), dataset.split(name)?)))
 }
 
-/// Where the students' answers come from, and what the teacher says of the test split.
+/// The data with the sequences that the teacher puts out in the place of those to learn.
+fn with_sequences(
+    args: &DistillArgs,
+    dataset: &Dataset,
+    teacher: &Teacher,
+    samples: &[std::ops::Range<usize>],
+    beam: usize,
+    team: &Arc<Team>,
+    stop: &AtomicBool,
+) -> Result<Dataset> {
+    let mut taught = Dataset::open(&args.data)?;
+    if args.use_own_preprocessing {
+        taught.set_preprocessing(dataset.preprocessing().clone())?;
+    }
+    let bar = Bar::of_samples(args.report.quiet);
+    let all: usize = samples.iter().map(std::ops::Range::len).sum();
+    bar.phase("teacher", all as u64);
+    let changed = take_sequences(&mut taught, teacher, samples, beam, team, stop, &|done| bar.advance(done as u64));
+    bar.clear();
+    let changed = changed?;
+    if !args.report.quiet {
+        messages::tell(&format!("the teacher puts out {changed} of {all} sequences otherwise than the data\n"));
+    }
+    Ok(taught)
+}
+
+/// Where the students' answers come from.
 fn source(
     args: &DistillArgs,
     mut teacher: Teacher,
     (facts, dataset, settings): (&Facts, &Arc<Dataset>, &Settings),
-    test: Option<&(String, std::ops::Range<usize>)>,
+    temperature: Option<f64>,
     folder: &Path,
     team: &Arc<Team>,
     stop: &AtomicBool,
-) -> Result<(Arc<Mutex<Source>>, Option<report::Taught>)> {
-    let taught =
-        test.map(|(_, range)| report::Taught::of(&mut teacher, dataset, range, args, team, stop)).transpose()?;
+) -> Result<Arc<Mutex<Source>>> {
     let Some(path) = &args.cache_teacher else {
-        return Ok((Arc::new(Mutex::new(Source::Live(Box::new(teacher)))), taught));
+        return Ok(Arc::new(Mutex::new(Source::Live(Box::new(teacher)))));
     };
     if !path.exists() {
         let how = (team.threads(), folder, false, args.report.quiet);
@@ -241,5 +278,14 @@ fn source(
     }
     let mut cache = Cache::open(Checkpoint::open(path)?)?;
     cache.expect(facts)?;
-    Ok((Arc::new(Mutex::new(Source::Cached(Box::new(cache)))), taught))
+    if let (Some(top), Some(wanted)) = (cache.facts().keeping.top, temperature)
+        && top.temperature != wanted
+    {
+        messages::warning(&format!(
+            "{}: the mass of the classes that are not kept is exact at temperature {}, and the loss is at {wanted}",
+            path.display(),
+            top.temperature
+        ));
+    }
+    Ok(Arc::new(Mutex::new(Source::Cached(Box::new(cache)))))
 }

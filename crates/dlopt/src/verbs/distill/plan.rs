@@ -17,19 +17,20 @@ const DEFAULT_LOSSES: [&str; 2] = ["kd=0.9,temperature=4", "ce=0.1"];
 
 /// The losses that were asked for.
 pub(super) fn plan(args: &DistillArgs, dataset: &Dataset) -> Result<Plan> {
-    let mut plan = Plan { terms: Vec::new(), labels: Ramp::constant(0.0), unlabelled: Vec::new() };
+    let mut plan = Plan { terms: Vec::new(), labels: Ramp::constant(0.0), unlabelled: Vec::new(), sequences: None };
     let default = DEFAULT_LOSSES.map(str::to_owned);
     let asked: &[String] = if args.losses.is_empty() { &default } else { &args.losses };
     let mut has_labels = false;
     for text in asked {
-        let Some(weight) = weight_of_labels(text) else {
+        let Some(Labels { weight, beam }) = Labels::of(text)? else {
             plan.terms.push(Term::parse(text)?);
             continue;
         };
         if has_labels {
-            return Err(Error::usage("--loss ce is said twice"));
+            return Err(Error::usage("--loss ce or sequence is said twice: one of them, once"));
         }
         has_labels = true;
+        plan.sequences = beam;
         plan.labels = if weight.is_empty() {
             Ramp::constant(1.0)
         } else {
@@ -45,12 +46,30 @@ pub(super) fn plan(args: &DistillArgs, dataset: &Dataset) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The weight of the loss on labels, if the text is of it.
-fn weight_of_labels(text: &str) -> Option<&str> {
-    match text.split_once('=') {
-        Some((name, weight)) if name.trim() == "ce" => Some(weight.trim()),
-        None if text.trim() == "ce" => Some(""),
-        _ => None,
+/// A loss on labels: `ce[=WEIGHT]`, or `sequence[=WEIGHT][,beam=COUNT]` on the sequences that the teacher puts out.
+struct Labels<'a> {
+    weight: &'a str,
+    beam: Option<usize>,
+}
+
+impl<'a> Labels<'a> {
+    fn of(text: &'a str) -> Result<Option<Self>> {
+        let (head, options) = text.split_once(',').unwrap_or((text, ""));
+        let (name, weight) = head.split_once('=').unwrap_or((head, ""));
+        let beam = match (name.trim(), options.trim()) {
+            ("ce", "") => None,
+            ("sequence", "") => Some(4),
+            ("sequence", options) => match options.strip_prefix("beam=").map(str::parse) {
+                Some(Ok(beam @ 1..=1000)) => Some(beam),
+                _ => {
+                    return Err(Error::usage(format!("--loss {text}: its option is beam, 1 to 1000"))
+                        .hint("--loss sequence=1,beam=4"));
+                }
+            },
+            ("ce", _) => return Err(Error::usage(format!("--loss {text}: `ce` has a weight and no options"))),
+            _ => return Ok(None),
+        };
+        Ok(Some(Self { weight: weight.trim(), beam }))
     }
 }
 
@@ -141,7 +160,9 @@ pub(super) fn text(plan: &Plan, teacher: &Teacher, cache: Option<&Facts>) -> Str
     for term in &plan.terms {
         let _ = writeln!(text, "loss {}: {}", term.text, term.kind.summary);
     }
-    if plan.labels.most() > 0.0 {
+    if let Some(beam) = plan.sequences {
+        let _ = writeln!(text, "loss sequence={}: the sequences that the teacher puts out, beam {beam}", plan.labels);
+    } else if plan.labels.most() > 0.0 {
         let _ = writeln!(text, "loss ce={}: cross-entropy of the labels, or the squared error of numbers", plan.labels);
     }
     if let Some(facts) = cache {

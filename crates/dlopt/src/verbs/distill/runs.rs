@@ -76,6 +76,7 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
         return Ok(Run { path, seed, history, settings: settings.clone() });
     }
     let is_taught = settings.distillation.is_some();
+    let dataset = if is_taught { &work.taught } else { &work.dataset };
     let layers = plan::plan(work.args, &work.dataset)?.layers();
     let own = if is_taught { taps(&model.nodes, &layers[0])? } else { Vec::new() };
     let frozen = frozen_nodes(&model.layout, &frozen_slots(&model.layout, &settings.freeze)?);
@@ -91,22 +92,22 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
     }
     let many = work.args.seeds > 1 || work.args.control;
     let title = if many { format!("{role} {seed}:") } else { String::new() };
-    let mut watcher = Watcher::new("distill", (settings, model, &work.dataset), work.args.report.quiet, work.started);
+    let mut watcher = Watcher::new("distill", (settings, model, dataset), work.args.report.quiet, work.started);
     if many {
         watcher = watcher.titled(&title);
     }
     watcher.last_good = Some(work.folder.join(format!("{LAST_GOOD}-{role}-{seed}.safetensors")));
     let trainer = Trainer {
         settings,
-        dataset: Arc::clone(&work.dataset),
+        dataset: Arc::clone(dataset),
         nodes: &model.nodes,
         layout: &model.layout,
         engine,
         extensions,
-        augmenter: augmenter(settings, &work.dataset)?,
+        augmenter: augmenter(settings, dataset)?,
         save_every: work.args.training.save_every,
         state_path: Some(state.clone()),
-        run: run_facts(settings, model, &work.dataset),
+        run: run_facts(settings, model, dataset),
         stop: work.stop,
     };
     let resumes = state.exists();
@@ -114,7 +115,7 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
     watcher.clear();
     let trained = trained?;
     let verb = if is_taught { "distill" } else { "train" };
-    let (header, tensors) = model.checkpoint(verb, settings, &work.dataset, &trained)?;
+    let (header, tensors) = model.checkpoint(verb, settings, dataset, &trained)?;
     let lines: String = trained.history.iter().map(EpochRecord::to_line).collect();
     dlopt_checkpoint::write_bytes(&history_path, lines.as_bytes(), true)?;
     save(Target::File(path.clone()), &header, &tensors, true)?;
