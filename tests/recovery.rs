@@ -138,3 +138,22 @@ fn zeros_stay_under_quantized_weights_with_zero_points_too() {
     assert!(err(&told).contains("the output will be dense; --fake-quantize"), "{}", err(&told));
     assert!(read_file(&dir.join("dense-again.safetensors")).tensors.values().all(|t| t.dtype == "F32"));
 }
+
+#[test]
+fn a_compressed_student_that_learns_from_a_teacher_stays_compressed() {
+    let ground = ground();
+    let dir = ground.path();
+    ok_in(dir, "prune m.safetensors --sparsity 0.8 -o pruned.safetensors -q");
+    let pruned = zeros(dir, "pruned.safetensors");
+    let line = "distill --teacher m.safetensors --student pruned.safetensors --data d.safetensors --epochs 2";
+    ok_in(dir, &format!("{line} --loss kd=0.5,temperature=4 --loss ce=0.5 -o student.safetensors -q"));
+    assert_eq!(zeros(dir, "student.safetensors"), pruned);
+    assert!(eval(dir, "student.safetensors").0 > eval(dir, "pruned.safetensors").0);
+    ok_in(dir, &format!("{line} --zeros free -o free.safetensors -q"));
+    assert!(zeros(dir, "free.safetensors") != pruned);
+    ok_in(dir, &format!("{line} --fake-quantize w4a16:9 -o four.safetensors -q"));
+    let after = zeros(dir, "four.safetensors");
+    assert!(pruned.iter().zip(&after).all(|(before, after)| !before || *after));
+    assert_eq!(verbs(dir, "four.safetensors"), ["train", "prune", "distill", "quantize"]);
+    ok_in(dir, "verify four.safetensors");
+}

@@ -18,6 +18,7 @@ use dlopt_kernels::nn::Team;
 use dlopt_model::{Tap, save};
 use dlopt_train::{Settings, split_ranges, use_own_preprocessing};
 
+use super::recovery::RecoveryArgs;
 use super::teaching::{CacheArgs, TeacherArgs, fill};
 use super::training::{TrainingArgs, remove, threads};
 use crate::args::ReportArgs;
@@ -97,6 +98,9 @@ pub(crate) struct DistillArgs {
     #[command(flatten)]
     training: TrainingArgs,
 
+    #[command(flatten)]
+    recovery: RecoveryArgs,
+
     /// Apply the teacher's scale and statistics to the raw elements, though the data were prepared otherwise
     #[arg(long)]
     use_own_preprocessing: bool,
@@ -173,6 +177,7 @@ pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
         messages::tell(&summary.text());
         messages::tell(&plan::text(&plan, &teacher, None));
         messages::tell(&format!("{}; {} threads\n", student.origin, team.threads()));
+        args.recovery.recovery(student)?.tell();
     }
     let kept = args.training.state_folder(&out)?;
     let temporary = kept.is_none().then(tempfile::tempdir).transpose().map_err(|e| Error::input(e.to_string()))?;

@@ -145,6 +145,7 @@ pub(super) fn settings(args: &DistillArgs, dataset: &Dataset, student: &Model, t
         "unlabelled": args.unlabelled,
         "cached": args.cache_teacher.is_some().then(|| args.cache.keeping(None)).transpose()?,
     }));
+    args.recovery.recovery(student)?.settle(&mut settings);
     settings.check()?;
     Ok(settings)
 }

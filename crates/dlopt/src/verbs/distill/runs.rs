@@ -6,10 +6,8 @@ use std::sync::Arc;
 use dlopt_checkpoint::{Checkpoint, Context, Header, Result, Target, Tensors, make_folder};
 use dlopt_distill::Distillation;
 use dlopt_metrics::EpochRecord;
-use dlopt_model::{save, taps};
-use dlopt_train::{
-    Engine, Extension, Model, Settings, Trainer, frozen_nodes, frozen_slots, run_facts, training_samples,
-};
+use dlopt_model::{save_through, taps};
+use dlopt_train::{Engine, Model, Settings, Trainer, frozen_nodes, frozen_slots, run_facts, training_samples};
 
 use super::{Work, plan};
 use crate::verbs::training::{LAST_GOOD, augmenter};
@@ -83,7 +81,8 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
     let team = Arc::clone(&work.team);
     let engine =
         Engine::with_taps(&work.args.training.device, &model.nodes, &model.layout, &frozen, Arc::clone(&team), &own)?;
-    let mut extensions: Vec<Box<dyn Extension>> = Vec::new();
+    let recovery = work.args.recovery.recovery(model)?;
+    let mut extensions = recovery.extensions(model, &team)?;
     if is_taught {
         let plan = plan::plan(work.args, &work.dataset)?;
         let source = Arc::clone(&work.source);
@@ -118,7 +117,7 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
     let (header, tensors) = model.checkpoint(verb, settings, dataset, &trained)?;
     let lines: String = trained.history.iter().map(EpochRecord::to_line).collect();
     dlopt_checkpoint::write_bytes(&history_path, lines.as_bytes(), true)?;
-    save(Target::File(path.clone()), &header, &tensors, true)?;
+    save_through(Target::File(path.clone()), &header, &tensors, &recovery.passes(), true)?;
     if state.exists() {
         std::fs::remove_file(&state).at(state.display())?;
     }
