@@ -263,7 +263,7 @@ const TRAIN_FILES: [Case; 16] = [
 ];
 
 /// How a network is trained.
-const TRAIN_SETTINGS: [Case; 35] = [
+const TRAIN_SETTINGS: [Case; 38] = [
     ("augment", |g| {
         fs::write(g.path("r.toml"), "[[ops]]\nop = \"noise\"\nsigma = 0.1\n").unwrap();
         assert!(g.weights("--augment r.toml") == g.weights("--augment-op noise=0.1"));
@@ -275,6 +275,23 @@ const TRAIN_SETTINGS: [Case; 35] = [
         assert_each_differs(g, &["", "--augment-op noise=0.1", "--augment-op noise=0.2", "--augment-op noise,p=0.5"]);
         assert!(g.weights("--augment-op noise=0") == g.weights(""));
         g.refused(&training("--augment-op rotate -o x.safetensors"), 2, "`rotate` is for pictures");
+    }),
+    ("augment-seed", |g| {
+        let noise = "--augment-op noise=0.1";
+        assert_each_differs(g, &[noise, &format!("{noise} --augment-seed 1"), &format!("{noise} --augment-seed 2")]);
+        assert!(g.weights(&format!("{noise} --augment-seed 0")) == g.weights(noise));
+    }),
+    ("augment-views", |g| {
+        let noise = "--augment-op noise=0.1";
+        assert_each_differs(g, &[noise, &format!("{noise} --augment-views 1")]);
+        assert!(g.weights(&format!("{noise} --augment-views 2")) == g.weights(noise), "two epochs are two views");
+        g.refused(&training("--augment-op noise=0.1 --augment-views 0 -o x.safetensors"), 2, "--augment-views");
+    }),
+    ("without-class", |g| {
+        assert_each_differs(g, &["", "--without-class blue"]);
+        let report = g.train("--without-class red --without-class blue").1;
+        assert!(report["training_samples"].as_u64().unwrap() < 20, "{report}");
+        g.refused(&training("--without-class violet -o x.safetensors"), 2, "blue, green, red");
     }),
     ("epochs", |g| {
         for count in [0, 1, 4] {
