@@ -805,13 +805,15 @@ fn every_flag_of_list_and_man_changes_something() {
 }
 
 /// Verbs whose flags have their tests, and the test that none is missing, in another file.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 8] = [
     ("prepare", "prepare.rs"),
     ("augment", "augment.rs"),
     ("train", "flags_learning.rs"),
     ("eval", "flags_learning.rs"),
     ("predict", "predict.rs"),
     ("generate", "generate.rs"),
+    ("distill", "flags_distill.rs"),
+    ("logits", "flags_distill.rs"),
 ];
 
 #[test]
@@ -843,6 +845,7 @@ fn the_list_names_what_flags_take() {
         ("train --optimizer", &["sgd", "adam", "adamw", "rmsprop"]),
         ("train --schedule", &["constant", "one-cycle"]),
         ("train --loss", &["cross-entropy", "binary-cross-entropy", "mse"]),
+        ("distill --loss", &["ce", "sequence", "kd", "dkd", "hint", "attention"]),
     ] {
         let rows = tables[table].as_array().unwrap_or_else(|| panic!("no {table} in {tables}"));
         for name in names {

@@ -104,7 +104,20 @@ fn of_train() -> Vec<(&'static str, Vec<[String; 3]>)> {
         ("train --optimizer", pairs(&OPTIMIZERS)),
         ("train --schedule", pairs(&SCHEDULES)),
         ("train --loss", pairs(&LOSSES)),
+        ("distill --loss", of_distill()),
     ]
+}
+
+/// What a student can learn: the labels, and what a teacher says.
+fn of_distill() -> Vec<[String; 3]> {
+    let labels = row("ce", "cross-entropy of the labels, or the squared error of numbers", "");
+    let taught = dlopt_distill::LOSSES.iter().map(|loss| row(loss.name, loss.summary, loss.source));
+    let sequences = row(
+        "sequence",
+        "cross-entropy of the sequences that the teacher puts out",
+        "Kim and Rush, 2016, arXiv:1606.07947",
+    );
+    [labels, sequences].into_iter().chain(taught).collect()
 }
 
 /// The values of a flag, as its parser knows them.
