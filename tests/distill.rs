@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::{
-    DLOPT, Random, Stored, Tensor, assert_code, err, files_below, json_out, ok_in, out, parse, pipe_in, read_file,
-    read_json, run_in, temp_dir, texts, write_file,
+    DLOPT, Random, Stored, Tensor, assert_code, err, files_below, json_out, names_in, ok_in, out, parse, pipe_in,
+    read_file, read_json, run_in, temp_dir, texts, write_file,
 };
 
 /// Points around the centres of three classes, which overlap.
@@ -246,6 +246,12 @@ fn a_resume_asked_differently_is_refused_whatever_was_finished() {
     g.refused(&format!("{long} --resume --loss kd=1"), 2, &["losses"]);
     g.refused(&line("-o other.safetensors --resume"), 1, &["no state to go on from"]);
     g.refused(&line("--resume"), 2, &["-o OUT"]);
+    // A run that is finished is of the same command, too.
+    let short = line("--epochs 40 --save-every 1 --seeds 9 -o f.safetensors -q");
+    killed_at(&g, &short, "f.safetensors.dlopt-training/student-0.safetensors");
+    g.refused(&format!("{short} --resume --learning-rate 0.5"), 2, &["learning_rate"]);
+    let other = short.replace("net5.toml", "net11.toml");
+    g.refused(&format!("{other} --resume"), 2, &["had another"]);
 }
 
 #[test]
@@ -492,7 +498,7 @@ fn teachers_that_cannot_teach_are_refused_and_the_difference_is_told() {
     );
     refused("--teacher nan.safetensors", 1, &["nan.safetensors", "NaN of sample 72", "dlopt verify"]);
     refused("--teacher nan.safetensors --test none", 1, &["nan.safetensors", "NaN of sample"]);
-    g.refused("logits --teacher nan.safetensors --data d.safetensors -o y.safetensors -q", 1, &["NaN of sample 0"]);
+    g.refused("logits --teacher nan.safetensors --data d.safetensors -o x.safetensors -q", 1, &["NaN of sample 0"]);
 }
 
 #[test]
@@ -500,6 +506,7 @@ fn losses_that_mean_nothing_are_refused_and_what_there_is_is_named() {
     let g = Ground::new();
     let refused = |more: &str, said: &[&str]| g.refused(&line(&format!("{more} -o x.safetensors")), 2, said);
     refused("--loss kdd=1", &["no loss `kdd`", "did you mean `kd`"]);
+    refused("--loss nonsense=1", &["no loss `nonsense`", "one of ce, sequence, kd"]);
     refused("--loss kd=1,temperature=0", &["temperature is 0", "more than 0"]);
     refused("--loss kd=1,temperature=-2", &["more than 0"]);
     refused("--loss kd=1,temperature=4..0", &["more than 0"]);
@@ -511,11 +518,16 @@ fn losses_that_mean_nothing_are_refused_and_what_there_is_is_named() {
     refused("--loss ce=x", &["--loss ce=x"]);
     refused("--loss ce=1,beam=2", &["no options"]);
     refused("--loss sequence=1,beam=0", &["beam, 1 to 1000"]);
+    refused("--loss sequnce=1", &["did you mean `sequence`"]);
     refused("--loss hint=1", &["LAYER:WEIGHT"]);
     refused("--loss kd=fc1:1", &["takes no layer"]);
+    refused("--loss hint=conv9/fc1:1", &["the student", "no layer `conv9`", "it has", "fc1"]);
     refused("--loss hint=fc1/conv9:1", &["t.safetensors", "no layer `conv9`", "it has", "fc1"]);
     refused("--loss hint=fc1:1,regressor=none", &["5 channels", "teacher's 23", "regressor=linear"]);
     refused("--loss hint=fc1:1,regressor=deep", &["linear or none"]);
+    refused("--top 2", &["--top", "--cache-teacher"]);
+    refused("--cache-dtype f32", &["--cache-teacher"]);
+    refused("--start fresh", &["--start", "width=0.5"]);
     refused("--scheduled-sampling 0.5", &["--scheduled-sampling"]);
     refused("--label-smoothing 0.1 --unlabelled validation --validation none", &["--label-smoothing"]);
     refused("--freeze conv*", &["conv*"]);
@@ -544,12 +556,15 @@ fn students_and_files_that_do_not_fit_are_refused() {
     refused("--teacher t.safetensors=2 -o t.safetensors --force", 2, &["is read"]);
     refused("-o d.safetensors --force", 2, &["is read"]);
     refused("-o x.safetensors --plot x.safetensors", 2, &["--plot x.safetensors"]);
+    refused("-o x.safetensors --cache-teacher x.safetensors", 2, &["x.safetensors"]);
     refused("-o t2.safetensors", 1, &["t2.safetensors: exists", "--force"]);
     refused("-o nowhere/x.safetensors", 1, &["nowhere"]);
     refused("-o x.safetensors --cache-teacher other.safetensors", 1, &["other.safetensors", "another teacher"]);
     refused("-o x.safetensors --cache-teacher t2.safetensors", 1, &["holds no answers of a teacher", "dlopt logits"]);
     refused("-o x.safetensors --cache-teacher own.safetensors --loss hint=fc1:1", 1, &["other layers"]);
     refused("-o x.safetensors --cache-teacher own.safetensors --split train+validation", 1, &["other samples"]);
+    refused("-o x.safetensors --cache-teacher own.safetensors --top 2", 2, &["own.safetensors", "all logits"]);
+    refused("-o x.safetensors --cache-teacher own.safetensors --cache-dtype f32", 2, &["16 bits"]);
     refused("-o x.safetensors --test tset", 1, &["did you mean `test`"]);
     // Damaged answers: the first half of the file, and a number of samples that cannot be.
     let bytes = g.bytes("own.safetensors");
@@ -558,4 +573,5 @@ fn students_and_files_that_do_not_fit_are_refused() {
     g.refused("logits --teacher t.safetensors --data d.safetensors -o own.safetensors", 1, &["exists", "--force"]);
     g.refused("logits --teacher t.safetensors --data d.safetensors -o t.safetensors --force", 2, &["is read"]);
     g.refused("logits --teacher t.safetensors --data d.safetensors --layer fc9 -o x.safetensors", 2, &["fc9", "fc1"]);
+    assert!(!names_in(g.dir()).iter().any(|name| name.starts_with("x.safetensors")), "{:?}", names_in(g.dir()));
 }

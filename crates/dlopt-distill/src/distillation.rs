@@ -113,6 +113,40 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Starts every loss for what it compares: `student` are the taps of the student's engine and `teacher` those of the
+    /// teacher's answers, in the order of [`Plan::layers`]; `classes` are the outputs of a sample or token.
+    ///
+    /// # Errors
+    /// When layers cannot be compared; both are named.
+    pub fn begin(&mut self, (student, teacher): (&[Tap], &[Tap]), classes: usize, seed: u64) -> Result<()> {
+        for (number, term) in self.terms.iter_mut().enumerate() {
+            let places = compared(term, student, teacher)?;
+            let [own, others] = places.map_or([([1, 1], classes); 2], |both| both.map(|at| (at.places, at.channels)));
+            let text = &term.text;
+            term.loss
+                .begin(own, others, seed ^ ((number as u64) << 32))
+                .map_err(|e| e.within(format!("--loss {text}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// The layers that a term compares, of the student and of the teacher.
+fn compared(term: &Term, student: &[Tap], teacher: &[Tap]) -> Result<Option<[Place; 2]>> {
+    let Some((own, others)) = &term.layers else { return Ok(None) };
+    let find = |taps: &[Tap], name: &str| {
+        taps.iter().position(|tap| tap.name == name).map(|tap| {
+            let (places, channels) = extents(&taps[tap].shape);
+            Place { tap, places, channels }
+        })
+    };
+    match (find(student, own), find(teacher, others)) {
+        (Some(own), Some(others)) => Ok(Some([own, others])),
+        _ => Err(Error::usage(format!("--loss {}: its layers are not looked into", term.text))),
+    }
+}
+
 /// Height, width and channels of what a layer puts out for a sample.
 pub(crate) fn extents(shape: &Shape) -> ([usize; 2], usize) {
     match *shape {
@@ -124,41 +158,24 @@ pub(crate) fn extents(shape: &Shape) -> ([usize; 2], usize) {
 }
 
 impl Distillation {
-    /// Puts a plan to work: `student` are the taps of the student's engine and `teacher` those of the teacher's answers,
-    /// in the order of [`Plan::layers`]; `classes` are the outputs of a sample or token. The source is shared by students
-    /// that are trained one after the other.
+    /// Puts a plan to work, which it begins as [`Plan::begin`] does. The source is shared by students that are trained one
+    /// after the other.
     ///
     /// # Errors
     /// When layers cannot be compared; both are named.
     pub fn new(
-        plan: Plan,
+        mut plan: Plan,
         source: Arc<Mutex<Source>>,
         (student, teacher): (&[Tap], &[Tap]),
         classes: usize,
         settings: &Settings,
         team: &Arc<Team>,
     ) -> Result<Self> {
+        plan.begin((student, teacher), classes, settings.seed)?;
         let Plan { terms, labels, unlabelled, .. } = plan;
-        let find = |taps: &[Tap], name: &str| {
-            taps.iter().position(|tap| tap.name == name).map(|tap| {
-                let (places, channels) = extents(&taps[tap].shape);
-                Place { tap, places, channels }
-            })
-        };
         let mut active = Vec::with_capacity(terms.len());
-        for (number, mut term) in terms.into_iter().enumerate() {
-            let taps = match &term.layers {
-                None => None,
-                Some((own, others)) => match (find(student, own), find(teacher, others)) {
-                    (Some(own), Some(others)) => Some([own, others]),
-                    _ => return Err(Error::usage(format!("--loss {}: its layers are not looked into", term.text))),
-                },
-            };
-            let [own, others] = taps.map_or([([1, 1], classes); 2], |taps| taps.map(|tap| (tap.places, tap.channels)));
-            let text = &term.text;
-            term.loss
-                .begin(own, others, settings.seed ^ ((number as u64) << 32))
-                .map_err(|e| e.within(format!("--loss {text}")))?;
+        for mut term in terms {
+            let taps = compared(&term, student, teacher)?;
             let len = term.loss.learned().map_or(0, |learned| learned.values.len());
             let moments = vec![vec![0.0; len]; if len == 0 { 0 } else { settings.optimizer.moments() }];
             active.push(Active { term, taps, moments });

@@ -62,12 +62,12 @@ impl Term {
 }
 
 fn unknown(name: &str) -> Error {
-    let names: Vec<&str> = LOSSES.iter().map(|kind| kind.name).collect();
+    let names: Vec<&str> = ["ce", "sequence"].into_iter().chain(LOSSES.iter().map(|kind| kind.name)).collect();
     let error = Error::usage(format!("no loss `{name}`"));
     let nearest = names.iter().max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
     match nearest.filter(|near| strsim::jaro(near, name) > 0.8) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
-        None => error.hint(format!("one of ce, {}", names.join(", "))),
+        None => error.hint(format!("one of {}", names.join(", "))),
     }
 }
 

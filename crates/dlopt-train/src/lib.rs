@@ -45,5 +45,6 @@ pub use setup::{
     use_own_preprocessing,
 };
 pub use trainer::{
-    EVALUATION_BATCH, Observer, Trained, Trainer, balanced_weights, frozen_nodes, frozen_slots, groups, state_folder,
+    EVALUATION_BATCH, Observer, Trained, Trainer, balanced_weights, difference, frozen_nodes, frozen_slots, groups,
+    state_folder,
 };

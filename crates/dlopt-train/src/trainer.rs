@@ -606,8 +606,8 @@ pub fn frozen_nodes(layout: &FlatLayout, frozen: &[Range<usize>]) -> Vec<bool> {
         .collect()
 }
 
-/// The name of the first thing that two runs were asked differently.
-fn difference(old: &str, new: &str) -> Option<String> {
+/// The first thing that two runs were asked differently, by their [`run_facts`](crate::run_facts); nothing if there is none.
+pub fn difference(old: &str, new: &str) -> Option<String> {
     if old == new {
         return None;
     }

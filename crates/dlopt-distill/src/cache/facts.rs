@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use dlopt_checkpoint::{Error, Result};
+use dlopt_checkpoint::{Error, Result, TensorInfo};
 use dlopt_data::Dataset;
 use dlopt_train::Settings;
 use serde::{Deserialize, Serialize};
@@ -114,8 +114,20 @@ impl Facts {
             .hint("make the cache again"))
     }
 
+    /// The facts as a cache of them is read.
+    fn read_back(&self) -> Result<Self> {
+        Self::read(Some(&self.text()))
+    }
+
+    /// The facts as they stand in a cache.
+    pub(crate) fn text(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers always serialise")
+    }
+
     /// Refuses a cache that is not of what is wanted; more layers and more views than are wanted are no harm.
     pub(crate) fn check(&self, wanted: &Self) -> Result<()> {
+        // Fractions may come back from their text a little different, so both are to have gone that way.
+        let wanted = &wanted.read_back()?;
         let mut differ = Vec::new();
         let mut compare = |what: &str, is_same: bool| {
             if !is_same {
@@ -146,6 +158,11 @@ impl Facts {
     /// Bytes of its tensors.
     pub fn bytes(&self) -> u64 {
         super::make::header(self, "", self.rows()).data_bytes()
+    }
+
+    /// Its tensors, in the order of the file.
+    pub fn tensors(&self) -> Vec<TensorInfo> {
+        super::make::header(self, "", self.rows()).tensors
     }
 
     /// Samples of one view.

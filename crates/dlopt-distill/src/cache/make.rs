@@ -47,7 +47,7 @@ pub fn make(path: &Path, facts: &Facts, teacher: &mut Teacher, making: &mut Maki
         return Err(Error::input(format!("{}: exists", path.display())).hint("--force replaces it"));
     }
     make_folder(making.folder)?;
-    let text = serde_json::to_string(facts).expect("strings and numbers always serialise");
+    let text = facts.text();
     let samples: Vec<usize> = facts.samples.iter().flat_map(|[begin, end]| *begin..*end).collect();
     let mut parts = Vec::new();
     let mut done = 0;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use dlopt_checkpoint::{Context, Error, Result};
+use dlopt_checkpoint::{Context, Error, Result, TensorInfo};
 use dlopt_data::Dataset;
 use dlopt_distill::Facts;
 use dlopt_kernels::nn::Team;
@@ -21,7 +21,7 @@ use crate::exit;
 use crate::job::{self, Out};
 use crate::messages;
 use crate::streams;
-use crate::tables::grouped;
+use crate::tables::{columns, grouped};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -159,6 +159,9 @@ pub(super) fn run(args: &LogitsArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode>
         let is_free = args.output.as_deref().is_some_and(|path| path != Path::new("-"));
         if is_free { streams::print_json(&report)? } else { messages::tell(&streams::json(&report)) }
     } else if !args.report.quiet {
+        if args.report.verbose {
+            messages::tell(&tensors(&facts));
+        }
         messages::tell(&text(&report));
     }
     Ok(exit::for_gates(std::iter::empty()))
@@ -206,6 +209,15 @@ fn settings(args: &LogitsArgs) -> Result<Settings> {
         training_split: args.split.clone(),
         ..Settings::default()
     })
+}
+
+/// A line for each tensor of the cache.
+fn tensors(facts: &Facts) -> String {
+    let row = |tensor: &TensorInfo| {
+        let shape = format!("{:?}", tensor.shape);
+        vec![format!("  {}", tensor.name), format!("{:?}", tensor.dtype), shape, grouped(tensor.bytes())]
+    };
+    columns(&["  tensor", "type", "shape", "bytes"], &facts.tensors().iter().map(row).collect::<Vec<_>>())
 }
 
 fn text(report: &Report<'_>) -> String {

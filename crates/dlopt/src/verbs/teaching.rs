@@ -11,7 +11,7 @@ use dlopt_distill::{Facts, Keeping, Making, Teacher, Top, make};
 use dlopt_kernels::nn::Team;
 use dlopt_train::Settings;
 
-use super::training::augmenter;
+use super::training::{augmenter, leave_no_empty};
 use crate::job;
 use crate::progress::Bar;
 
@@ -37,9 +37,9 @@ pub(super) struct CacheArgs {
     #[arg(long, value_name = "T", requires = "top")]
     top_temperature: Option<f64>,
 
-    /// Type of the kept values
-    #[arg(long, value_enum, default_value = "f16")]
-    cache_dtype: CacheDtype,
+    /// Type of the kept values [default: f16]
+    #[arg(long, value_enum)]
+    cache_dtype: Option<CacheDtype>,
 }
 
 /// Type of kept values.
@@ -87,7 +87,36 @@ impl CacheArgs {
             return Err(Error::usage(format!("--top-temperature is {temperature}; it must be more than 0")));
         }
         let top = self.top.map(|count| Top { count: count as usize, temperature });
-        Ok(Keeping { is_half: self.cache_dtype == CacheDtype::F16, top })
+        Ok(Keeping { is_half: self.cache_dtype != Some(CacheDtype::F32), top })
+    }
+
+    /// Refuses to be told how answers are kept where none are.
+    pub(super) fn check_unsaid(&self) -> Result<()> {
+        if self.top.is_none() && self.cache_dtype.is_none() {
+            return Ok(());
+        }
+        Err(Error::usage("--top and --cache-dtype say how answers are kept, and none are")
+            .hint("--cache-teacher FILE keeps them"))
+    }
+
+    /// Refuses a cache that is kept otherwise than was said.
+    pub(super) fn check(&self, name: &str, found: &Keeping) -> Result<()> {
+        let (count, temperature) = (found.top.map(|top| top.count), found.top.map(|top| top.temperature));
+        let has_other_type = self.cache_dtype.is_some_and(|own| (own == CacheDtype::F16) != found.is_half);
+        let has_other_top = self.top.is_some_and(|own| count != Some(own as usize))
+            || self.top_temperature.is_some_and(|own| temperature.is_none_or(|kept| (kept - own).abs() > 1e-9 * own));
+        if !has_other_type && !has_other_top {
+            return Ok(());
+        }
+        let kept = match count {
+            None => "all logits".to_owned(),
+            Some(count) => format!("the {count} largest logits"),
+        };
+        let bits = if found.is_half { 16 } else { 32 };
+        Err(Error::usage(format!(
+            "{name}: keeps {kept} of a row in {bits} bits, and --top or --cache-dtype say otherwise"
+        ))
+        .hint("leave them out, or name another file for --cache-teacher"))
     }
 }
 
@@ -119,5 +148,5 @@ pub(super) fn fill(
     };
     let made = make(path, facts, teacher, &mut making, force);
     bar.clear();
-    made
+    made.inspect_err(|_| leave_no_empty(folder))
 }

@@ -273,7 +273,7 @@ fn tell(args: &TrainArgs, report: &Report<'_>, trained: &Trained) -> Result<()> 
 }
 
 /// A line for each tensor: how large its values were and are, and how far they moved.
-fn tensors(changes: &[TensorChange]) -> String {
+pub(super) fn tensors(changes: &[TensorChange]) -> String {
     let rows: Vec<_> = changes
         .iter()
         .map(|c| {

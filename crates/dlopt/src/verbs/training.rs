@@ -279,6 +279,12 @@ pub(super) fn threads(asked: Option<u16>) -> usize {
     asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
 
+/// Removes the folder of a state if nothing is kept in it, so that nobody takes it for a run that was stopped.
+pub(super) fn leave_no_empty(folder: &Path) {
+    // A folder with files stays: that is what it is for.
+    let _ = std::fs::remove_dir(folder);
+}
+
 pub(super) fn remove(folder: &Path) -> Result<()> {
     std::fs::remove_dir_all(folder).at(folder.display())
 }

@@ -15,12 +15,12 @@ use dlopt_checkpoint::{Checkpoint, Error, Progress, Result, write_bytes};
 use dlopt_data::Dataset;
 use dlopt_distill::{Cache, Facts, Source, Teacher, take_sequences};
 use dlopt_kernels::nn::Team;
-use dlopt_model::{Tap, save};
-use dlopt_train::{Settings, split_ranges, use_own_preprocessing};
+use dlopt_model::{Tap, load, save, taps};
+use dlopt_train::{Settings, changes, frozen_slots, split_ranges, training_samples, use_own_preprocessing};
 
 use super::recovery::RecoveryArgs;
 use super::teaching::{CacheArgs, TeacherArgs, fill};
-use super::training::{TrainingArgs, remove, threads};
+use super::training::{TrainingArgs, leave_no_empty, remove, threads};
 use crate::args::ReportArgs;
 use crate::exit;
 use crate::job::{self, Out};
@@ -68,9 +68,9 @@ pub(crate) struct DistillArgs {
     #[arg(long, value_name = "SPLIT")]
     unlabelled: Option<String>,
 
-    /// How a student that is a change of the teacher begins
-    #[arg(long, value_enum, default_value = "inherit")]
-    start: Start,
+    /// How a student that is a change of the teacher begins [default: inherit]
+    #[arg(long, value_enum)]
+    start: Option<Start>,
 
     /// Keep the teacher's answers in this file, or use those that are there
     #[arg(long, value_name = "FILE")]
@@ -146,13 +146,16 @@ pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
     let needs_stdout = matches!(out, Out::Stdout) && !args.dry_run;
     let stdout = needs_stdout.then(streams::stdout_for_checkpoint).transpose()?;
     check_files(args)?;
+    if args.cache_teacher.is_none() {
+        args.cache.check_unsaid()?;
+    }
     let mut dataset = Dataset::open(&args.data)?;
     if args.use_own_preprocessing {
         let checkpoint = job::open_whole(&args.teacher.paths()[0])?;
         use_own_preprocessing(&dlopt_model::config_of(&checkpoint)?, &checkpoint.name, &mut dataset)?;
     }
     let team = Arc::new(Team::new(threads(args.training.threads)));
-    let plan = plan::plan(args, &dataset)?;
+    let mut plan = plan::plan(args, &dataset)?;
     plan.check(&dataset)?;
     let layers = plan.layers();
     let teacher = args.teacher.open(&dataset, &layers[1], &args.training.device, &team)?;
@@ -160,6 +163,10 @@ pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
     let students = seeds.map(|seed| plan::student(args, &teacher, &mut dataset, seed)).collect::<Result<Vec<_>>>()?;
     let student = &students[0];
     let settings = plan::settings(args, &dataset, student, &teacher)?;
+    let own = taps(&student.nodes, &layers[0]).map_err(|e| e.within("the student"))?;
+    plan.begin((&own, teacher.taps()), student.config.outputs, settings.seed)?;
+    frozen_slots(&student.layout, &settings.freeze)?;
+    training_samples(&settings, &dataset)?;
     let summary =
         dlopt_model::Summary::of(&student.config, &student.nodes, args.training.batch, settings.optimizer.moments())?;
     let keeping = args.cache.keeping(plan::temperature(&plan))?;
@@ -195,13 +202,18 @@ pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
     let facts = Facts::new(&teacher, &taught, &samples, &settings, keeping);
     let source = source(args, teacher, (&facts, &taught, &settings), plan::temperature(&plan), &folder, &team, stop)?;
     let work = Work { args, dataset, taught, settings, team, source, taps, folder, started, stop };
-    let finished = runs::all(&work, &students)?;
+    let finished = runs::all(&work, &students).inspect_err(|_| leave_no_empty(&work.folder))?;
     let report = report::Report::of(&work, &finished, measured, test)?;
     let (header, tensors) = runs::tensors(&finished.students[0].path)?;
     if let Some(path) = &args.plot {
         write_bytes(path, report.svg().as_bytes(), true)?;
     }
     save(out.target(stdout)?, &header, &tensors, args.training.force || args.training.resume)?;
+    if args.report.verbose && !args.report.json {
+        let trained = load(&Checkpoint::open(&finished.students[0].path)?)?;
+        let moved = changes(&students[0].layout, &students[0].weights, &trained.params);
+        messages::tell(&super::train::tensors(&moved));
+    }
     report.tell(args)?;
     if let Some(folder) = kept.as_deref().filter(|folder| folder.exists()) {
         remove(folder)?;
@@ -211,7 +223,7 @@ pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
 
 /// Hours of work must not end in a file that cannot be written, or replace what it began with.
 fn check_files(args: &DistillArgs) -> Result<()> {
-    let written = [
+    let mut written = vec![
         ("--output", args.output.as_deref()),
         ("--plot", args.plot.as_deref()),
         ("--report", args.report.report.as_deref()),
@@ -220,9 +232,9 @@ fn check_files(args: &DistillArgs) -> Result<()> {
     let teachers = args.teacher.paths();
     let mut read = vec![Some(args.data.as_path()), student, args.training.augment.as_deref()];
     read.extend(teachers.iter().map(|path| Some(path.as_path())));
-    if let Some(cache) = &args.cache_teacher {
-        job::check_files(&[("--cache-teacher", (!cache.exists()).then_some(cache.as_path()))], &read)?;
-        read.push(Some(cache));
+    match args.cache_teacher.as_deref() {
+        Some(cache) if cache.exists() => read.push(Some(cache)),
+        cache => written.push(("--cache-teacher", cache)),
     }
     job::check_files(&written, &read)
 }
@@ -283,8 +295,9 @@ fn source(
     }
     let mut cache = Cache::open(Checkpoint::open(path)?)?;
     cache.expect(facts)?;
+    args.cache.check(&path.display().to_string(), &cache.facts().keeping)?;
     if let (Some(top), Some(wanted)) = (cache.facts().keeping.top, temperature)
-        && top.temperature != wanted
+        && (top.temperature - wanted).abs() > 1e-9 * wanted
     {
         messages::warning(&format!(
             "{}: the mass of the classes that are not kept is exact at temperature {}, and the loss is at {wanted}",

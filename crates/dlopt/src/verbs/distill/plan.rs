@@ -85,6 +85,13 @@ pub(super) fn student(args: &DistillArgs, teacher: &Teacher, dataset: &mut Datas
     {
         return derived(args, &derivation, teacher, dataset, seed);
     }
+    if args.start.is_some() {
+        return Err(Error::usage(format!(
+            "--start: `{}` is no change of the teacher and begins as it is",
+            args.student
+        ))
+        .hint("leave it out, or --student width=0.5"));
+    }
     let request = Request {
         model: Some(&args.student),
         init: None,
@@ -109,7 +116,7 @@ fn derived(
     };
     let description = derivation.description(&loaded.config.description).map_err(|e| e.within(name))?;
     let mut model = Model::of_description(&description, seed, dataset)?;
-    if args.start == Start::Inherit {
+    if args.start != Some(Start::Fresh) {
         let (weights, buffers) = (&mut model.weights, &mut model.buffers);
         let taken = derivation.take_over(loaded, &model.nodes, &model.layout, weights, buffers)?;
         model.origin = format!("weights of {name}: {}", taken.summary());

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dlopt_checkpoint::{Checkpoint, Context, Header, Result, Target, Tensors, make_folder};
+use dlopt_checkpoint::{Checkpoint, Context, Error, Header, Result, Target, Tensors, make_folder};
 use dlopt_distill::Distillation;
 use dlopt_metrics::EpochRecord;
 use dlopt_model::{save_through, taps};
-use dlopt_train::{Engine, Model, Settings, Trainer, frozen_nodes, frozen_slots, run_facts, training_samples};
+use dlopt_train::{
+    Engine, Model, Settings, Trainer, difference, frozen_nodes, frozen_slots, run_facts, training_samples,
+};
 
 use super::{Work, plan};
 use crate::verbs::training::{LAST_GOOD, augmenter};
@@ -67,14 +69,21 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
     let seed = settings.seed;
     let path = work.folder.join(format!("{role}-{seed}.safetensors"));
     let history_path = work.folder.join(format!("{role}-{seed}.jsonl"));
+    let facts_path = work.folder.join(format!("{role}-{seed}.run.json"));
     let state = work.folder.join(format!("{role}-{seed}.state.safetensors"));
-    if path.exists() && history_path.exists() {
+    let is_taught = settings.distillation.is_some();
+    let dataset = if is_taught { &work.taught } else { &work.dataset };
+    let run = run_facts(settings, model, dataset);
+    if path.exists() && history_path.exists() && facts_path.exists() {
+        let found = std::fs::read_to_string(&facts_path).at(facts_path.display())?;
+        if let Some(what) = difference(&found, &run.to_string()) {
+            return Err(Error::usage(format!("{}: the run that was stopped had another {what}", path.display()))
+                .hint("resume with the same command, or --force begins again"));
+        }
         let text = std::fs::read_to_string(&history_path).at(history_path.display())?;
         let history = EpochRecord::read_lines(&text)?;
         return Ok(Run { path, seed, history, settings: settings.clone() });
     }
-    let is_taught = settings.distillation.is_some();
-    let dataset = if is_taught { &work.taught } else { &work.dataset };
     let layers = plan::plan(work.args, &work.dataset)?.layers();
     let own = if is_taught { taps(&model.nodes, &layers[0])? } else { Vec::new() };
     let frozen = frozen_nodes(&model.layout, &frozen_slots(&model.layout, &settings.freeze)?);
@@ -106,7 +115,7 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
         augmenter: augmenter(settings, dataset)?,
         save_every: work.args.training.save_every,
         state_path: Some(state.clone()),
-        run: run_facts(settings, model, dataset),
+        run: run.clone(),
         stop: work.stop,
     };
     let resumes = state.exists();
@@ -117,6 +126,7 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
     let (header, tensors) = model.checkpoint(verb, settings, dataset, &trained)?;
     let lines: String = trained.history.iter().map(EpochRecord::to_line).collect();
     dlopt_checkpoint::write_bytes(&history_path, lines.as_bytes(), true)?;
+    dlopt_checkpoint::write_bytes(&facts_path, run.to_string().as_bytes(), true)?;
     save_through(Target::File(path.clone()), &header, &tensors, &recovery.passes(), true)?;
     if state.exists() {
         std::fs::remove_file(&state).at(state.display())?;
