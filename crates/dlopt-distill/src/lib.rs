@@ -4,6 +4,8 @@
 
 mod cache;
 mod distillation;
+#[cfg(test)]
+mod distillation_tests;
 mod evidence;
 mod losses;
 mod options;
@@ -12,6 +14,8 @@ mod rows;
 mod sequence_level;
 mod teacher;
 mod term;
+#[cfg(test)]
+mod testing;
 
 pub use cache::{Cache, Facts, Keeping, Making, Top, make};
 pub use distillation::{Distillation, Plan, Source};

@@ -16,6 +16,8 @@
 mod facts;
 mod make;
 mod read;
+#[cfg(test)]
+mod tests;
 mod top;
 
 pub use facts::{Facts, Keeping, Top};
