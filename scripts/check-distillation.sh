@@ -4,7 +4,7 @@
 #   bash scripts/check-distillation.sh WORK [ROW…]
 #
 # Rows: seed resnet ensemble labels series sequence recovery omit cost; all of them when none is named, which takes about two
-# hours on two cores (seed, ensemble, labels, series, recovery: minutes each). WORK, outside the repository, takes the
+# hours on two cores (a quarter of an hour of it the teacher `resnet20`). WORK, outside the repository, takes the
 # datasets, networks and reports. DLOPT names another binary. Fetches what it needs and skips when that fails.
 # Settings were chosen on a tenth of the training pictures, or taken as they are; never on the test split.
 set -euo pipefail
@@ -42,8 +42,12 @@ distilled() {
   local name=$1
   shift
   echo "== $name"
-  "$DLOPT" distill "$@" --force -o "$work/$name.safetensors" --report "$work/$name.json" --plot "$work/$name.svg" 2>&1 |
-    sed -n '/ rows of the split/,$p'
+  if ! "$DLOPT" distill "$@" --force -o "$work/$name.safetensors" --report "$work/$name.json" --plot "$work/$name.svg" \
+    2>"$work/$name.log"; then
+    cat "$work/$name.log" >&2
+    exit 1
+  fi
+  sed -n '/ rows of the split/,$p' "$work/$name.log"
 }
 # The teacher of most rows: the seed network, 20 epochs.
 seed_network() {
@@ -54,40 +58,52 @@ seed_network() {
 row_seed() {
   seed_network
   distilled seed --teacher "$work/cnn-1.safetensors" --student width=0.25 --start fresh --data "$fashion" --control --seeds 3 \
-    --loss kd=1,temperature=4 --epochs 10 --batch 64 --lr 0.002 --schedule cosine \
-    --augment-op horizontal-flip --augment-op crop=1
+    --loss kd=1,temperature=2 --epochs 15 --batch 64 --lr 0.004 --schedule cosine \
+    --cache-teacher "$work/seed-answers.safetensors"
 }
 row_resnet() {
   fashion
   trained resnet --data "$fashion" --model resnet20 --epochs 10 --batch 128 --optimizer sgd --lr 0.1 --momentum 0.9 --nesterov \
     --weight-decay 5e-4 --schedule cosine --warmup 400 --augment-op horizontal-flip --augment-op crop=2 --augment-op erase --seed 1
-  distilled resnet-student --teacher "$work/resnet.safetensors" --student width=0.25 --start fresh --data "$fashion" --control \
-    --seeds 3 --loss kd=1,temperature=4 --epochs 10 --batch 64 --lr 0.004 --schedule cosine --augment-op horizontal-flip \
-    --augment-op crop=1 --cache-teacher "$work/resnet-answers.safetensors"
+  cat >"$work/cnn13.toml" <<'TOML'
+layers = [
+    { type = "conv2d", filters = 13, kernel = 3, activation = "relu" },
+    { type = "max_pool2d", size = 2 },
+    { type = "conv2d", filters = 26, kernel = 3, activation = "relu" },
+    { type = "max_pool2d", size = 2 },
+    { type = "flatten" },
+    { type = "dense", units = 26, activation = "relu" },
+    { type = "dense", units = "classes" },
+]
+TOML
+  distilled resnet-student --teacher "$work/resnet.safetensors" --student "$work/cnn13.toml" --data "$fashion" --control \
+    --seeds 3 --loss kd=1,temperature=2 --epochs 25 --batch 64 --lr 0.003 --schedule cosine \
+    --cache-teacher "$work/resnet-answers.safetensors"
 }
 row_ensemble() {
-  seed_network
+  fashion
   local seed teachers=()
   for seed in 1 2 3; do
-    trained cnn-$seed --data "$fashion" --model cnn --epochs 20 --schedule cosine --augment-op horizontal-flip \
-      --augment-op crop=1 --seed $seed
-    teachers+=(--teacher "$work/cnn-$seed.safetensors")
+    trained lenet5-$seed --data "$fashion" --model lenet5 --epochs 15 --batch 64 --lr 0.002 --schedule cosine \
+      --seed $seed
+    teachers+=(--teacher "$work/lenet5-$seed.safetensors")
   done
-  distilled ensemble "${teachers[@]}" --student cnn --data "$fashion" --control --seeds 3 --loss kd=1,temperature=4 --epochs 20 \
-    --schedule cosine --augment-op horizontal-flip --augment-op crop=1
+  distilled ensemble "${teachers[@]}" --student lenet5 --data "$fashion" --control --seeds 3 --loss kd=1,temperature=2 \
+    --epochs 15 --batch 64 --lr 0.002 --schedule cosine --cache-teacher "$work/ensemble-answers.safetensors"
 }
 # 500 labelled pictures; the others take part without their labels.
 row_labels() {
   fetched fashion-mnist
   local few=$work/few.safetensors seed teachers=()
   [ -e "$few" ] || "$DLOPT" prepare "$work/data/fashion-mnist" --split unlabelled=0.99166667 --seed 1 -o "$few" --quiet
-  for seed in 1 2 3 4 5; do
-    trained few-$seed --data "$few" --model cnn --epochs 200 --schedule cosine --augment-op horizontal-flip --augment-op crop=2 \
+  for seed in 1 2 3; do
+    trained few-$seed --data "$few" --model cnn --epochs 150 --schedule cosine --augment-op horizontal-flip --augment-op crop=2 \
       --augment-op mixup=0.2 --seed $seed
     teachers+=(--teacher "$work/few-$seed.safetensors")
   done
   distilled labels "${teachers[@]}" --student cnn --data "$few" --unlabelled unlabelled --control --seeds 3 \
-    --loss kd=0.9,temperature=2 --loss ce=0.1 --epochs 5 --batch 64 --schedule cosine --augment-op horizontal-flip --augment-op crop=1
+    --loss kd=0.9,temperature=2 --loss ce=0.1 --epochs 3 --batch 64 --schedule cosine --augment-op horizontal-flip \
+    --augment-op crop=1 --cache-teacher "$work/labels-answers.safetensors"
 }
 row_series() {
   fetched series
@@ -101,31 +117,38 @@ row_series() {
     --loss kd=0.9,temperature=4 --loss ce=0.1 --epochs 100 --batch 16 --lr 0.003 --schedule cosine \
     --augment-op jitter=0.05 --augment-op scaling=0.1
 }
+# A quarter of the pronunciations to learn from.
 row_sequence() {
   fetched cmudict
   local data=$work/pairs.safetensors
-  [ -e "$data" ] || "$DLOPT" prepare "$work/data/cmudict/cmudict.dict" --split test=0.05 --seed 1 -o "$data" --quiet
+  [ -e "$data" ] || "$DLOPT" prepare "$work/data/cmudict/cmudict.dict" --split test=0.03,rest=0.72 --seed 1 -o "$data" --quiet
   trained seq2seq --data "$data" --model seq2seq --epochs 5 --batch 64 --learning-rate 0.002 --schedule cosine --seed 1
   distilled sequence-token --teacher "$work/seq2seq.safetensors" --student width=0.5 --start fresh --data "$data" --control \
     --loss kd=0.9,temperature=2 --loss ce=0.1 --epochs 5 --batch 64 --learning-rate 0.002 --schedule cosine
   distilled sequence-whole --teacher "$work/seq2seq.safetensors" --student width=0.5 --start fresh --data "$data" \
     --loss sequence=1,beam=4 --loss kd=1,temperature=1 --epochs 5 --batch 64 --learning-rate 0.002 --schedule cosine
+  local name
+  for name in seq2seq sequence-token sequence-whole; do
+    echo "== $name, decoded"
+    "$DLOPT" eval "$work/$name.safetensors" --data "$data" 2>&1 | head -12
+  done
 }
 # What pruning and quantization lost, won back with the teacher and without it.
 row_recovery() {
   seed_network
   "$DLOPT" prune "$work/cnn-1.safetensors" --sparsity 0.95 --scope global -o "$work/pruned.safetensors" --force --quiet
   distilled recovered --teacher "$work/cnn-1.safetensors" --student "$work/pruned.safetensors" --data "$fashion" --control \
-    --seeds 3 --loss kd=1,temperature=4 --epochs 3 --lr 5e-4 --schedule cosine --augment-op horizontal-flip --augment-op crop=1
-  distilled int4 --teacher "$work/cnn-1.safetensors" --student "$work/cnn-1.safetensors" --fake-quantize int4 --data "$fashion" \
-    --control --seeds 3 --loss kd=1,temperature=4 --epochs 3 --lr 2e-4 --schedule cosine --augment-op horizontal-flip \
-    --augment-op crop=1
+    --seeds 3 --loss kd=1,temperature=2 --epochs 3 --batch 64 --lr 2e-3 --schedule cosine \
+    --cache-teacher "$work/seed-answers.safetensors"
+  distilled int4 --teacher "$work/cnn-1.safetensors" --student "$work/cnn-1.safetensors" --fake-quantize int4 --group channel --data "$fashion" \
+    --control --seeds 3 --loss kd=1,temperature=2 --epochs 2 --batch 64 --lr 2e-4 --schedule cosine \
+    --cache-teacher "$work/seed-answers.safetensors"
 }
 # Hinton, Vinyals and Dean, section 3: the transfer set holds no sample of one class.
 row_omit() {
   seed_network
   distilled omit --teacher "$work/cnn-1.safetensors" --student width=0.5 --start fresh --data "$fashion" --control \
-    --without-class 8 --loss kd=1,temperature=8 --epochs 10 --batch 64 --lr 0.002 --schedule cosine
+    --without-class 8 --loss kd=1,temperature=8 --epochs 6 --batch 64 --lr 0.002 --schedule cosine
   python3 -B "$here/omitted_class.py" "$DLOPT" "$work/omit.safetensors" "$fashion" 8 "$work"
 }
 row_cost() {
