@@ -142,7 +142,7 @@ mod tests {
         let mut values = Vec::new();
         for (name, shape) in shapes {
             let info = TensorInfo::new(name, Dtype::F32, shape);
-            let value = |i: usize| if i % 5 == 0 { 0.0 } else { ((i * 7919 % 1009) as f32 - 504.0) / 311.0 };
+            let value = |i: usize| if i.is_multiple_of(5) { 0.0 } else { ((i * 7919 % 1009) as f32 - 504.0) / 311.0 };
             values.push((0..info.elements()).map(value).collect());
             header.tensors.push(info);
         }
