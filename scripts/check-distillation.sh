@@ -110,10 +110,10 @@ row_series() {
   local data=$work/vowels.safetensors
   [ -e "$data" ] || "$DLOPT" prepare --train "$work/data/series/JapaneseVowels_TRAIN.ts" \
     --test "$work/data/series/JapaneseVowels_TEST.ts" -o "$data" --quiet
-  trained vowels --data "$data" --model lstm --epochs 60 --batch 16 --schedule cosine --seed 1 \
+  trained vowels-lstm --data "$data" --model lstm --epochs 60 --batch 16 --schedule cosine --seed 1 \
     --augment-op jitter=0.05 --augment-op scaling=0.1
   printf 'layers = [{ type = "gru", hidden = 32 }, { type = "dense", units = "classes" }]\n' >"$work/gru32.toml"
-  distilled series --teacher "$work/vowels.safetensors" --student "$work/gru32.toml" --data "$data" --control --seeds 5 \
+  distilled series --teacher "$work/vowels-lstm.safetensors" --student "$work/gru32.toml" --data "$data" --control --seeds 5 \
     --loss kd=0.9,temperature=4 --loss ce=0.1 --epochs 100 --batch 16 --lr 0.003 --schedule cosine \
     --augment-op jitter=0.05 --augment-op scaling=0.1
 }
@@ -138,7 +138,7 @@ row_recovery() {
   seed_network
   "$DLOPT" prune "$work/cnn-1.safetensors" --sparsity 0.95 --scope global -o "$work/pruned.safetensors" --force --quiet
   distilled recovered --teacher "$work/cnn-1.safetensors" --student "$work/pruned.safetensors" --data "$fashion" --control \
-    --seeds 3 --loss kd=1,temperature=2 --epochs 3 --batch 64 --lr 2e-3 --schedule cosine \
+    --seeds 3 --loss kd=1,temperature=1 --epochs 3 --batch 64 --lr 2e-3 --schedule cosine \
     --cache-teacher "$work/seed-answers.safetensors"
   distilled int4 --teacher "$work/cnn-1.safetensors" --student "$work/cnn-1.safetensors" --fake-quantize int4 --group channel --data "$fashion" \
     --control --seeds 3 --loss kd=1,temperature=2 --epochs 2 --batch 64 --lr 2e-4 --schedule cosine \
