@@ -3,8 +3,7 @@
 #
 #   bash scripts/check-distillation.sh WORK [ROW…]
 #
-# Rows: seed resnet ensemble labels series sequence recovery omit cost; all of them when none is named, which takes about two
-# hours on two cores (a quarter of an hour of it the teacher `resnet20`). WORK, outside the repository, takes the
+# Rows: seed resnet ensemble labels series sequence recovery omit cost; all of them when none is named. WORK, outside the repository, takes the
 # datasets, networks and reports. DLOPT names another binary. Fetches what it needs and skips when that fails.
 # Most settings were chosen on a tenth of the training pictures, or taken as they are; the README says which were not.
 set -euo pipefail

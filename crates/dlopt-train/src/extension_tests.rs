@@ -8,10 +8,7 @@ use dlopt_data::{Batch, Dataset, DatasetInfo, Elements, Parts};
 use dlopt_kernels::nn::Team;
 use dlopt_model::FlatLayout;
 
-use crate::{
-    Engine, Extension, ExtraLoss, Loss, Model, Moment, Observer, Optimizer, OptimizerOptions, Passed, Request,
-    Sampling, Schedule, Settings, Trained, Trainer,
-};
+use crate::{Engine, Extension, ExtraLoss, Model, Moment, Observer, Passed, Request, Settings, Trained, Trainer};
 
 struct Silent;
 
@@ -32,37 +29,7 @@ pub(crate) fn dataset() -> Dataset {
 
 /// Three epochs of Adam.
 pub(crate) fn settings() -> Settings {
-    Settings {
-        epochs: 3,
-        batch: 7,
-        accumulate: 1,
-        optimizer: Optimizer::named("adam", OptimizerOptions::default()).unwrap(),
-        learning_rate: 0.01,
-        weight_decay: 0.0,
-        decays_all: false,
-        schedule: Schedule::Constant,
-        warmup_steps: 0,
-        loss: Loss::CrossEntropy,
-        label_smoothing: 0.0,
-        class_weights: Vec::new(),
-        sampling: Sampling::default(),
-        augment: None,
-        augment_seed: None,
-        augment_views: None,
-        clip_norm: None,
-        clip_value: None,
-        average: None,
-        patience: None,
-        keeps_best: false,
-        keeps_zeros: false,
-        fake_quantize: None,
-        freeze: Vec::new(),
-        training_split: "train".to_owned(),
-        without_classes: Vec::new(),
-        validation_split: None,
-        seed: 5,
-        distillation: None,
-    }
+    Settings { epochs: 3, batch: 7, learning_rate: 0.01, seed: 5, ..Settings::default() }
 }
 
 fn trained(extensions: Vec<Box<dyn Extension>>) -> (Model, Trained) {

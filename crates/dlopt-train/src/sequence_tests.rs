@@ -9,9 +9,7 @@ use dlopt_data::{Dataset, Learns};
 use dlopt_kernels::nn::Team;
 use dlopt_model::{Decoding, LayerType, Translator};
 
-use crate::{
-    Engine, Loss, Model, Observer, Optimizer, OptimizerOptions, Request, Sampling, Schedule, Settings, Trained, Trainer,
-};
+use crate::{Engine, Loss, Model, Observer, Request, Sampling, Settings, Trained, Trainer};
 
 struct Silent;
 
@@ -94,33 +92,10 @@ fn settings(epochs: usize) -> Settings {
     Settings {
         epochs,
         batch: 16,
-        accumulate: 1,
-        optimizer: Optimizer::named("adam", OptimizerOptions::default()).unwrap(),
         learning_rate: 0.01,
-        weight_decay: 0.0,
-        decays_all: false,
-        schedule: Schedule::Constant,
-        warmup_steps: 0,
-        loss: Loss::CrossEntropy,
-        label_smoothing: 0.0,
-        class_weights: Vec::new(),
-        sampling: Sampling::default(),
-        augment: None,
-        augment_seed: None,
-        augment_views: None,
-        clip_norm: None,
-        clip_value: None,
-        average: None,
-        patience: None,
-        keeps_best: false,
-        keeps_zeros: false,
-        fake_quantize: None,
-        freeze: Vec::new(),
-        training_split: "train".to_owned(),
-        without_classes: Vec::new(),
         validation_split: Some("validation".to_owned()),
         seed: 5,
-        distillation: None,
+        ..Settings::default()
     }
 }
 

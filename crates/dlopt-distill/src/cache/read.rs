@@ -1,6 +1,6 @@
 //! Answers from a cache, sample by sample.
 
-use dlopt_checkpoint::{Checkpoint, Dtype, Error, Result, Tensors};
+use dlopt_checkpoint::{Checkpoint, Error, Result, Tensors};
 use dlopt_data::{Batch, available_memory_bytes};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -163,27 +163,10 @@ fn check(facts: &Facts, checkpoint: &Checkpoint) -> Result<()> {
     if steps * facts.width != facts.outputs || facts.outputs == 0 {
         return Err(wrong(format!("{} outputs in rows of {}", facts.outputs, facts.width)));
     }
-    let float = if facts.keeping.is_half { Dtype::F16 } else { Dtype::F32 };
-    let rows = facts.rows();
-    let mut wanted: Vec<(String, Dtype, Vec<usize>)> = match facts.keeping.top {
-        None => vec![("logits".to_owned(), float, vec![rows, steps, facts.width])],
-        Some(top) => {
-            let count = top.count.min(facts.width);
-            vec![
-                ("top.classes".to_owned(), Dtype::U32, vec![rows, steps, count]),
-                ("top.rest".to_owned(), Dtype::F32, vec![rows, steps]),
-                ("top.logits".to_owned(), float, vec![rows, steps, count]),
-            ]
-        }
-    };
-    for (name, [height, width, channels]) in &facts.layers {
-        wanted.push((format!("feature.{name}"), float, vec![rows, *height, *width, *channels]));
-    }
     let found = &checkpoint.header.tensors;
-    for (at, (name, dtype, shape)) in wanted.iter().enumerate() {
-        let is_there = found.get(at).is_some_and(|t| t.name == *name && t.dtype == *dtype && t.shape == *shape);
-        if !is_there {
-            return Err(wrong(format!("tensor {at} should be `{name}` {shape:?}")));
+    for (at, wanted) in facts.tensors().iter().enumerate() {
+        if found.get(at) != Some(wanted) {
+            return Err(wrong(format!("tensor {at} should be `{}` {:?}", wanted.name, wanted.shape)));
         }
     }
     Ok(())

@@ -84,8 +84,8 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
         let history = EpochRecord::read_lines(&text)?;
         return Ok(Run { path, seed, history, settings: settings.clone() });
     }
-    let layers = plan::plan(work.args, &work.dataset)?.layers();
-    let own = if is_taught { taps(&model.nodes, &layers[0])? } else { Vec::new() };
+    let plan = plan::plan(work.args, &work.dataset)?;
+    let own = if is_taught { taps(&model.nodes, &plan.layers()[0])? } else { Vec::new() };
     let frozen = frozen_nodes(&model.layout, &frozen_slots(&model.layout, &settings.freeze)?);
     let team = Arc::clone(&work.team);
     let engine =
@@ -93,7 +93,6 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
     let recovery = work.args.recovery.recovery(model)?;
     let mut extensions = recovery.extensions(model, &team)?;
     if is_taught {
-        let plan = plan::plan(work.args, &work.dataset)?;
         let source = Arc::clone(&work.source);
         let taps = (own.as_slice(), work.taps.as_slice());
         extensions.push(Box::new(Distillation::new(plan, source, taps, model.config.outputs, settings, &team)?));
