@@ -21,6 +21,7 @@
 #[macro_use]
 mod level;
 mod compare;
+pub mod compressed;
 mod element;
 mod float8;
 mod integer;
