@@ -171,7 +171,7 @@ fn from_bf16(bits: u16) -> f32 {
 }
 
 #[inline(always)]
-fn from_f16(bits: u16) -> f32 {
+pub(crate) fn from_f16(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let magnitude = u32::from(bits & 0x7fff);
     // Subnormals are multiples of 2^-24.
@@ -183,7 +183,7 @@ fn from_f16(bits: u16) -> f32 {
 }
 
 #[inline(always)]
-fn to_bf16(x: f32) -> u16 {
+pub(crate) fn to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
     let quiet = (bits >> 16) | 0x0040;
@@ -191,7 +191,7 @@ fn to_bf16(x: f32) -> u16 {
 }
 
 #[inline(always)]
-fn to_f16(x: f32) -> u16 {
+pub(crate) fn to_f16(x: f32) -> u16 {
     let bits = x.to_bits();
     let magnitude = bits & 0x7fff_ffff;
     // One unit in the last place of 0.5 is 2^-24, the step of f16 subnormals.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Level {
     /// What every machine of the target architecture has.
     Portable,
-    /// x86-64 with AVX2, FMA, BMI1 and BMI2: 256-bit vectors.
+    /// x86-64 with AVX2, FMA, F16C, BMI1 and BMI2: 256-bit vectors.
     Avx2,
     /// x86-64 with AVX-512 F, BW, CD, DQ and VL: 512-bit vectors.
     Avx512,
@@ -54,7 +54,8 @@ pub fn limit_level(limit: Option<Level>) {
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Level {
     use std::arch::is_x86_feature_detected as has;
-    let avx2 = has!("avx2") && has!("fma") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
+    let avx2 =
+        has!("avx2") && has!("fma") && has!("f16c") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
     let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
     match (avx2, avx512) {
         (true, true) => Level::Avx512,

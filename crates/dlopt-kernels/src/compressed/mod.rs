@@ -6,9 +6,13 @@
 //! Every kernel has a portable twin: the same integers, bit for bit, where sums are integers, and the same order of
 //! floating-point operations elsewhere, so results depend neither on the instruction set nor on the number of threads.
 
+mod weight_only;
+
 use std::fmt::Debug;
 
 use crate::nn::Team;
+
+pub use weight_only::{Float8Codes, WeightOnly};
 
 /// A matrix `[outputs, inputs]` packed for its kernel.
 pub trait Product: Debug + Send + Sync {

@@ -11,11 +11,11 @@
 //! - Lengths that disagree are a caller's mistake and panic.
 
 mod activation;
-mod bits;
+pub(crate) mod bits;
 #[cfg(test)]
 mod check;
 mod columns;
-mod conv;
+pub(crate) mod conv;
 mod dense;
 mod dropout;
 mod elementwise;
@@ -29,8 +29,8 @@ mod pool;
 mod recurrent;
 mod regression;
 mod rows;
-mod scratch;
-mod simd;
+pub(crate) mod scratch;
+pub(crate) mod simd;
 mod softmax;
 mod team;
 mod update;

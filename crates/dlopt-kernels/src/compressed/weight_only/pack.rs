@@ -1,0 +1,128 @@
+//! Weights in the units that the kernels read, and their scales in as few bytes as hold them exactly.
+
+use super::coding::PANEL;
+use super::kernel::ScalePointer;
+use crate::element::{from_f16, to_bf16, to_f16};
+
+/// Bytes that begin at a line of the caches.
+#[derive(Clone)]
+pub(super) struct Lines(Vec<Line>);
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl Lines {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(vec![Line([0; 64]); bytes.div_ceil(64)])
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        64 * self.0.len()
+    }
+
+    pub(super) fn as_ptr(&self) -> *const u8 {
+        self.0.as_ptr().cast()
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: lines are bytes without padding.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.bytes()) }
+    }
+}
+
+/// How rows are cut into units.
+#[derive(Clone, Copy)]
+pub(super) struct Units {
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    pub(super) group: usize,
+    /// Inputs of a unit.
+    pub(super) each: usize,
+    /// Bytes of an output in a unit.
+    pub(super) bytes: usize,
+}
+
+impl Units {
+    /// Bytes of a panel: groups begin with a unit of their own.
+    pub(super) fn panel(&self) -> usize {
+        let (whole, rest) = (self.inputs / self.group, self.inputs % self.group);
+        (whole * self.group.div_ceil(self.each) + rest.div_ceil(self.each)) * self.bytes * PANEL
+    }
+
+    /// Lays rows out; `row` writes a row's values, `field` writes what an output has of a unit.
+    pub(super) fn pack<T: Copy + Default>(
+        &self,
+        row: &mut dyn FnMut(usize, &mut [T]),
+        field: impl Fn(&[T], &mut [u8]),
+    ) -> Lines {
+        let panel = self.panel();
+        let mut codes = Lines::new(self.outputs.div_ceil(PANEL) * panel);
+        let mut values = vec![T::default(); self.inputs];
+        for output in 0..self.outputs {
+            row(output, &mut values);
+            let first = output / PANEL * panel + output % PANEL * self.bytes;
+            let units = values.chunks(self.group).flat_map(|group| group.chunks(self.each));
+            for (to, unit) in codes.as_mut_slice()[first..].chunks_mut(self.bytes * PANEL).zip(units) {
+                field(unit, &mut to[..self.bytes]);
+            }
+        }
+        codes
+    }
+}
+
+/// Fields of `bits` bits, the first lowest, as `code + 2^(bits - 1)`.
+pub(super) fn fields(codes: &[i8], bits: u32) -> u8 {
+    let mask = (1_u8 << bits) - 1;
+    let field = |code: &i8| code.cast_unsigned().wrapping_add(1 << (bits - 1)) & mask;
+    codes.iter().rev().fold(0, |byte, code| byte << bits | field(code))
+}
+
+/// Values a group in panels, `[panels, groups, PANEL]`, from `[outputs, groups]`; those of missing outputs are 0.
+pub(super) fn in_panels<T: Copy + Default>(outputs: usize, groups: usize, values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut panels = vec![T::default(); outputs.next_multiple_of(PANEL) * groups];
+    for (at, value) in values.enumerate() {
+        let (output, group) = (at / groups, at % groups);
+        panels[(output / PANEL * groups + group) * PANEL + output % PANEL] = value;
+    }
+    panels
+}
+
+/// Scales in panels, of two bytes where that loses nothing.
+#[derive(Clone)]
+pub(super) enum Scales {
+    Single(Vec<f32>),
+    Half(Vec<u16>),
+    Brain(Vec<u16>),
+}
+
+impl Scales {
+    pub(super) fn new(outputs: usize, groups: usize, scale: &[f32]) -> Self {
+        let is_kept = |to: fn(f32) -> u16, from: fn(u16) -> f32| {
+            scale.iter().all(|scale| from(to(*scale)).to_bits() == scale.to_bits())
+        };
+        let narrow = |to: fn(f32) -> u16| in_panels(outputs, groups, scale.iter().copied().map(to));
+        if is_kept(to_bf16, |bits| f32::from_bits(u32::from(bits) << 16)) {
+            Self::Brain(narrow(to_bf16))
+        } else if is_kept(to_f16, from_f16) {
+            Self::Half(narrow(to_f16))
+        } else {
+            Self::Single(in_panels(outputs, groups, scale.iter().copied()))
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Single(scale) => size_of_val(&scale[..]),
+            Self::Half(scale) | Self::Brain(scale) => size_of_val(&scale[..]),
+        }
+    }
+
+    pub(super) fn pointer(&self) -> ScalePointer {
+        match self {
+            Self::Single(scale) => ScalePointer::Single(scale.as_ptr()),
+            Self::Half(scale) => ScalePointer::Half(scale.as_ptr()),
+            Self::Brain(scale) => ScalePointer::Brain(scale.as_ptr()),
+        }
+    }
+}
