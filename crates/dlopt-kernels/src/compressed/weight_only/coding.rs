@@ -26,9 +26,6 @@ pub(super) trait Coding {
     const MIDDLE: f32 = 0.0;
     /// Whether values are multiplied by a scale.
     const HAS_SCALE: bool = true;
-    /// An exact factor that scales take over from values.
-    const FACTOR: f32 = 1.0;
-
     /// The values of a unit, a register for each input; those after `INPUTS` have no meaning.
     unsafe fn values<T: Register>(unit: *const u8) -> [T; MOST_INPUTS];
 }
@@ -80,31 +77,12 @@ impl Coding for Int2 {
 /// Floats E4M3 of a byte, without NaN.
 pub(super) struct Float8;
 
-/// 2^120: what the exponent of E4M3, read as one of `f32`, is short of.
-const EXPONENTS: f32 = f32::from_bits(247 << 23);
-
-/// Sign, exponent and mantissa where `f32` has them: 2^-120 times the value, subnormal where the code is.
-#[inline(always)]
-unsafe fn float8<T: Register>(unit: *const u8) -> T {
-    T::of_bits(T::and(T::shift_left(T::load_signed(unit), 20), 0x87f0_0000))
-}
-
 impl Coding for Float8 {
-    const FACTOR: f32 = EXPONENTS;
-
     #[inline(always)]
     unsafe fn values<T: Register>(unit: *const u8) -> [T; MOST_INPUTS] {
-        [float8(unit); MOST_INPUTS]
-    }
-}
-
-/// The same for scales that have no room for the factor.
-pub(super) struct Float8Apart;
-
-impl Coding for Float8Apart {
-    #[inline(always)]
-    unsafe fn values<T: Register>(unit: *const u8) -> [T; MOST_INPUTS] {
-        [float8::<T>(unit).mul(T::splat(EXPONENTS)); MOST_INPUTS]
+        // Sign, exponent and mantissa where `f32` has them: 2^-120 times the value, subnormal where the code is.
+        let small = T::of_bits(T::and(T::shift_left(T::load_signed(unit), 20), 0x87f0_0000));
+        [small.mul(T::splat(f32::from_bits((127 + 120) << 23))); MOST_INPUTS]
     }
 }
 

@@ -14,6 +14,9 @@ use super::registers::{Kernel, Register, run};
 /// Most rows that are multiplied with weights in registers: from here on a decoded panel is cheaper.
 pub(super) const MOST_ROWS: usize = 6;
 
+/// Bytes of a line of the caches.
+const LINE: usize = 64;
+
 /// Bytes that are asked for ahead of those decoded.
 const AHEAD: usize = 2048;
 
@@ -38,35 +41,50 @@ pub(super) struct Panels {
     /// Bytes from one panel to the next.
     pub(super) panel: usize,
     pub(super) scale: ScalePointer,
+    /// Null where all are 0.
     pub(super) zero: *const i8,
 }
 
 impl Panels {
     #[inline(always)]
-    unsafe fn scale<T: Register, C: Coding>(&self, at: usize) -> T {
-        let scale = match self.scale {
+    unsafe fn scale<T: Register>(&self, at: usize) -> T {
+        match self.scale {
             ScalePointer::Single(scale) => T::load(scale.add(at)),
             ScalePointer::Half(scale) => T::load_half(scale.add(at)),
             ScalePointer::Brain(scale) => T::of_bits(T::shift_left(T::load_wide(scale.add(at)), 16)),
-        };
-        if C::FACTOR == 1.0 { scale } else { scale.mul(T::splat(C::FACTOR)) }
+        }
     }
 
-    /// What is to be taken from the fields.
+    /// What is to be taken from the fields, in the form that [`weight`] wants.
     #[inline(always)]
-    unsafe fn offset<T: Register, C: Coding, const ZERO: bool>(&self, at: usize) -> T {
-        if ZERO {
-            T::of_integer(T::load_signed(self.zero.add(at).cast())).sub(T::splat(-C::MIDDLE))
-        } else {
-            T::splat(C::MIDDLE)
+    unsafe fn offset<T: Register, C: Coding, const ZERO: u8>(&self, at: usize, scale: T) -> T {
+        if ZERO == NO_ZERO {
+            return T::splat(0.0);
         }
+        let offset = if self.zero.is_null() {
+            T::splat(C::MIDDLE)
+        } else {
+            T::of_integer(T::load_signed(self.zero.add(at).cast())).sub(T::splat(-C::MIDDLE))
+        };
+        if ZERO == SUBTRACTED { offset } else { T::splat(0.0).sub(offset.mul(scale)) }
     }
 }
 
+/// How fields become weights: `field * scale`.
+pub(super) const NO_ZERO: u8 = 0;
+/// `(field - offset) * scale`.
+pub(super) const SUBTRACTED: u8 = 1;
+/// `field * scale - offset * scale` in one step: the same where both products are exact.
+pub(super) const SCALED: u8 = 2;
+
 #[inline(always)]
-unsafe fn weight<T: Register, C: Coding, const ZERO: bool>(value: T, offset: T, scale: T) -> T {
-    let value = if ZERO || C::MIDDLE != 0.0 { value.sub(offset) } else { value };
-    if C::HAS_SCALE { value.mul(scale) } else { value }
+unsafe fn weight<T: Register, C: Coding, const ZERO: u8>(value: T, offset: T, scale: T) -> T {
+    match ZERO {
+        SUBTRACTED => value.sub(offset).mul(scale),
+        SCALED => offset.fma(value, scale),
+        _ if C::HAS_SCALE => value.mul(scale),
+        _ => value,
+    }
 }
 
 /// The kernels of a coding.
@@ -90,10 +108,10 @@ pub(super) trait Kernels: Sync {
     unsafe fn decode(&self, matrix: Panels, panels: Range<usize>, out: *mut f32);
 }
 
-/// The kernels of `C`, with or without zero points.
-pub(super) struct With<C, const ZERO: bool>(pub(super) C);
+/// The kernels of `C`, with weights made by [`NO_ZERO`], [`SUBTRACTED`] or [`SCALED`].
+pub(super) struct With<C, const ZERO: u8>(pub(super) C);
 
-impl<C: Coding + Sync, const ZERO: bool> Kernels for With<C, ZERO> {
+impl<C: Coding + Sync, const ZERO: u8> Kernels for With<C, ZERO> {
     fn unit(&self) -> (usize, usize) {
         (C::INPUTS, C::BYTES)
     }
@@ -127,42 +145,32 @@ pub(super) struct Few {
     pub(super) out: *mut f32,
 }
 
-struct Multiply<C, const ZERO: bool> {
+struct Multiply<C, const ZERO: u8> {
     few: Few,
     coding: PhantomData<C>,
 }
 
-impl<C: Coding, const ZERO: bool> Kernel for Multiply<C, ZERO> {
+impl<C: Coding, const ZERO: u8> Kernel for Multiply<C, ZERO> {
     #[inline(always)]
     unsafe fn run<T: Register>(self) {
         if T::IS_COMPACT {
             for row in 0..self.few.rows {
                 self.panels::<T, 1, 1>(row);
             }
-        } else if T::LANES == PANEL {
-            match self.few.rows {
-                1 => self.panels::<T, 1, 4>(0),
-                2 => self.panels::<T, 2, 4>(0),
-                3 => self.panels::<T, 3, 4>(0),
-                4 => self.panels::<T, 4, 2>(0),
-                5 => self.panels::<T, 5, 2>(0),
-                _ => self.panels::<T, 6, 2>(0),
-            }
-        } else {
-            match self.few.rows {
-                1 => self.panels::<T, 1, 4>(0),
-                2 => self.panels::<T, 2, 4>(0),
-                3 => self.panels::<T, 3, 2>(0),
-                4 => self.panels::<T, 4, 2>(0),
-                5 => self.panels::<T, 5, 2>(0),
-                _ => self.panels::<T, 6, 2>(0),
-            }
+            return;
+        }
+        match self.few.rows {
+            1 => self.panels::<T, 1, 4>(0),
+            2 => self.panels::<T, 2, 4>(0),
+            3 | 4 if T::LANES == PANEL => self.panels::<T, 4, 4>(0),
+            3 | 4 => self.panels::<T, 4, 2>(0),
+            _ => self.panels::<T, 6, 2>(0),
         }
     }
 }
 
-impl<C: Coding, const ZERO: bool> Multiply<C, ZERO> {
-    /// All panels for `ROWS` rows, `REGISTERS` at a time while there are so many.
+impl<C: Coding, const ZERO: u8> Multiply<C, ZERO> {
+    /// All panels for up to `ROWS` rows, `REGISTERS` at a time while there are so many.
     #[inline(always)]
     unsafe fn panels<T: Register, const ROWS: usize, const REGISTERS: usize>(&self, row: usize) {
         let step = REGISTERS * T::LANES / PANEL;
@@ -193,22 +201,31 @@ impl<C: Coding, const ZERO: bool> Multiply<C, ZERO> {
         }
         let mut x = [self.few.x; ROWS];
         for m in 0..ROWS {
-            x[m] = self.few.x.add((row + m) * self.few.matrix.inputs);
+            // A tile of more rows than there are takes the last one again.
+            x[m] = self.few.x.add((row + m).min(self.few.rows - 1) * self.few.matrix.inputs);
         }
         self.sums(panel, x, &mut sums);
         for m in 0..ROWS {
-            for n in 0..REGISTERS {
-                let sum = if self.few.relu { sums[m][n].relu() } else { sums[m][n] };
-                let at = first + n * T::LANES;
-                let to = self.few.out.wrapping_add((row + m) * self.few.outputs + at);
-                if at + T::LANES <= self.few.outputs {
-                    sum.store(to);
-                } else if at < self.few.outputs {
-                    let mut lanes = [0.0; PANEL];
-                    sum.store(lanes.as_mut_ptr());
-                    std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, self.few.outputs - at);
+            if row + m < self.few.rows {
+                for n in 0..REGISTERS {
+                    let sum = if self.few.relu { sums[m][n].relu() } else { sums[m][n] };
+                    self.store(sum, row + m, first + n * T::LANES);
                 }
             }
+        }
+    }
+
+    /// Writes a register to a row, from an output on, as far as there are outputs.
+    #[inline(always)]
+    unsafe fn store<T: Register>(&self, sum: T, row: usize, output: usize) {
+        let outputs = self.few.outputs;
+        let to = self.few.out.wrapping_add(row * outputs + output);
+        if output + T::LANES <= outputs {
+            sum.store(to);
+        } else if output < outputs {
+            let mut lanes = [0.0; PANEL];
+            sum.store(lanes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, outputs - output);
         }
     }
 
@@ -230,16 +247,25 @@ impl<C: Coding, const ZERO: bool> Multiply<C, ZERO> {
                 let lane = n * T::LANES;
                 let at = ((panel + lane / PANEL) * groups + group) * PANEL + lane % PANEL;
                 if C::HAS_SCALE {
-                    scale[n] = matrix.scale::<T, C>(at);
-                    offset[n] = matrix.offset::<T, C, ZERO>(at);
+                    scale[n] = matrix.scale::<T>(at);
+                    offset[n] = matrix.offset::<T, C, ZERO>(at, scale[n]);
                 }
             }
-            for _ in 0..len / C::INPUTS {
-                self.unit::<T, ROWS, REGISTERS>(codes, C::INPUTS, &scale, &offset, &mut x, sums);
-                codes = codes.add(C::BYTES * PANEL);
+            let units = len / C::INPUTS;
+            // A line of each panel at a time where that is all the work.
+            let line = if ROWS == 1 { LINE / (C::BYTES * PANEL) } else { 1 };
+            for _ in 0..units / line {
+                for n in (0..REGISTERS).step_by(PANEL / T::LANES) {
+                    prefetch(codes.wrapping_add(n * T::LANES / PANEL * matrix.panel + AHEAD));
+                }
+                for _ in 0..line {
+                    self.unit::<T, ROWS, REGISTERS>(codes, C::INPUTS, &scale, &offset, &mut x, sums);
+                    codes = codes.add(C::BYTES * PANEL);
+                }
             }
-            if !len.is_multiple_of(C::INPUTS) {
-                self.unit::<T, ROWS, REGISTERS>(codes, len % C::INPUTS, &scale, &offset, &mut x, sums);
+            for first in (units / line * line * C::INPUTS..len).step_by(C::INPUTS) {
+                let inputs = C::INPUTS.min(len - first);
+                self.unit::<T, ROWS, REGISTERS>(codes, inputs, &scale, &offset, &mut x, sums);
                 codes = codes.add(C::BYTES * PANEL);
             }
         }
@@ -259,9 +285,6 @@ impl<C: Coding, const ZERO: bool> Multiply<C, ZERO> {
         for n in 0..REGISTERS {
             let lane = n * T::LANES;
             let unit = codes.add(lane / PANEL * self.few.matrix.panel + lane % PANEL * C::BYTES);
-            if lane.is_multiple_of(PANEL) {
-                prefetch(unit.wrapping_add(AHEAD));
-            }
             let values = C::values::<T>(unit);
             for i in 0..C::INPUTS {
                 if i < inputs {
@@ -278,14 +301,14 @@ impl<C: Coding, const ZERO: bool> Multiply<C, ZERO> {
     }
 }
 
-struct Decode<C, const ZERO: bool> {
+struct Decode<C, const ZERO: u8> {
     matrix: Panels,
     panels: Range<usize>,
     out: *mut f32,
     coding: PhantomData<C>,
 }
 
-impl<C: Coding, const ZERO: bool> Kernel for Decode<C, ZERO> {
+impl<C: Coding, const ZERO: u8> Kernel for Decode<C, ZERO> {
     #[inline(always)]
     unsafe fn run<T: Register>(self) {
         let matrix = &self.matrix;
@@ -299,7 +322,8 @@ impl<C: Coding, const ZERO: bool> Kernel for Decode<C, ZERO> {
                     let at = (panel * groups + group) * PANEL + lane;
                     let (mut scale, mut offset) = (T::splat(1.0), T::splat(0.0));
                     if C::HAS_SCALE {
-                        (scale, offset) = (matrix.scale::<T, C>(at), matrix.offset::<T, C, ZERO>(at));
+                        scale = matrix.scale::<T>(at);
+                        offset = matrix.offset::<T, C, ZERO>(at, scale);
                     }
                     let mut unit = codes.add(lane * C::BYTES);
                     let mut to = out.add(lane);

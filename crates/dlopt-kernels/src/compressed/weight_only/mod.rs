@@ -23,8 +23,8 @@ use crate::nn::conv::correlate::{Grid, Weights, correlate};
 use crate::nn::conv::plan::Run;
 use crate::nn::scratch::with_scratch;
 
-use self::coding::{Brain, Float8, Float8Apart, Half, Int2, Int4, Int8, PANEL};
-use self::kernel::{Few, Kernels, MOST_ROWS, Panels, With};
+use self::coding::{Brain, Float8, Half, Int2, Int4, Int8, PANEL};
+use self::kernel::{Few, Kernels, MOST_ROWS, NO_ZERO, Panels, SCALED, SUBTRACTED, With};
 use self::pack::{Lines, Scales, Units, fields, in_panels};
 
 /// Fewer products than this are not worth waking a team.
@@ -32,9 +32,6 @@ const WORTH_A_TEAM: usize = 128 << 10;
 
 /// Weights of a task of few rows.
 const TASK: usize = 256 << 10;
-
-/// From this scale on its product with the factor of [`Float8`] may overflow.
-const LARGE_SCALE: f32 = 128.0;
 
 /// A matrix of integers, 8-bit floats or 16-bit floats that are widened as they are multiplied.
 #[derive(Clone)]
@@ -73,13 +70,15 @@ impl WeightOnly {
         assert!((2..=8).contains(&bits), "codes of 2 to 8 bits, found {bits}");
         assert!(zero.is_empty() || zero.len() == scale.len(), "one zero point a group, or none");
         let is_symmetric = zero.iter().all(|zero| *zero == 0);
-        let (width, kernels): (u32, &'static dyn Kernels) = match (bits, is_symmetric) {
-            (2, true) => (2, &With::<_, false>(Int2)),
-            (2, false) => (2, &With::<_, true>(Int2)),
-            (3 | 4, true) => (4, &With::<_, false>(Int4)),
-            (3 | 4, false) => (4, &With::<_, true>(Int4)),
-            (_, true) => (8, &With::<_, false>(Int8)),
-            (_, false) => (8, &With::<_, true>(Int8)),
+        // Then products with codes and zero points need less bits than `f32` has.
+        let is_exact = Scales::are_short(scale) && scale.iter().all(|scale| *scale > 0.0 && *scale < 1e30);
+        let (width, kernels): (u32, &'static dyn Kernels) = match (bits, is_exact) {
+            (2, true) => (2, &With::<_, SCALED>(Int2)),
+            (2, false) => (2, &With::<_, SUBTRACTED>(Int2)),
+            (3 | 4, true) => (4, &With::<_, SCALED>(Int4)),
+            (3 | 4, false) => (4, &With::<_, SUBTRACTED>(Int4)),
+            _ if is_symmetric => (8, &With::<_, NO_ZERO>(Int8)),
+            _ => (8, &With::<_, SUBTRACTED>(Int8)),
         };
         let mut matrix = Self::new(kernels, [outputs, inputs], group, scale);
         let units = matrix.units();
@@ -99,10 +98,7 @@ impl WeightOnly {
     /// When an extent is 0, or scales are not one a group.
     pub fn float8(codes: Float8Codes<'_>) -> Self {
         let Float8Codes { outputs, inputs, group, scale, row } = codes;
-        let has_room = scale.iter().all(|scale| scale.abs() < LARGE_SCALE);
-        let kernels: &'static dyn Kernels =
-            if has_room { &With::<_, false>(Float8) } else { &With::<_, false>(Float8Apart) };
-        let mut matrix = Self::new(kernels, [outputs, inputs], group, scale);
+        let mut matrix = Self::new(&With::<_, NO_ZERO>(Float8), [outputs, inputs], group, scale);
         let groups = matrix.groups();
         let mut nan = vec![];
         let mut watched = |output: usize, codes: &mut [u8]| {
@@ -126,7 +122,7 @@ impl WeightOnly {
     pub fn halves(outputs: usize, inputs: usize, float: Float, row: &mut dyn FnMut(usize, &mut [u16])) -> Self {
         assert!(float.bytes() == 2, "floats of 16 bits, found {float:?}");
         let kernels: &'static dyn Kernels =
-            if float == Float::F16 { &With::<_, false>(Half) } else { &With::<_, false>(Brain) };
+            if float == Float::F16 { &With::<_, NO_ZERO>(Half) } else { &With::<_, NO_ZERO>(Brain) };
         let mut matrix = Self::new(kernels, [outputs, inputs], inputs, &[]);
         matrix.codes = matrix.units().pack(row, |values: &[u16], to| to.copy_from_slice(&values[0].to_ne_bytes()));
         matrix
@@ -139,7 +135,7 @@ impl WeightOnly {
         let group = group.min(inputs);
         let groups = inputs.div_ceil(group);
         assert!(!kernels.has_scale() || scale.len() == outputs * groups, "one scale a group");
-        let scale = Scales::new(outputs, groups, scale);
+        let scale = if kernels.has_scale() { Scales::new(outputs, groups, scale) } else { Scales::Single(vec![]) };
         Self { kernels, inputs, outputs, group, codes: Lines::new(0), scale, zero: vec![] }
     }
 
@@ -159,13 +155,13 @@ impl WeightOnly {
             codes: self.codes.as_ptr(),
             panel: self.units().panel(),
             scale: self.scale.pointer(),
-            zero: self.zero.as_ptr(),
+            zero: if self.zero.is_empty() { std::ptr::null() } else { self.zero.as_ptr() },
         }
     }
 
     /// Multiplies up to [`MOST_ROWS`] rows with weights that are decoded in registers.
     fn multiply_few(&self, team: &Team, rows: usize, x: &[f32], bias: &[f32], relu: bool, out: Shared) {
-        let each = (TASK / (self.inputs * PANEL)).next_multiple_of(4);
+        let each = (TASK / (self.inputs * PANEL)).max(1).next_multiple_of(4);
         self.spread(team, rows, each, |panels| {
             let few = Few {
                 matrix: self.panels(),
@@ -188,9 +184,9 @@ impl WeightOnly {
         let each = if level() == Level::Avx512 { 2 } else { 1 };
         self.spread(team, rows, each, |panels| {
             with_scratch(panels.len() * self.inputs * PANEL, |decoded| {
-                let first = panels.start * PANEL;
+                let (first, decoded) = (panels.start * PANEL, decoded.as_mut_ptr());
                 let weights = Weights {
-                    packed: decoded.as_ptr(),
+                    packed: decoded,
                     panel: self.inputs * PANEL,
                     bias: Some(bias[first..].as_ptr()),
                     channels: (self.outputs - first).min(panels.len() * PANEL),
@@ -209,7 +205,7 @@ impl WeightOnly {
                 };
                 // SAFETY: the scratch holds the panels, `multiply` checked the lengths, and a task writes its panels.
                 unsafe {
-                    self.kernels.decode(self.panels(), panels, decoded.as_mut_ptr());
+                    self.kernels.decode(self.panels(), panels, decoded);
                     correlate(x.as_ptr(), grid, weights, out.get().add(first));
                 }
             });

@@ -96,19 +96,31 @@ pub(super) enum Scales {
     Brain(Vec<u16>),
 }
 
+/// To 16 bits and back.
+type Short = (fn(f32) -> u16, fn(u16) -> f32);
+
+const BRAIN: Short = (to_bf16, |bits| f32::from_bits(u32::from(bits) << 16));
+const HALF: Short = (to_f16, from_f16);
+
+fn is_kept(scale: &[f32], (to, from): Short) -> bool {
+    scale.iter().all(|scale| from(to(*scale)).to_bits() == scale.to_bits())
+}
+
 impl Scales {
     pub(super) fn new(outputs: usize, groups: usize, scale: &[f32]) -> Self {
-        let is_kept = |to: fn(f32) -> u16, from: fn(u16) -> f32| {
-            scale.iter().all(|scale| from(to(*scale)).to_bits() == scale.to_bits())
-        };
-        let narrow = |to: fn(f32) -> u16| in_panels(outputs, groups, scale.iter().copied().map(to));
-        if is_kept(to_bf16, |bits| f32::from_bits(u32::from(bits) << 16)) {
-            Self::Brain(narrow(to_bf16))
-        } else if is_kept(to_f16, from_f16) {
-            Self::Half(narrow(to_f16))
+        let narrow = |(to, _): Short| in_panels(outputs, groups, scale.iter().copied().map(to));
+        if is_kept(scale, BRAIN) {
+            Self::Brain(narrow(BRAIN))
+        } else if is_kept(scale, HALF) {
+            Self::Half(narrow(HALF))
         } else {
             Self::Single(in_panels(outputs, groups, scale.iter().copied()))
         }
+    }
+
+    /// Whether 16 bits hold each of them exactly.
+    pub(super) fn are_short(scale: &[f32]) -> bool {
+        is_kept(scale, BRAIN) || is_kept(scale, HALF)
     }
 
     pub(super) fn bytes(&self) -> usize {

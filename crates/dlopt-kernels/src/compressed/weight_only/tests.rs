@@ -1,7 +1,7 @@
 //! A compressed matrix gives the bytes of its decompressed twin.
 
 use super::*;
-use crate::element::{from_f16, narrow};
+use crate::element::{from_f16, narrow, to_f16};
 use crate::level::at_every_level;
 use crate::nn::Dense;
 use crate::{decode_fp8, decode_int};
@@ -23,9 +23,10 @@ struct Twins {
     decoded: Vec<f32>,
 }
 
+/// Short ones are positive and of 11 bits, as those of checkpoints are.
 fn scales(len: usize, is_short: bool) -> Vec<f32> {
-    let scale = noise(len, 5).into_iter().map(|x| 0.03 * x);
-    scale.map(|x| if is_short { from_f16(crate::element::to_f16(x)) } else { x }).collect()
+    let short = |x: f32| from_f16(to_f16(0.03 * x.abs() + 0.001));
+    noise(len, 5).into_iter().map(|x| if is_short { short(x) } else { 0.03 * x }).collect()
 }
 
 fn integers([outputs, inputs]: [usize; 2], bits: u32, group: usize, has_zero: bool, is_short: bool) -> Twins {
