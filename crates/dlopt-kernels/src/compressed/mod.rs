@@ -6,6 +6,7 @@
 //! Every kernel has a portable twin: the same integers, bit for bit, where sums are integers, and the same order of
 //! floating-point operations elsewhere, so results depend neither on the instruction set nor on the number of threads.
 
+pub mod sparse;
 mod weight_only;
 
 use std::fmt::Debug;

@@ -1,0 +1,34 @@
+//! Values that a kernel reads from front to back, on whole lines of the cache.
+
+use std::marker::PhantomData;
+
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "read through pointers")] [u8; 64]);
+
+/// A fixed run of values that begins on a line.
+#[derive(Debug)]
+pub(super) struct Stream<W> {
+    lines: Vec<Line>,
+    len: usize,
+    values: PhantomData<W>,
+}
+
+impl<W: Copy> Stream<W> {
+    pub(super) fn new(values: &[W]) -> Self {
+        let bytes = size_of_val(values);
+        let mut lines = vec![Line([0; 64]); bytes.div_ceil(64)];
+        // SAFETY: the lines hold at least as many bytes, at their alignment or a larger one.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr().cast(), lines.as_mut_ptr().cast::<u8>(), bytes) };
+        Self { lines, len: values.len(), values: PhantomData }
+    }
+
+    pub(super) fn as_slice(&self) -> &[W] {
+        // SAFETY: the lines hold `len` values, copied from a slice of them.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.lines)
+    }
+}

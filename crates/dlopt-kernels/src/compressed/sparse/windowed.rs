@@ -1,0 +1,213 @@
+//! One row, outputs in the lanes, inputs picked from a window that slides over the row.
+//!
+//! A step loads as many neighbouring inputs as there are lanes and gives each lane the one that its output needs next, by
+//! one permutation of the register: no gathers, no masks, no loop over blocks with counts that no processor predicts. The
+//! window stands where the output that is furthest behind has its next weight; outputs whose next weight lies outside pass
+//! over the step with a 0. Of eight lanes 86 % work at a sparsity of 50 %, 74 % at 70, 64 % at 80, 49 % at 90.
+//!
+//! [`TILE`] outputs share a loop, so that sums do not wait for each other. Every sum takes its weights in ascending order of
+//! inputs. Steps are `[tile][step][slice]`, a slice being a register of outputs.
+#![allow(unsafe_op_in_unsafe_fn, reason = "kernels' pointers are valid for what was packed: see `multiply`")]
+#![allow(clippy::needless_range_loop, reason = "slices of a tile are numbers to the registers")]
+
+use super::lanes::{Kernel, Lanes, MOST_ADVANCE, Weight, run_with, words};
+use super::rows::Rows;
+use super::stream::Stream;
+use super::target::Target;
+use crate::level::{Level, level};
+
+/// Outputs that share a loop.
+const TILE: usize = 32;
+
+/// Weights of outputs in the order they are multiplied in.
+#[derive(Debug)]
+pub(super) struct Windowed<W> {
+    lanes: usize,
+    inputs: usize,
+    /// Which output a lane is; no output from the end of the list on.
+    order: Vec<u32>,
+    /// The first step of each tile, and one entry more.
+    start: Vec<usize>,
+    words: Stream<u32>,
+    values: Stream<W>,
+}
+
+/// One slice: words and weights of its steps.
+struct Slice<W> {
+    outputs: Vec<u32>,
+    words: Vec<u32>,
+    values: Vec<W>,
+    steps: usize,
+}
+
+impl<W: Weight> Windowed<W> {
+    /// Packs for the level in use.
+    pub(super) fn pack(rows: &Rows<W>) -> Self {
+        match level() {
+            Level::Avx512 => Self::pack_lanes::<16>(rows),
+            Level::Avx2 | Level::Portable => Self::pack_lanes::<8>(rows),
+        }
+    }
+
+    pub(super) fn pack_lanes<const N: usize>(rows: &Rows<W>) -> Self {
+        let mut slices: Vec<_> = rows.by_count().chunks(N).map(|outputs| slice::<W, N>(rows, outputs)).collect();
+        // A tile has as many steps as its longest slice. The slice that is not full comes last, whatever its length.
+        let full = slices.len() - usize::from(!rows.outputs().is_multiple_of(N));
+        slices[..full].sort_by_key(|slice| slice.steps);
+        let (mut order, mut start, mut words, mut values) = (vec![], vec![0], vec![], vec![]);
+        for tile in slices.chunks(TILE / N) {
+            let steps = tile.iter().map(|slice| slice.steps).max().unwrap_or(0);
+            tile.iter().for_each(|slice| order.extend(&slice.outputs));
+            let size = word_count(N);
+            for step in 0..steps {
+                for slice in tile {
+                    if step < slice.steps {
+                        words.extend(&slice.words[step * size..][..size]);
+                        values.extend(&slice.values[step * N..][..N]);
+                    } else {
+                        words.extend(std::iter::repeat_n(0, size));
+                        values.extend([W::default(); N]);
+                    }
+                }
+            }
+            start.push(values.len() / N);
+        }
+        let (words, values) = (Stream::new(&words), Stream::new(&values));
+        Self { lanes: N, inputs: rows.inputs, order, start, words, values }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.order) + size_of_val(&*self.start) + self.words.bytes() + self.values.bytes()
+    }
+
+    /// Weights in memory, those that only fill lanes included.
+    pub(super) fn slots(&self) -> usize {
+        self.values.as_slice().len()
+    }
+
+    pub(super) fn tiles(&self) -> usize {
+        self.start.len() - 1
+    }
+
+    /// Computes the outputs of some tiles from a row of inputs.
+    pub(super) fn multiply(&self, tiles: std::ops::Range<usize>, x: &[f32], target: Target) {
+        assert_eq!(x.len(), self.inputs, "values of a row");
+        let mut short = [0.0; 16];
+        let x = if x.len() < self.lanes {
+            short[..x.len()].copy_from_slice(x);
+            &short
+        } else {
+            x
+        };
+        // SAFETY: windows were placed within the inputs, or within `short`; every tile has all its steps.
+        unsafe { run_with(self.lanes, Tiles { matrix: self, tiles, x: x.as_ptr(), target }) }
+    }
+}
+
+fn word_count(lanes: usize) -> usize {
+    if lanes == 8 { 1 } else { 3 }
+}
+
+/// Lays out the steps of at most `N` outputs.
+fn slice<W: Weight, const N: usize>(rows: &Rows<W>, outputs: &[u32]) -> Slice<W> {
+    let mut left: Vec<_> = outputs.iter().map(|&output| rows.of(output as usize)).collect();
+    let mut slice = Slice { outputs: outputs.to_vec(), words: vec![], values: vec![], steps: 0 };
+    let last = rows.inputs.saturating_sub(N);
+    let mut window = 0;
+    while let Some(next) = left.iter().filter_map(|(places, _)| places.first()).min() {
+        let wanted = (*next as usize).min(last);
+        let advance = (wanted - window).min(MOST_ADVANCE);
+        window += advance;
+        let (mut picks, mut values) = ([0; N], [W::default(); N]);
+        for (lane, (places, weights)) in left.iter_mut().enumerate() {
+            if let Some(&place) = places.first()
+                && (place as usize) < window + N
+            {
+                (picks[lane], values[lane]) = ((place as usize - window) as u8, weights[0]);
+                (*places, *weights) = (&places[1..], &weights[1..]);
+            }
+        }
+        slice.words.extend(&words(advance, picks)[..word_count(N)]);
+        slice.values.extend(values);
+        slice.steps += 1;
+    }
+    slice
+}
+
+struct Tiles<'a, W> {
+    matrix: &'a Windowed<W>,
+    tiles: std::ops::Range<usize>,
+    x: *const f32,
+    target: Target<'a>,
+}
+
+impl<W: Weight> Kernel for Tiles<'_, W> {
+    #[inline(always)]
+    unsafe fn run<T: Lanes>(self) {
+        let order = &self.matrix.order;
+        for tile in self.tiles.clone() {
+            match (order.len() - tile * TILE).div_ceil(T::N) {
+                1 => self.tile::<T, 1>(tile),
+                2 => self.tile::<T, 2>(tile),
+                3 if T::N == 8 => self.tile::<T, 3>(tile),
+                _ if T::N == 8 => self.tile::<T, 4>(tile),
+                _ => self.tile::<T, 2>(tile),
+            }
+        }
+    }
+}
+
+impl<W: Weight> Tiles<'_, W> {
+    #[inline(always)]
+    unsafe fn tile<T: Lanes, const SLICES: usize>(&self, tile: usize) {
+        let matrix = self.matrix;
+        let order = &matrix.order[tile * TILE..];
+        // Tiles before this one are full.
+        let first = matrix.start[tile];
+        let mut words = matrix.words.as_slice().as_ptr().add(first * T::WORDS);
+        let mut values = matrix.values.as_slice().as_ptr().add(first * T::N);
+        let steps = (matrix.start[tile + 1] - first) / SLICES;
+        let mut sums = [T::splat(0.0); SLICES];
+        let mut lanes = [0.0; 16];
+        for slice in 0..SLICES {
+            for (lane, &output) in lanes[..T::N].iter_mut().zip(&order[slice * T::N..]) {
+                *lane = self.target.start(output as usize);
+            }
+            sums[slice] = T::load(lanes.as_ptr());
+        }
+        let mut x = [self.x; SLICES];
+        for _ in 0..steps {
+            prefetch(values, AHEAD);
+            for slice in 0..SLICES {
+                let word = words.add(slice * T::WORDS);
+                x[slice] = x[slice].add(T::advance(word));
+                let picked = T::pick(x[slice], word);
+                sums[slice] = sums[slice].fma(picked, W::load(values.add(slice * T::N)));
+            }
+            words = words.add(SLICES * T::WORDS);
+            values = values.add(SLICES * T::N);
+        }
+        for slice in 0..SLICES {
+            sums[slice].store(lanes.as_mut_ptr());
+            for (&sum, &output) in lanes[..T::N].iter().zip(&order[slice * T::N..]) {
+                self.target.set(output as usize, self.target.finish(output as usize, sum));
+            }
+        }
+    }
+}
+
+/// Bytes that a kernel asks memory for ahead of its place.
+pub(super) const AHEAD: usize = 1024;
+
+/// Asks for the line `bytes` behind `place`, which need not exist.
+#[inline(always)]
+pub(super) fn prefetch<T>(place: *const T, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, wherever it points; every x86-64 has it.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast::<i8>().wrapping_add(bytes));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (place, bytes);
+}
