@@ -52,7 +52,7 @@ impl<'a> Target<'a> {
             Some(scale) => sum.mul_add(scale[output], self.bias.map_or(0.0, |bias| bias[output])),
             None => sum,
         };
-        if self.relu && !(value > 0.0) { 0.0 } else { value }
+        if !self.relu || value > 0.0 { value } else { 0.0 }
     }
 
     /// Writes a result.
