@@ -9,13 +9,15 @@
 
 use super::lanes::{Kernel, Lanes, Weight, run};
 use super::rows::Rows;
-use super::stream::Stream;
+use super::stream::{Stream, with_lines};
 use super::target::Target;
 use super::transpose::transpose;
-use crate::nn::scratch::with_scratch;
 
 /// Inputs of a block.
 const BLOCK: usize = 128;
+
+/// Outputs of a group; the last may have fewer. Every group reads the whole panel.
+const GROUP: usize = 256;
 
 /// The widest panel.
 pub(super) const MOST_ROWS: usize = 64;
@@ -40,8 +42,6 @@ struct Part {
 pub(super) struct Blocked<W> {
     inputs: usize,
     outputs: usize,
-    /// Outputs of a group, at most 256; the last may have fewer.
-    group: usize,
     /// `[group][block]`, and one entry more.
     parts: Vec<Part>,
     runs: Vec<Run>,
@@ -54,11 +54,9 @@ pub(super) struct Blocked<W> {
 impl<W: Weight> Blocked<W> {
     pub(super) fn pack(rows: &Rows<W>) -> Self {
         let outputs = rows.outputs();
-        // Few outputs still make tasks for several threads.
-        let group = (outputs / 4).next_multiple_of(8).clamp(64, 256);
         let (mut parts, mut runs, mut members, mut places, mut values) = (vec![], vec![], vec![], vec![], vec![]);
-        for first in (0..outputs).step_by(group) {
-            let mut left: Vec<_> = (first..outputs.min(first + group)).map(|output| rows.of(output)).collect();
+        for first in (0..outputs).step_by(GROUP) {
+            let mut left: Vec<_> = (first..outputs.min(first + GROUP)).map(|output| rows.of(output)).collect();
             for block in (0..rows.inputs).step_by(BLOCK) {
                 parts.push(Part { run: runs.len(), output: members.len(), weight: values.len() });
                 let mut taken: Vec<_> = left
@@ -85,7 +83,7 @@ impl<W: Weight> Blocked<W> {
         }
         parts.push(Part { run: runs.len(), output: members.len(), weight: values.len() });
         let (places, values) = (Stream::new(&places), Stream::new(&values));
-        Self { inputs: rows.inputs, outputs, group, parts, runs, members, places, values }
+        Self { inputs: rows.inputs, outputs, parts, runs, members, places, values }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -97,7 +95,7 @@ impl<W: Weight> Blocked<W> {
     }
 
     pub(super) fn groups(&self) -> usize {
-        self.outputs.div_ceil(self.group)
+        self.outputs.div_ceil(GROUP)
     }
 
     /// Computes the outputs of a group for the first `rows` rows of a panel, `[input][width]`.
@@ -107,9 +105,9 @@ impl<W: Weight> Blocked<W> {
         assert_eq!(panel.len(), self.inputs * width, "values of a panel");
         assert!(rows <= width && [16, 32, 64].contains(&width), "{rows} rows in a panel of {width}");
         assert!(group < self.groups(), "group {group} of {}", self.groups());
-        let first = group * self.group;
-        let outputs = self.group.min(self.outputs - first);
-        with_scratch(outputs * width, |sums| {
+        let first = group * GROUP;
+        let outputs = GROUP.min(self.outputs - first);
+        with_lines(outputs * width, |sums| {
             let product = Group { matrix: self, group, outputs, width, panel: panel.as_ptr(), sums, target };
             // SAFETY: the panel has all inputs; members and places were checked when they were packed.
             unsafe { run(product) };
@@ -149,7 +147,7 @@ impl<W: Weight> Kernel for Group<'_, '_, W> {
 impl<W: Weight> Group<'_, '_, W> {
     #[inline(always)]
     fn start(&mut self) {
-        let first = self.group * self.matrix.group;
+        let first = self.group * GROUP;
         for (output, sums) in self.sums.chunks_exact_mut(self.width).enumerate() {
             sums.fill(self.target.start(first + output));
         }
@@ -188,7 +186,7 @@ impl<W: Weight> Group<'_, '_, W> {
 
     #[inline(always)]
     unsafe fn finish<T: Lanes>(&mut self) {
-        let first = self.group * self.matrix.group;
+        let first = self.group * GROUP;
         let Target { bias, scale, relu, .. } = self.target;
         if scale.is_none() && !relu {
             return;

@@ -24,6 +24,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn fma(self, a: Self, b: Self) -> Self;
     /// The larger of each lane and 0; NaN becomes 0.
     unsafe fn positive(self) -> Self;
+    /// The larger of two lanes that are no NaN.
+    unsafe fn larger(self, o: Self) -> Self;
     /// How far the window of the step `words` lies behind the one before it.
     unsafe fn advance(words: *const u32) -> usize;
     /// Picks for each lane one of the `N` values at `window`.
@@ -85,6 +87,10 @@ impl Lanes for Wide {
         Wide(_mm512_max_ps(self.0, _mm512_setzero_ps()))
     }
     #[inline(always)]
+    unsafe fn larger(self, o: Self) -> Self {
+        Wide(_mm512_max_ps(self.0, o.0))
+    }
+    #[inline(always)]
     unsafe fn advance(words: *const u32) -> usize {
         *words.add(2) as usize
     }
@@ -129,6 +135,10 @@ impl Lanes for Narrow {
     #[inline(always)]
     unsafe fn positive(self) -> Self {
         Narrow(_mm256_max_ps(self.0, _mm256_setzero_ps()))
+    }
+    #[inline(always)]
+    unsafe fn larger(self, o: Self) -> Self {
+        Narrow(_mm256_max_ps(self.0, o.0))
     }
     #[inline(always)]
     unsafe fn advance(words: *const u32) -> usize {
@@ -196,6 +206,10 @@ impl<const N: usize> Lanes for Plain<N> {
     #[inline(always)]
     unsafe fn positive(self) -> Self {
         Plain(self.0.map(|x| if x > 0.0 { x } else { 0.0 }))
+    }
+    #[inline(always)]
+    unsafe fn larger(self, o: Self) -> Self {
+        Plain(std::array::from_fn(|lane| if self.0[lane] > o.0[lane] { self.0[lane] } else { o.0[lane] }))
     }
     #[inline(always)]
     unsafe fn advance(words: *const u32) -> usize {

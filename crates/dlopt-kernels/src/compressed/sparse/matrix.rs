@@ -6,13 +6,13 @@ use super::blocked::{Blocked, MOST_ROWS};
 use super::lanes::Weight;
 use super::listed::{Listed, MOST_INPUTS};
 use super::rows::Rows;
+use super::stream::with_lines;
 use super::target::Target;
 use super::transpose::transpose;
 use super::windowed::Windowed;
 use crate::compressed::{Codes, Product};
 use crate::level::{Level, level};
 use crate::nn::Team;
-use crate::nn::scratch::with_scratch;
 
 /// How many rows of activations a matrix will see at a time; it works for others too, but slower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +67,9 @@ const TASK_WEIGHTS: usize = 1 << 15;
 
 /// Inputs that a task transposes.
 const TASK_INPUTS: usize = 256;
+
+/// The width of the narrowest panel.
+const LEAST_WIDTH: usize = 16;
 
 /// Panels that are worked on at a time.
 const PANELS: usize = 8;
@@ -178,10 +181,15 @@ fn panels<W: Weight>(
     target: Target,
 ) {
     let mut first = 0;
+    let mut most = MOST_ROWS;
+    // Few outputs still make work for all threads.
+    while most > LEAST_WIDTH && rows.div_ceil(most) * matrix.groups() < team.threads() {
+        most /= 2;
+    }
     while first < rows {
-        let batch = &cut(rows - first)[..];
+        let batch = &cut(rows - first, most)[..];
         let width: usize = batch.iter().map(|panel| panel.width).sum();
-        with_scratch(width * inputs, |panels| {
+        with_lines(width * inputs, |panels| {
             let base = Base(panels.as_mut_ptr());
             let pieces = inputs.div_ceil(TASK_INPUTS);
             team.run(batch.len() * pieces, |task| {
@@ -230,12 +238,12 @@ struct Panel {
     start: usize,
 }
 
-/// The next panels of `left` rows.
-fn cut(left: usize) -> Vec<Panel> {
+/// The next panels of `left` rows, of at most `most`.
+fn cut(left: usize, most: usize) -> Vec<Panel> {
     let (mut panels, mut row, mut start) = (vec![], 0, 0);
     while row < left && panels.len() < PANELS {
-        let rows = (left - row).min(MOST_ROWS);
-        let width = rows.next_power_of_two().max(16);
+        let rows = (left - row).min(most);
+        let width = rows.next_power_of_two().max(LEAST_WIDTH);
         panels.push(Panel { row, rows, width, start });
         (row, start) = (row + rows, start + width);
     }

@@ -4,10 +4,13 @@
 //! want different layouts: see [`SparseMatrix`].
 
 mod blocked;
+mod convolution;
 mod lanes;
 mod listed;
 mod matrix;
+mod planes;
 mod rows;
+mod shifts;
 mod stream;
 mod target;
 #[cfg(test)]
@@ -15,4 +18,5 @@ mod tests;
 mod transpose;
 mod windowed;
 
+pub use convolution::SparseConvolution;
 pub use matrix::{SparseMatrix, Use};

@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+use crate::nn::scratch::with_scratch;
+
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Line(#[expect(dead_code, reason = "read through pointers")] [u8; 64]);
@@ -31,4 +33,12 @@ impl<W: Copy> Stream<W> {
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&*self.lines)
     }
+}
+
+/// As [`with_scratch`], beginning on a line: a load that crosses two costs as much as two.
+pub(super) fn with_lines<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    with_scratch(len + 15, |values| {
+        let first = values.as_ptr().align_offset(64).min(15);
+        work(&mut values[first..first + len])
+    })
 }

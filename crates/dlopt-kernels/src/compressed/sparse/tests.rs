@@ -1,7 +1,7 @@
 use super::*;
 use crate::compressed::{Codes, Product};
 use crate::level::at_every_level;
-use crate::nn::{Dense, Team};
+use crate::nn::{ConvShape, Convolution, Dense, Team};
 
 /// Numbers in -1..1.
 pub(super) fn noise(len: usize, seed: u32) -> Vec<f32> {
@@ -110,5 +110,93 @@ fn codes_are_summed_before_they_are_scaled() {
                 assert_eq!(found, wanted, "{rows} rows, {inputs} to {outputs}, {purpose:?}");
             }
         }
+    }
+}
+
+fn shape(
+    size: [usize; 2],
+    channels: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 4],
+) -> ConvShape {
+    ConvShape {
+        height: size[0],
+        width: size[1],
+        inputs: channels[0],
+        outputs: channels[1],
+        kernel,
+        stride,
+        dilation: [1, 1],
+        padding,
+        groups: 1,
+    }
+}
+
+#[test]
+fn a_convolution_gives_what_the_dense_one_gives() {
+    let dilated = ConvShape { dilation: [2, 3], ..shape([11, 13], [3, 9], [3, 2], [2, 1], [2, 1, 0, 3]) };
+    let shapes = [
+        shape([1, 1], [1, 1], [1, 1], [1, 1], [0; 4]),
+        shape([4, 4], [2, 3], [3, 3], [1, 1], [1; 4]),
+        shape([9, 13], [5, 18], [3, 3], [1, 1], [1; 4]),
+        shape([28, 30], [1, 32], [3, 3], [1, 1], [1; 4]),
+        shape([7, 90], [4, 10], [1, 5], [1, 1], [0, 0, 2, 2]),
+        shape([6, 5], [17, 7], [1, 1], [1, 1], [0; 4]),
+        shape([11, 16], [3, 8], [3, 3], [2, 2], [1; 4]),
+        shape([10, 9], [2, 20], [5, 3], [3, 2], [0, 1, 2, 0]),
+        shape([5, 2], [3, 4], [2, 1], [1, 4], [0; 4]),
+        shape([40, 33], [2, 70], [3, 3], [1, 1], [0; 4]),
+        dilated,
+    ];
+    for (at, shape) in shapes.into_iter().enumerate() {
+        let (images, depth) = (2, shape.weight_len() / shape.outputs);
+        let weight = weights(shape.outputs, depth, 0.6, at as u32);
+        let transposed: Vec<f32> =
+            (0..weight.len()).map(|at| weight[at % shape.outputs * depth + at / shape.outputs]).collect();
+        let (x, bias) = (noise(images * shape.input_len(), 2), noise(shape.outputs, 3));
+        for (relu, pool) in [(false, false), (true, false), (true, true)] {
+            let layer = Convolution::new(shape, relu, pool);
+            let (mut packed, mut wanted) = (vec![], vec![0.0; images * layer.output_len()]);
+            layer.pack_forward(&Team::new(1), &transposed, &mut packed);
+            layer.forward(images, &x, &packed, Some(&bias), &mut wanted, None);
+            let found = at_every_level(|| {
+                let layer = SparseConvolution::pack(shape, relu, pool, &mut |output, row| {
+                    row.copy_from_slice(&weight[output * depth..][..depth]);
+                });
+                let mut out = vec![f32::NAN; images * layer.output_len()];
+                layer.forward(images, &x, Some(&bias), &mut out);
+                out
+            });
+            assert_eq!(found, wanted, "{shape:?}, relu {relu}, pool {pool}");
+        }
+    }
+}
+
+#[test]
+fn a_convolution_of_codes_is_scaled_behind_the_sum() {
+    let shape = shape([5, 6], [2, 3], [3, 3], [1, 1], [1; 4]);
+    let codes: Vec<i8> = weights(3, 18, 0.5, 1).iter().map(|w| (w * 127.0) as i8).collect();
+    let (x, scale, bias) = (noise(60, 2), [0.5, 0.25, 2.0], [1.0, -1.0, 0.0]);
+    let found = at_every_level(|| {
+        let row = &mut |output: usize, row: &mut [i8]| row.copy_from_slice(&codes[output * 18..][..18]);
+        let codes = Codes { outputs: 3, inputs: 18, bits: 8, group: 18, scale: &scale, zero: &[], row };
+        let mut out = vec![f32::NAN; 90];
+        SparseConvolution::pack_codes(shape, false, false, codes).forward(1, &x, Some(&bias), &mut out);
+        out
+    });
+    for (at, &found) in found.iter().enumerate() {
+        let (pixel, output) = (at / 3, at % 3);
+        let mut sum = 0.0_f32;
+        for tap in 0..9 {
+            let (y, x_at) = (pixel / 6 + tap / 3, pixel % 6 + tap % 3);
+            for input in 0..2 {
+                if (1..6).contains(&y) && (1..7).contains(&x_at) {
+                    let code = f32::from(codes[output * 18 + tap * 2 + input]);
+                    sum = code.mul_add(x[((y - 1) * 6 + x_at - 1) * 2 + input], sum);
+                }
+            }
+        }
+        assert_eq!(found, sum.mul_add(scale[output], bias[output]), "pixel {pixel}, output {output}");
     }
 }

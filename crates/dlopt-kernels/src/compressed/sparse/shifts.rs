@@ -1,0 +1,183 @@
+//! The kernel of sparse convolutions: outputs as sums of shifted planes.
+#![allow(unsafe_op_in_unsafe_fn, reason = "pointers are valid for the planes they were planned for: see `correlate`")]
+#![allow(clippy::needless_range_loop, reason = "registers read best by their numbers")]
+
+use super::lanes::{Kernel, Lanes, Weight, run};
+use super::rows::Rows;
+use super::stream::Stream;
+use super::transpose::transpose;
+
+/// The most neighbouring pixels that are summed at once.
+const BLOCK: usize = 64;
+
+/// Weights of output channels, those with the fewest first, each with its offset in the planes.
+#[derive(Debug)]
+pub(super) struct Shifts<W> {
+    order: Vec<u32>,
+    /// Weights before each channel of the order, and one entry more.
+    start: Vec<u32>,
+    offsets: Stream<u32>,
+    values: Stream<W>,
+}
+
+impl<W: Weight> Shifts<W> {
+    pub(super) fn pack(rows: &Rows<W>, offset: impl Fn(usize) -> usize) -> Self {
+        // Loops over channels of equal counts end where the processor expects it.
+        let order = rows.by_count();
+        let (mut start, mut offsets, mut values) = (vec![0], vec![], vec![]);
+        for &output in &order {
+            let (places, weights) = rows.of(output as usize);
+            offsets.extend(places.iter().map(|&place| offset(place as usize) as u32));
+            values.extend(weights);
+            start.push(values.len() as u32);
+        }
+        Self { order, start, offsets: Stream::new(&offsets), values: Stream::new(&values) }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.order) + size_of_val(&*self.start) + self.offsets.bytes() + self.values.bytes()
+    }
+
+    pub(super) fn nonzeros(&self) -> usize {
+        self.values.as_slice().len()
+    }
+}
+
+/// The extents of one image's outputs, and what follows a sum.
+pub(super) struct Job<'a> {
+    /// Floats of a row of a plane.
+    pub(super) row: usize,
+    /// Rows and columns of outputs, before the pool.
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// Rows whose sums are held at a time, and floats from one channel's sums to the next one's.
+    pub(super) band: usize,
+    pub(super) step: usize,
+    pub(super) outputs: usize,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) scale: Option<&'a [f32]>,
+    pub(super) relu: bool,
+    pub(super) pool: bool,
+}
+
+/// Computes the outputs of one image.
+///
+/// # Safety
+/// The planes hold a block of pixels behind every pixel that an output sees. `sums` has `outputs` channels of `step`, which
+/// is a band of rows and a block or more, `line` with a pool a row of outputs, `out` all outputs.
+pub(super) unsafe fn correlate<W: Weight>(
+    weights: &Shifts<W>,
+    job: &Job,
+    planes: &[f32],
+    sums: &mut [f32],
+    line: &mut [f32],
+    out: &mut [f32],
+) {
+    run(Image { weights, job, planes: planes.as_ptr(), sums: sums.as_mut_ptr(), line: line.as_mut_ptr(), out })
+}
+
+struct Image<'a, W> {
+    weights: &'a Shifts<W>,
+    job: &'a Job<'a>,
+    planes: *const f32,
+    sums: *mut f32,
+    line: *mut f32,
+    out: &'a mut [f32],
+}
+
+impl<W: Weight> Kernel for Image<'_, W> {
+    #[inline(always)]
+    unsafe fn run<T: Lanes>(mut self) {
+        let job = self.job;
+        for first in (0..job.rows).step_by(job.band) {
+            let rows = job.band.min(job.rows - first);
+            let pixels = (rows - 1) * job.row + job.columns;
+            let mut at = 0;
+            while at < pixels {
+                // The narrowest block that holds what is left.
+                let planes = self.planes.add(first * job.row + at);
+                at += match pixels - at {
+                    0..=16 if T::N == 16 => self.block::<T, 1>(planes, at),
+                    0..=16 => self.block::<T, 2>(planes, at),
+                    17..=32 if T::N == 16 => self.block::<T, 2>(planes, at),
+                    17..=32 => self.block::<T, 4>(planes, at),
+                    _ if T::N == 16 => self.block::<T, 4>(planes, at),
+                    _ => self.block::<T, 8>(planes, at),
+                };
+            }
+            if job.pool { self.pool::<T>(first, rows) } else { self.write(first, rows) }
+        }
+    }
+}
+
+impl<W: Weight> Image<'_, W> {
+    /// Sums of all channels for a block of pixels; says how many pixels.
+    #[inline(always)]
+    unsafe fn block<T: Lanes, const REGISTERS: usize>(&mut self, planes: *const f32, at: usize) -> usize {
+        let Shifts { order, start, offsets, values } = self.weights;
+        let (mut offset, mut value) = (offsets.as_slice().as_ptr(), values.as_slice().as_ptr());
+        let job = self.job;
+        for channel in 0..order.len() {
+            let output = order[channel] as usize;
+            let bias = job.bias.map_or(0.0, |bias| bias[output]);
+            let mut sums = [T::splat(if job.scale.is_some() { 0.0 } else { bias }); REGISTERS];
+            for _ in start[channel]..start[channel + 1] {
+                let (from, weight) = (planes.add(*offset as usize), (*value).splat::<T>());
+                for register in 0..REGISTERS {
+                    sums[register] = sums[register].fma(weight, T::load(from.add(register * T::N)));
+                }
+                (offset, value) = (offset.add(1), value.add(1));
+            }
+            let to = self.sums.add(output * job.step + at);
+            for register in 0..REGISTERS {
+                let mut sum = sums[register];
+                if let Some(scale) = job.scale {
+                    sum = T::splat(bias).fma(sum, T::splat(scale[output]));
+                }
+                let sum = if job.relu { sum.positive() } else { sum };
+                sum.store(to.add(register * T::N));
+            }
+        }
+        (REGISTERS * T::N).min(BLOCK)
+    }
+
+    #[inline(always)]
+    unsafe fn write(&mut self, first: usize, rows: usize) {
+        let job = self.job;
+        for row in 0..rows {
+            let out = self.out[(first + row) * job.columns * job.outputs..].as_mut_ptr();
+            transpose(self.sums.add(row * job.row), job.step, job.outputs, job.columns, out, job.outputs);
+        }
+    }
+
+    /// The largest of each 2x2 outputs, none of which is below 0.
+    #[inline(always)]
+    unsafe fn pool<T: Lanes>(&mut self, first: usize, rows: usize) {
+        let job = self.job;
+        for row in (0..rows).step_by(2) {
+            for output in 0..job.outputs {
+                let upper = self.sums.add(output * job.step + row * job.row);
+                larger::<T>(upper, upper.add(job.row), job.columns, upper);
+            }
+            transpose(self.sums.add(row * job.row), job.step, job.outputs, job.columns, self.line, job.outputs);
+            let out = &mut self.out[(first + row) / 2 * (job.columns / 2) * job.outputs..];
+            let out = &mut out[..job.columns / 2 * job.outputs];
+            for (pixel, out) in out.chunks_exact_mut(job.outputs).enumerate() {
+                let left = self.line.add(2 * pixel * job.outputs);
+                larger::<T>(left, left.add(job.outputs), job.outputs, out.as_mut_ptr());
+            }
+        }
+    }
+}
+
+/// The larger of each two values, to where the first ones are if asked.
+#[inline(always)]
+unsafe fn larger<T: Lanes>(a: *const f32, b: *const f32, len: usize, to: *mut f32) {
+    let whole = len / T::N * T::N;
+    for at in (0..whole).step_by(T::N) {
+        T::load(a.add(at)).larger(T::load(b.add(at))).store(to.add(at));
+    }
+    for at in whole..len {
+        *to.add(at) = if *a.add(at) > *b.add(at) { *a.add(at) } else { *b.add(at) };
+    }
+}
