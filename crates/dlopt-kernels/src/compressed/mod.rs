@@ -6,6 +6,7 @@
 //! Every kernel has a portable twin: the same integers, bit for bit, where sums are integers, and the same order of
 //! floating-point operations elsewhere, so results depend neither on the instruction set nor on the number of threads.
 
+mod integer;
 pub mod sparse;
 mod weight_only;
 
@@ -13,6 +14,7 @@ use std::fmt::Debug;
 
 use crate::nn::Team;
 
+pub use integer::{Int2Matrix, Int4Matrix, Int8Matrix};
 pub use weight_only::{Float8Codes, WeightOnly};
 
 /// A matrix `[outputs, inputs]` packed for its kernel.

@@ -51,11 +51,11 @@ pub(crate) trait V: Copy {
 /// Sixteen lanes, AVX-512.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(crate) struct Z(pub(super) __m512);
+pub(crate) struct Z(pub(crate) __m512);
 /// Eight lanes, AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
-pub(crate) struct Y(pub(super) __m256);
+pub(crate) struct Y(pub(crate) __m256);
 
 #[cfg(target_arch = "x86_64")]
 impl V for Z {

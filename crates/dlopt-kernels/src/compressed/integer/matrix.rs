@@ -1,0 +1,382 @@
+//! A matrix of integer codes by rows of activations that are quantized to bytes on the way.
+//!
+//! Codes lie in panels of [`PANEL`] outputs, `[panel][quad][PANEL][4]`, whatever the number of rows: a few rows stream
+//! them, many rows take blocks of each panel that stay in the first cache, unpacked there once.
+
+#![allow(unsafe_op_in_unsafe_fn, reason = "the contract of `Integers`, and of `Task`")]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::activations::{is_scale, quantize_row};
+use super::memory::{Lines, with_bytes};
+use super::packing::Packing;
+use super::registers::{BLOCK, Integers, PANEL};
+use super::scales::{Scales, by_panels};
+use super::source::{QUAD, Source};
+use super::tile::{Part, Task, tiles};
+use super::{Work, run};
+use crate::compressed::Codes;
+use crate::nn::Team;
+
+/// Inputs whose sums fit 32 bits, whatever the codes.
+const MOST_INPUTS: usize = 1 << 16;
+/// Rows up to which codes are streamed as they are packed.
+const FEW_ROWS: usize = 4;
+/// Quads of a panel that are unpacked at a time.
+const UNPACKED_QUADS: usize = 128;
+/// Rows that are quantized at a time.
+const ROWS: usize = 512;
+/// Rows that are worth unpacking panels for.
+const ROWS_OF_A_TASK: usize = 32;
+/// Panels of a tile, at most.
+const MOST_PANELS: usize = 4;
+/// Floats to quantize, bytes of codes and products that take a thread some ten microseconds.
+const FLOATS_WORTH_A_TEAM: usize = 32 << 10;
+const BYTES_WORTH_A_TEAM: usize = 200 << 10;
+const PRODUCTS_WORTH_A_TEAM: usize = 1 << 20;
+
+/// See [`super::Int8Matrix`].
+#[derive(Debug)]
+pub(super) struct Matrix<P> {
+    outputs: usize,
+    inputs: usize,
+    /// Inputs of a group, a multiple of [`BLOCK`].
+    group: usize,
+    groups: usize,
+    codes: Lines,
+    scales: Scales,
+    /// `[panels][groups][PANEL]`, or empty.
+    zeros: Vec<i8>,
+    given: Option<f32>,
+    packing: PhantomData<P>,
+}
+
+impl<P: Packing> Matrix<P> {
+    pub(super) fn pack(codes: &mut Codes<'_>) -> Result<Self, &'static str> {
+        let Codes { outputs, inputs, bits, group, .. } = *codes;
+        assert!(outputs > 0 && inputs > 0, "a matrix has outputs and inputs, found {outputs} and {inputs}");
+        assert!(group > 0, "a group has inputs");
+        let groups = inputs.div_ceil(group);
+        assert_eq!(codes.scale.len(), outputs * groups, "a scale for each group of each output");
+        assert!(codes.zero.is_empty() || codes.zero.len() == codes.scale.len(), "a zero point for each scale");
+        if !(P::BITS[0]..=P::BITS[1]).contains(&bits) {
+            return Err("its codes have other bits");
+        }
+        if inputs > MOST_INPUTS {
+            return Err("its sums could leave 32 bits");
+        }
+        if groups > 1 && !group.is_multiple_of(BLOCK) {
+            return Err("its groups are no multiples of 32 inputs");
+        }
+        if !codes.scale.iter().all(|scale| scale.is_finite()) {
+            return Err("a scale is not finite");
+        }
+        let range = -(1_i32 << (bits - 1))..1 << (bits - 1);
+        if !codes.zero.iter().all(|&zero| range.contains(&i32::from(zero))) {
+            return Err("a zero point is out of range");
+        }
+        let quads = inputs.next_multiple_of(BLOCK) / 4;
+        let per_byte = P::Packed::PER_BYTE;
+        let offset = P::OFFSET;
+        let panel = P::Packed::bytes(quads);
+        let mut packed = Lines::new(outputs.div_ceil(PANEL) * panel, 0);
+        let bytes = packed.bytes_mut();
+        let mut row = vec![0_i8; inputs];
+        for output in 0..outputs {
+            (codes.row)(output, &mut row);
+            let first = output / PANEL * panel + output % PANEL * 4;
+            for (input, &code) in row.iter().enumerate() {
+                if !range.contains(&i32::from(code)) {
+                    return Err("a code is out of range");
+                }
+                let (quad, of_quad) = (input / 4, input % 4);
+                let stored = (i32::from(code) + offset) as u8;
+                bytes[first + quad / per_byte * QUAD + of_quad] |= stored << (quad % per_byte * (8 / per_byte));
+            }
+        }
+        Ok(Self {
+            outputs,
+            inputs,
+            group: if groups == 1 { inputs.next_multiple_of(BLOCK) } else { group },
+            groups,
+            codes: packed,
+            scales: Scales::new(codes.scale, groups),
+            zeros: by_panels(codes.zero, groups, 0),
+            given: None,
+            packing: PhantomData,
+        })
+    }
+
+    pub(super) fn set_input_scale(&mut self, scale: f32) {
+        assert!(is_scale(scale), "a scale of activations is a number from 2^-120, found {scale}");
+        self.given = Some(scale);
+    }
+
+    pub(super) fn extents(&self) -> [usize; 2] {
+        [self.outputs, self.inputs]
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.codes.bytes().len() + self.scales.bytes() + self.zeros.len()
+    }
+
+    pub(super) fn multiply(
+        &self,
+        team: &Team,
+        rows: usize,
+        x: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        out: &mut [f32],
+    ) {
+        assert_eq!(Some(x.len()), rows.checked_mul(self.inputs), "values of the inputs");
+        assert!(bias.is_none_or(|bias| bias.len() == self.outputs), "one bias for each output");
+        assert_eq!(Some(out.len()), rows.checked_mul(self.outputs), "values of the outputs");
+        for (x, out) in x.chunks(ROWS * self.inputs).zip(out.chunks_mut(ROWS * self.outputs)) {
+            self.multiply_some(team, x, bias, relu, out);
+        }
+    }
+
+    /// At most [`ROWS`] rows.
+    fn multiply_some(&self, team: &Team, x: &[f32], bias: Option<&[f32]>, relu: bool, out: &mut [f32]) {
+        let rows = x.len() / self.inputs;
+        // As wide as any instruction set wants them, and a line more, so that rows do not meet in the sets of a cache.
+        let row_bytes = 2 * self.inputs.next_multiple_of(BLOCK) + 64;
+        let (sums, scales) = (rows * row_bytes, rows * (row_bytes + 4 * self.groups));
+        with_bytes(scales + 4 * rows, |scratch| {
+            let rows = Rows {
+                count: rows,
+                x: scratch,
+                row_bytes,
+                sums: scratch.wrapping_add(sums).cast(),
+                scales: scratch.wrapping_add(scales).cast(),
+            };
+            let tasks = if x.len() > FLOATS_WORTH_A_TEAM { 4 * team.threads() } else { 1 };
+            let per_task = rows.count.div_ceil(tasks);
+            team.run(rows.count.div_ceil(per_task), |task| {
+                let first = task * per_task;
+                let count = per_task.min(rows.count - first);
+                let x = &x[first * self.inputs..][..count * self.inputs];
+                run(&Quantize { matrix: self, x, to: rows.from(first, count, self.groups) });
+            });
+            self.multiply_rows(team, rows, bias, relu, out);
+        });
+    }
+
+    fn multiply_rows(&self, team: &Team, rows: Rows, bias: Option<&[f32]>, relu: bool, out: &mut [f32]) {
+        let threads = if self.is_worth_a_team(rows.count) { team.threads() } else { 1 };
+        let panels = self.outputs.div_ceil(PANEL);
+        let panels_per_task = (panels / (4 * threads)).clamp(1, 4);
+        let panel_tasks = panels.div_ceil(panels_per_task);
+        let row_tasks = (4 * threads).div_ceil(panel_tasks).min(rows.count.div_ceil(ROWS_OF_A_TASK));
+        let rows_per_task = rows.count.div_ceil(row_tasks);
+        let out = Out(out.as_mut_ptr());
+        let task = |task: usize| {
+            if task % row_tasks * rows_per_task >= rows.count {
+                return;
+            }
+            let (panel, row) = (task / row_tasks * panels_per_task, task % row_tasks * rows_per_task);
+            let count = rows_per_task.min(rows.count - row);
+            let panels = panel..panels.min(panel + panels_per_task);
+            // SAFETY: no two tasks have the same rows of the same panels, and `out` holds all of them.
+            let out = unsafe { out.at(row * self.outputs) };
+            let rows = rows.from(row, count, self.groups);
+            // Before the kernels are entered: closures lose the instruction set.
+            with_bytes(self.carry_bytes(count) + self.unpacked_bytes(count), |scratch| {
+                run(&Multiply { matrix: self, rows, panels, bias, relu, out, scratch });
+            });
+        };
+        let tasks = panel_tasks * row_tasks;
+        if threads > 1 { team.run(tasks, task) } else { (0..tasks).for_each(task) }
+    }
+
+    /// Quads of a row.
+    fn quads(&self) -> usize {
+        self.inputs.next_multiple_of(BLOCK) / 4
+    }
+
+    /// Groups and quads of each that are taken from `quad` on: all that are alike, or a block of those to unpack.
+    fn piece(&self, quad: usize, unpacks: bool) -> [usize; 2] {
+        let (group, left) = (self.group / 4, self.quads() - quad);
+        let most = if unpacks { UNPACKED_QUADS } else { left };
+        if self.groups == 1 {
+            [1, left.min(most)]
+        } else if left < group {
+            [1, left]
+        } else {
+            [(most / group).clamp(1, left / group), group]
+        }
+    }
+
+    /// Bytes of the sums that tiles of the most panels carry.
+    fn carry_bytes(&self, rows: usize) -> usize {
+        MOST_PANELS * rows * QUAD
+    }
+
+    /// Bytes of what is unpacked at a time, of the most panels.
+    fn unpacked_bytes(&self, rows: usize) -> usize {
+        if rows > FEW_ROWS { MOST_PANELS * P::Unpacked::bytes(UNPACKED_QUADS.max(self.group / 4)) } else { 0 }
+    }
+
+    /// It would take a thread some ten microseconds.
+    fn is_worth_a_team(&self, rows: usize) -> bool {
+        self.codes.bytes().len() > BYTES_WORTH_A_TEAM || rows * self.outputs * self.inputs > PRODUCTS_WORTH_A_TEAM
+    }
+}
+
+/// Quantized rows, in scratch.
+#[derive(Clone, Copy)]
+struct Rows {
+    count: usize,
+    x: *mut u8,
+    row_bytes: usize,
+    sums: *mut i32,
+    scales: *mut f32,
+}
+
+// SAFETY: threads write different rows, and read none before all are written.
+unsafe impl Send for Rows {}
+// SAFETY: as above.
+unsafe impl Sync for Rows {}
+
+impl Rows {
+    fn from(&self, first: usize, count: usize, groups: usize) -> Self {
+        Self {
+            count,
+            x: self.x.wrapping_add(first * self.row_bytes),
+            sums: self.sums.wrapping_add(first * groups),
+            scales: self.scales.wrapping_add(first),
+            ..*self
+        }
+    }
+}
+
+struct Out(*mut f32);
+
+// SAFETY: threads write different places.
+unsafe impl Sync for Out {}
+
+impl Out {
+    /// # Safety
+    /// `at` is within the values, or their end.
+    unsafe fn at(&self, at: usize) -> *mut f32 {
+        // SAFETY: as promised by the caller.
+        unsafe { self.0.add(at) }
+    }
+}
+
+/// Rows to quantize.
+struct Quantize<'a, P> {
+    matrix: &'a Matrix<P>,
+    x: &'a [f32],
+    to: Rows,
+}
+
+impl<P: Packing> Work for Quantize<'_, P> {
+    #[inline(always)]
+    unsafe fn run<T: Integers>(&self) {
+        let (matrix, to) = (self.matrix, self.to);
+        let is_wide = P::Packed::x_quad::<T>() > 4;
+        for row in 0..to.count {
+            let x = self.x.as_ptr().add(row * matrix.inputs);
+            let (codes, sums) = (to.x.add(row * to.row_bytes), to.sums.add(row * matrix.groups));
+            let scale = quantize_row::<T>(x, matrix.inputs, matrix.given, matrix.group, is_wide, codes, sums);
+            to.scales.add(row).write(scale);
+        }
+    }
+}
+
+/// Panels to multiply by rows.
+struct Multiply<'a, P> {
+    matrix: &'a Matrix<P>,
+    rows: Rows,
+    panels: Range<usize>,
+    bias: Option<&'a [f32]>,
+    relu: bool,
+    out: *mut f32,
+    scratch: *mut u8,
+}
+
+impl<P: Packing> Work for Multiply<'_, P> {
+    #[inline(always)]
+    unsafe fn run<T: Integers>(&self) {
+        let mut panel = self.panels.start;
+        while panel < self.panels.end {
+            let left = self.panels.end - panel;
+            if left >= 4 && T::PANELS >= 4 {
+                self.some_panels::<T, 4>(panel);
+                panel += 4;
+            } else if left >= 2 && T::PANELS == 2 {
+                self.some_panels::<T, 2>(panel);
+                panel += 2;
+            } else if T::N < PANEL {
+                self.some_panels::<T, 2>(panel);
+                panel += 1;
+            } else {
+                self.some_panels::<T, 1>(panel);
+                panel += 1;
+            }
+        }
+    }
+}
+
+impl<P: Packing> Multiply<'_, P> {
+    /// As many panels as `NR` registers hold.
+    #[inline(always)]
+    unsafe fn some_panels<T: Integers, const NR: usize>(&self, panel: usize) {
+        let (matrix, rows) = (self.matrix, self.rows);
+        let is_few = rows.count <= FEW_ROWS;
+        let unpacks = !is_few && P::unpacks::<T>();
+        let task = Task {
+            offset: if unpacks && P::UNPACKS_OFFSET { 0 } else { P::OFFSET },
+            scales: matrix.scales.panel(panel, matrix.groups),
+            zeros: matrix.zeros.get(panel * matrix.groups * PANEL).map_or(std::ptr::null(), std::ptr::from_ref),
+            groups: matrix.groups,
+            x: rows.x,
+            x_row: rows.row_bytes,
+            sums: rows.sums,
+            row_scales: rows.scales,
+            rows: rows.count,
+            carry: self.scratch,
+            bias: self.bias.map(|bias| bias.as_ptr().add(panel * PANEL)),
+            outputs: (matrix.outputs - panel * PANEL).min(NR * T::N),
+            relu: self.relu,
+            out: self.out.add(panel * PANEL),
+            out_row: matrix.outputs,
+        };
+        let panel_bytes = P::Packed::bytes(matrix.quads());
+        let codes = matrix.codes.bytes().as_ptr().add(panel * panel_bytes);
+        let unpacked = self.scratch.add(matrix.carry_bytes(rows.count));
+        let mut quad = 0;
+        while quad < matrix.quads() {
+            let [groups, quads] = matrix.piece(quad, unpacks);
+            let all = groups * quads;
+            let (is_one, is_last) = (matrix.groups == 1, quad + all == matrix.quads());
+            let mut part = Part {
+                codes: codes.add(P::Packed::bytes(quad)),
+                panel: panel_bytes,
+                is_streamed: is_few,
+                quad,
+                first_group: quad / (matrix.group / 4),
+                groups,
+                quads,
+                follows_groups: quad > 0 && !is_one,
+                begins_inside: quad > 0 && is_one,
+                ends_inside: !is_last && is_one,
+                is_last,
+            };
+            if unpacks {
+                let bytes = P::Unpacked::bytes(all);
+                for panel in 0..NR * T::N / PANEL {
+                    P::unpack::<T>(part.codes.add(panel * panel_bytes), all, unpacked.add(panel * bytes));
+                }
+                (part.codes, part.panel) = (unpacked, bytes);
+                tiles::<T, P::Unpacked, NR>(&task, &part);
+            } else {
+                tiles::<T, P::Packed, NR>(&task, &part);
+            }
+            quad += all;
+        }
+    }
+}
