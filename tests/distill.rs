@@ -172,6 +172,39 @@ fn a_student_on_standard_output_is_quantized_as_it_comes() {
 }
 
 #[test]
+fn a_teacher_on_standard_input_is_asked_about_the_test_split_too() {
+    let g = Ground::new();
+    let more = "--json --control -o s.safetensors --force";
+    let (wanted, from_file) = g.distil("--control");
+    let piped = pipe_in(g.dir(), Some(&g.bytes("t.safetensors")), &[&line(&format!("--teacher - {more}"))]).ok();
+    let report: Value = serde_json::from_slice(&piped).unwrap();
+    assert!(g.bytes("s.safetensors") == wanted, "the student is the same");
+    for part in ["accuracy", "loss", "calibration_error"] {
+        assert_eq!(report["teacher"][part], from_file["teacher"][part], "{part}");
+    }
+    assert_eq!((&report["gain"], &report["rows"]), (&from_file["gain"], &25.into()));
+    let cost = &report["teacher"]["costs"][0];
+    // Four features, 23 hidden units, three classes; weights in 32 bits.
+    assert_eq!((&cost["parameters"], &cost["bytes"]), (&187.into(), &748.into()));
+    assert!(
+        cost["samples_per_second"].as_f64().unwrap() > 0.0 && cost["milliseconds"].as_f64().unwrap() > 0.0,
+        "{cost}"
+    );
+    // As it comes out of another verb, with its own statistics, beside a teacher in a file.
+    let both = format!("--teacher - --teacher t2.safetensors --use-own-preprocessing {more}");
+    let pruned = pipe_in(g.dir(), None, &["prune t.safetensors --sparsity 0.5 -q", &line(&both)]).ok();
+    let report: Value = serde_json::from_slice(&pruned).unwrap();
+    assert_eq!(report["teacher"]["costs"].as_array().unwrap().len(), 2, "{report}");
+    let kept = pipe_in(
+        g.dir(),
+        Some(&g.bytes("t.safetensors")),
+        &["logits --teacher - --data d.safetensors --use-own-preprocessing -q -o a.safetensors"],
+    );
+    assert!(kept.ok().is_empty());
+    g.distil("--cache-teacher a.safetensors");
+}
+
+#[test]
 fn threads_change_no_byte() {
     let g = Ground::new();
     let more = "--student net11.toml --loss kd=0.7,temperature=3 --loss hint=fc1:0.2 --loss ce=0.3 --seeds 2 --control";

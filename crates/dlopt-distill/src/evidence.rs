@@ -2,22 +2,19 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dlopt_checkpoint::{Checkpoint, Error, Result};
-use dlopt_data::{Batch, Dataset};
+use dlopt_data::{Batch, Dataset, Loader, batches};
 use dlopt_kernels::nn::Team;
 use dlopt_metrics::{likeness, point_scores};
-use dlopt_model::{Loaded, Mode, Summary, load};
-use dlopt_train::{EVALUATION_BATCH, Engine, run_over};
+use dlopt_model::load;
+use dlopt_train::EVALUATION_BATCH;
 use serde::Serialize;
 
+use crate::network::{Cost, Network};
 use crate::rows::Rows;
-use crate::teacher::Teacher;
-
-/// Single samples that a latency is the median of.
-const TIMED_SAMPLES: usize = 200;
+use crate::teacher::{Said, Teacher};
 
 /// What is said of every sample of a split, or of every token of its sequences.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,21 +42,6 @@ pub struct Figures {
     pub agreement: Option<f64>,
     /// Mean of KL(teacher || network), in nats.
     pub divergence: Option<f64>,
-}
-
-/// What a network costs.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Cost {
-    /// Trained values.
-    pub parameters: u64,
-    /// Bytes of its tensors, as they are stored.
-    pub bytes: u64,
-    /// Multiply-adds of a sample.
-    pub multiply_adds: u64,
-    /// Median time of a sample by itself, in milliseconds.
-    pub milliseconds: f64,
-    /// Samples a second in batches.
-    pub samples_per_second: f64,
 }
 
 /// Runs that differ in their seed alone.
@@ -119,30 +101,22 @@ impl Answers {
     }
 }
 
-/// What a teacher says of `samples`.
+/// What a teacher says of `samples`, and what each of its networks costs.
 ///
 /// # Errors
 /// When data fail, an answer is no number, or `stop` was set.
-pub fn answers_of_teacher(
+pub fn measure_teacher(
     teacher: &mut Teacher,
     dataset: &Arc<Dataset>,
     samples: Range<usize>,
     stop: &AtomicBool,
-) -> Result<Answers> {
-    let mut answers = Answers::default();
-    let mut said = crate::teacher::Said::default();
-    let passes: Vec<Vec<usize>> = dlopt_data::batches(samples.collect(), EVALUATION_BATCH).collect();
-    let mut loader = dlopt_data::Loader::new(Arc::clone(dataset), passes, 2);
-    while let Some(batch) = loader.next() {
-        let batch = batch?;
-        teacher.say(&batch, &mut said)?;
-        answers.add(&batch, &said.outputs, dataset.outputs())?;
-        loader.give_back(batch);
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(Error::interrupted("stopped while evaluating"));
-        }
-    }
-    Ok(answers)
+) -> Result<(Answers, Vec<Cost>)> {
+    let mut said = Said::default();
+    let answers = answers(dataset, samples.clone(), stop, |batch, answers| {
+        teacher.say(batch, &mut said)?;
+        answers.add(batch, &said.outputs, dataset.outputs())
+    })?;
+    Ok((answers, teacher.costs(dataset, samples)?))
 }
 
 /// What a checkpoint says of `samples`, and what it costs.
@@ -157,49 +131,32 @@ pub fn measure(
     team: &Arc<Team>,
     stop: &AtomicBool,
 ) -> Result<(Answers, Cost)> {
-    let loaded = load(checkpoint)?;
-    let is_frozen = vec![true; loaded.layout.nodes.len()];
-    let mut engine = Engine::new(device, &loaded.nodes, &loaded.layout, &is_frozen, Arc::clone(team))?;
-    let mut buffers = loaded.buffers.clone();
-    let mut answers = Answers::default();
-    let began = Instant::now();
-    let values = (&loaded.params[..], &mut buffers[..]);
-    run_over(&mut engine, dataset, samples.clone(), EVALUATION_BATCH, values, stop, |batch, outputs| {
-        answers.add(batch, outputs, loaded.config.outputs)
+    let mut network = Network::new(checkpoint, load(checkpoint)?, device, team, &[])?;
+    let width = network.loaded.config.outputs;
+    let answers = answers(dataset, samples.clone(), stop, |batch, answers| {
+        network.answer(batch, |outputs, _| answers.add(batch, outputs, width))
     })?;
-    let samples_per_second = samples.len() as f64 / began.elapsed().as_secs_f64().max(1e-9);
-    let cost = Cost {
-        bytes: checkpoint.header.data_bytes(),
-        samples_per_second,
-        ..cost(&loaded, &mut engine, dataset, samples)?
-    };
-    Ok((answers, cost))
+    Ok((answers, network.cost(dataset, samples)?))
 }
 
-/// What a network costs, its speed in batches left open.
-///
-/// # Errors
-/// When data or device fail.
-pub fn cost(loaded: &Loaded, engine: &mut Engine, dataset: &Dataset, samples: Range<usize>) -> Result<Cost> {
-    let summary = Summary::of(&loaded.config, &loaded.nodes, 1, 0)?;
-    let mut buffers = loaded.buffers.clone();
-    let mut batch = Batch::default();
-    let mut seconds = Vec::new();
-    for sample in samples.take(TIMED_SAMPLES) {
-        dataset.gather(&[sample], &mut batch)?;
-        let began = Instant::now();
-        let outputs = engine.forward(&loaded.params, &mut buffers, &batch, Mode::Inference)?;
-        seconds.push(began.elapsed().as_secs_f64());
-        engine.recycle(outputs);
+/// Goes over `samples` in batches; `add` asks about each.
+fn answers(
+    dataset: &Arc<Dataset>,
+    samples: Range<usize>,
+    stop: &AtomicBool,
+    mut add: impl FnMut(&Batch, &mut Answers) -> Result<()>,
+) -> Result<Answers> {
+    let mut answers = Answers::default();
+    let mut loader = Loader::new(Arc::clone(dataset), batches(samples.collect(), EVALUATION_BATCH), 2);
+    while let Some(batch) = loader.next() {
+        let batch = batch?;
+        add(&batch, &mut answers)?;
+        loader.give_back(batch);
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::interrupted("stopped while evaluating"));
+        }
     }
-    seconds.sort_by(f64::total_cmp);
-    Ok(Cost {
-        parameters: summary.parameters,
-        bytes: summary.weight_bytes,
-        multiply_adds: summary.multiply_adds,
-        milliseconds: 1e3 * seconds.get(seconds.len() / 2).copied().unwrap_or_default(),
-        samples_per_second: 0.0,
-    })
+    Ok(answers)
 }
 
 impl Role {

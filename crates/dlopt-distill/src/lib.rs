@@ -8,6 +8,7 @@ mod distillation;
 mod distillation_tests;
 mod evidence;
 mod losses;
+mod network;
 mod options;
 mod ramp;
 mod rows;
@@ -19,8 +20,9 @@ mod testing;
 
 pub use cache::{Cache, Facts, Keeping, Making, Top, make};
 pub use distillation::{Distillation, Plan, Source};
-pub use evidence::{Answers, Cost, Figures, Gain, Role, answers_of_teacher, cost, measure};
+pub use evidence::{Answers, Figures, Gain, Role, measure, measure_teacher};
 pub use losses::{DistillLoss, Kind, LOSSES, Learned, On, Pair, Values};
+pub use network::Cost;
 pub use options::Options;
 pub use ramp::Ramp;
 pub use sequence_level::take_sequences;

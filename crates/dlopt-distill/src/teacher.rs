@@ -4,15 +4,18 @@
 //! distributions, up to a factor that no softmax sees (Hinton et al., 2015, arXiv:1503.02531, section 1). Where outputs are
 //! no classes, it is the mean of the outputs.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use dlopt_checkpoint::{Checkpoint, Error, Result, hex};
 use dlopt_data::{Batch, Dataset};
 use dlopt_kernels::nn::Team;
-use dlopt_model::{Loaded, Mode, Tap, load, taps};
-use dlopt_train::{Engine, check_learns, check_preprocessing, check_shape, check_vocabulary};
+use dlopt_model::{Loaded, Tap, load, taps};
+use dlopt_train::{check_learns, check_preprocessing, check_shape, check_vocabulary};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::network::{Cost, Network};
 
 /// What a teacher says of a batch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,8 +44,7 @@ pub struct Teacher {
 
 struct Member {
     name: String,
-    loaded: Loaded,
-    engine: Engine,
+    network: Network,
     identity: Identity,
 }
 
@@ -75,12 +77,9 @@ impl Teacher {
             let loaded = load(&checkpoint)?;
             check(&loaded, &checkpoint.name, dataset)?;
             found = taps(&loaded.nodes, layers).map_err(|e| e.within(&checkpoint.name))?;
-            let is_frozen = vec![true; loaded.layout.nodes.len()];
-            let mut engine =
-                Engine::with_taps(device, &loaded.nodes, &loaded.layout, &is_frozen, Arc::clone(team), &found)?;
-            engine.load(&loaded.params, false)?;
             let identity = Identity { digest: digest(&loaded), weight: weight / sum };
-            members.push(Member { name: checkpoint.name, loaded, engine, identity });
+            let network = Network::new(&checkpoint, loaded, device, team, &found)?;
+            members.push(Member { name: checkpoint.name, network, identity });
         }
         Ok(Self { members, taps: found, is_classification: dataset.targets().is_none() })
     }
@@ -97,12 +96,12 @@ impl Teacher {
 
     /// The networks, each with its name and how much it counts.
     pub fn networks(&self) -> impl Iterator<Item = (&str, &Loaded, f64)> {
-        self.members.iter().map(|member| (member.name.as_str(), &member.loaded, member.identity.weight))
+        self.members.iter().map(|member| (member.name.as_str(), &member.network.loaded, member.identity.weight))
     }
 
     /// Whether it reads the tokens that should come out.
     pub fn has_decoder(&self) -> bool {
-        self.members.iter().any(|member| member.engine.start().is_some())
+        self.members.iter().any(|member| member.network.engine.start().is_some())
     }
 
     /// Answers a batch.
@@ -112,30 +111,33 @@ impl Teacher {
     pub fn say(&mut self, batch: &Batch, said: &mut Said) -> Result<()> {
         let is_one = self.members.len() == 1;
         said.outputs.clear();
-        for member in &mut self.members {
-            let Member { loaded, engine, identity, name } = member;
-            let outputs = engine.forward(&loaded.params, &mut loaded.buffers, batch, Mode::Inference)?;
-            refuse_no_numbers(&outputs, batch, name)?;
-            said.features.resize(self.taps.len(), Vec::new());
-            for (own, values) in said.features.iter_mut().zip(engine.tapped()) {
-                own.clear();
-                own.extend_from_slice(values);
-            }
-            if is_one {
-                said.outputs.extend_from_slice(&outputs);
-            } else {
-                said.outputs.resize(outputs.len(), 0.0);
-                add_weighted(
-                    &outputs,
-                    loaded.config.outputs,
-                    identity.weight,
-                    self.is_classification,
-                    &mut said.outputs,
-                );
-            }
-            engine.recycle(outputs);
+        said.features.resize(self.taps.len(), Vec::new());
+        for Member { network, identity, name } in &mut self.members {
+            let width = network.loaded.config.outputs;
+            network.answer(batch, |outputs, engine| {
+                refuse_no_numbers(outputs, batch, name)?;
+                for (own, values) in said.features.iter_mut().zip(engine.tapped()) {
+                    own.clear();
+                    own.extend_from_slice(values);
+                }
+                if is_one {
+                    said.outputs.extend_from_slice(outputs);
+                } else {
+                    said.outputs.resize(outputs.len(), 0.0);
+                    add_weighted(outputs, width, identity.weight, self.is_classification, &mut said.outputs);
+                }
+                Ok(())
+            })?;
         }
         Ok(())
+    }
+
+    /// What each network costs: in batches, of those that it answered so far; by themselves, of the first of `samples`.
+    ///
+    /// # Errors
+    /// When data or device fail.
+    pub fn costs(&mut self, dataset: &Dataset, samples: Range<usize>) -> Result<Vec<Cost>> {
+        self.members.iter_mut().map(|member| member.network.cost(dataset, samples.clone())).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use dlopt_checkpoint::{Context, Error, Result, TensorInfo};
 use dlopt_data::Dataset;
-use dlopt_distill::Facts;
+use dlopt_distill::{Facts, Teacher};
 use dlopt_kernels::nn::Team;
 use dlopt_train::{Settings, split_ranges, state_folder, use_own_preprocessing};
 use serde::Serialize;
@@ -115,12 +115,13 @@ pub(super) fn run(args: &LogitsArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode>
     let stdout = needs_stdout.then(streams::stdout_for_checkpoint).transpose()?;
     check_files(args)?;
     let mut dataset = Dataset::open(&args.data)?;
+    let teachers = args.teacher.checkpoints()?;
     if args.use_own_preprocessing {
-        let checkpoint = job::open_whole(&args.teacher.paths()[0])?;
-        use_own_preprocessing(&dlopt_model::config_of(&checkpoint)?, &checkpoint.name, &mut dataset)?;
+        let (first, _) = &teachers[0];
+        use_own_preprocessing(&dlopt_model::config_of(first)?, &first.name, &mut dataset)?;
     }
     let team = Arc::new(Team::new(threads(args.threads)));
-    let mut teacher = args.teacher.open(&dataset, &args.layer, &args.device, &team)?;
+    let mut teacher = Teacher::open(teachers, &dataset, &args.layer, &args.device, &team)?;
     let settings = settings(args)?;
     let dataset = Arc::new(dataset);
     let samples = split_ranges(&dataset, &args.split)?;

@@ -8,7 +8,6 @@ use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{Checkpoint, Error, Progress, Result};
 use dlopt_data::Dataset;
 use dlopt_distill::{Facts, Keeping, Making, Teacher, Top, make};
-use dlopt_kernels::nn::Team;
 use dlopt_train::Settings;
 
 use super::training::{augmenter, leave_no_empty};
@@ -57,14 +56,13 @@ impl TeacherArgs {
         self.teacher.iter().map(|text| PathBuf::from(named(text).0)).collect()
     }
 
-    /// The networks, ready to be asked; `layers` are those whose values are wanted.
-    pub(super) fn open(&self, dataset: &Dataset, layers: &[String], device: &str, team: &Arc<Team>) -> Result<Teacher> {
+    /// The checkpoints, each opened once, with how much it counts.
+    pub(super) fn checkpoints(&self) -> Result<Vec<(Checkpoint, f64)>> {
         let open = |text: &String| {
             let (path, weight) = named(text);
             Ok((job::open_whole(Path::new(path))?, weight))
         };
-        let checkpoints = self.teacher.iter().map(open).collect::<Result<Vec<(Checkpoint, f64)>>>()?;
-        Teacher::open(checkpoints, dataset, layers, device, team)
+        self.teacher.iter().map(open).collect()
     }
 }
 

@@ -150,15 +150,16 @@ pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
         args.cache.check_unsaid()?;
     }
     let mut dataset = Dataset::open(&args.data)?;
+    let teachers = args.teacher.checkpoints()?;
     if args.use_own_preprocessing {
-        let checkpoint = job::open_whole(&args.teacher.paths()[0])?;
-        use_own_preprocessing(&dlopt_model::config_of(&checkpoint)?, &checkpoint.name, &mut dataset)?;
+        let (first, _) = &teachers[0];
+        use_own_preprocessing(&dlopt_model::config_of(first)?, &first.name, &mut dataset)?;
     }
     let team = Arc::new(Team::new(threads(args.training.threads)));
     let mut plan = plan::plan(args, &dataset)?;
     plan.check(&dataset)?;
     let layers = plan.layers();
-    let teacher = args.teacher.open(&dataset, &layers[1], &args.training.device, &team)?;
+    let mut teacher = Teacher::open(teachers, &dataset, &layers[1], &args.training.device, &team)?;
     let seeds = (0..u64::from(args.seeds)).map(|number| args.training.seed + number);
     let students = seeds.map(|seed| plan::student(args, &teacher, &mut dataset, seed)).collect::<Result<Vec<_>>>()?;
     let student = &students[0];
@@ -190,9 +191,8 @@ pub(super) fn run(args: &DistillArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
     let temporary = kept.is_none().then(tempfile::tempdir).transpose().map_err(|e| Error::input(e.to_string()))?;
     let folder = kept.clone().or_else(|| temporary.as_ref().map(|dir| dir.path().to_owned())).unwrap_or_default();
     let taps = teacher.taps().to_vec();
-    let mut teacher = teacher;
     let measured = match &test {
-        Some((_, range)) => Some(report::Taught::of(&mut teacher, &dataset, range, args, &team, stop)?),
+        Some((_, range)) => Some(report::Taught::of(&mut teacher, &dataset, range, stop)?),
         None => None,
     };
     let taught = match plan.sequences {

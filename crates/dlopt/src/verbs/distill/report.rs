@@ -8,8 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use dlopt_checkpoint::{Checkpoint, Result};
 use dlopt_data::Dataset;
-use dlopt_distill::{Answers, Cost, Figures, Gain, Role, Teacher, answers_of_teacher, measure};
-use dlopt_kernels::nn::Team;
+use dlopt_distill::{Answers, Cost, Figures, Gain, Role, Teacher, measure, measure_teacher};
 use dlopt_metrics::{DistillationRole, EpochRecord, distillation_svg};
 use dlopt_train::Settings;
 use serde::Serialize;
@@ -76,17 +75,10 @@ impl Taught {
         teacher: &mut Teacher,
         dataset: &Arc<Dataset>,
         range: &Range<usize>,
-        args: &DistillArgs,
-        team: &Arc<Team>,
         stop: &AtomicBool,
     ) -> Result<Self> {
-        let answers = answers_of_teacher(teacher, dataset, range.clone(), stop)?;
-        let figures = answers.figures(None)?;
-        let costs = args.teacher.paths().into_iter().map(|path| {
-            let checkpoint = job::open_whole(&path)?;
-            Ok(measure(&checkpoint, dataset, range.clone(), &args.training.device, team, stop)?.1)
-        });
-        Ok(Self { answers, figures, costs: costs.collect::<Result<_>>()? })
+        let (answers, costs) = measure_teacher(teacher, dataset, range.clone(), stop)?;
+        Ok(Self { figures: answers.figures(None)?, answers, costs })
     }
 }
 
