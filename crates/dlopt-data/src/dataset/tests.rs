@@ -218,3 +218,41 @@ fn shares_of_classes_are_targets_beside_labels() {
     let few = opened(&[pictures(2).remove(0), ("shares", Dtype::F32, &[2, 3], floats(&shares))], None, u64::MAX);
     assert!(few.err().is_some());
 }
+
+#[test]
+fn an_answer_can_be_replaced_by_another_that_fits() {
+    // Three samples of sequences of up to four of five tokens, 4 ends them; the middle one has a second right answer.
+    let halves = |values: &[u16]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let about = r#"{"schema":1,"elements":{"kind":"tokens","time":2,"vocabulary":3},
+        "learns":{"kind":"sequence","time":4,"vocabulary":5,"start":0,"end":4}}"#;
+    let tensors: Vec<Tensor<'_>> = vec![
+        ("inputs", Dtype::U16, &[3, 2], halves(&[1, 2, 2, 1, 1, 1])),
+        ("lengths", Dtype::U16, &[3], halves(&[2, 2, 2])),
+        ("sequences", Dtype::U16, &[3, 4], halves(&[1, 4, 0, 0, 1, 2, 3, 4, 3, 3, 4, 0])),
+        ("sequence_lengths", Dtype::U16, &[3], halves(&[2, 4, 3])),
+        ("references", Dtype::U16, &[1, 4], halves(&[2, 4, 0, 0])),
+        ("reference_lengths", Dtype::U16, &[1], halves(&[2])),
+        ("reference_samples", Dtype::U16, &[1], halves(&[1])),
+    ];
+    let mut data = opened(&tensors, Some(about), u64::MAX).unwrap();
+    data.set_answer(1, &[3, 4]).unwrap();
+    data.set_answer(0, &[2, 2, 1, 4]).unwrap();
+    // The further answer stays, and so do the neighbours.
+    assert_eq!(data.answers(1), [&[3, 4][..], &[2, 4]]);
+    assert_eq!((data.answers(0), data.answers(2)), (vec![&[2, 2, 1, 4][..]], vec![&[3, 3, 4][..]]));
+    assert_eq!([0, 1, 2].map(|sample| data.sequence_length(sample)), [4, 2, 3]);
+    let mut batch = Batch::default();
+    data.gather(&[1, 0], &mut batch).unwrap();
+    // Nothing of the longer one is left behind the shorter.
+    assert_eq!((batch.sequences, batch.sequence_lengths), (vec![3, 4, 0, 0, 2, 2, 1, 4], vec![2, 4]));
+    for (sample, tokens) in [(3, &[1, 4][..]), (0, &[]), (0, &[1, 1, 1, 1, 4]), (0, &[5, 4])] {
+        let error = data.set_answer(sample, tokens).unwrap_err();
+        assert!(
+            error.message().contains(&format!("{} tokens is no answer for sample {sample}", tokens.len())),
+            "{error}"
+        );
+    }
+    assert_eq!(data.answers(0), [&[2, 2, 1, 4][..]]);
+    let mut plain = opened(&pictures(2), None, u64::MAX).unwrap();
+    assert!(plain.set_answer(0, &[1]).is_err() && plain.answers(0).is_empty());
+}
