@@ -123,10 +123,9 @@ impl Plan {
         for (number, term) in self.terms.iter_mut().enumerate() {
             let places = compared(term, student, teacher)?;
             let [own, others] = places.map_or([([1, 1], classes); 2], |both| both.map(|at| (at.places, at.channels)));
-            let text = &term.text;
-            term.loss
-                .begin(own, others, seed ^ ((number as u64) << 32))
-                .map_err(|e| e.within(format!("--loss {text}")))?;
+            let seed = seed ^ ((number as u64) << 32);
+            let began = term.kind.begin(&mut *term.loss, own, others, seed);
+            began.map_err(|e| e.within(format!("--loss {}", term.text)))?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@
 use dlopt_checkpoint::Result;
 
 use super::distribution::Distribution;
-use super::{DistillLoss, Kind, On, Pair, same_classes};
+use super::{DistillLoss, Kind, On, Pair};
 use crate::options::Options;
 use crate::ramp::Ramp;
 
@@ -49,10 +49,6 @@ fn make(options: &mut Options) -> Result<Box<dyn DistillLoss>> {
 impl DistillLoss for Decoupled {
     fn temperature(&self) -> Option<Ramp> {
         Some(self.temperature)
-    }
-
-    fn begin(&mut self, student: ([usize; 2], usize), teacher: ([usize; 2], usize), _seed: u64) -> Result<()> {
-        same_classes(student, teacher)
     }
 
     fn evaluate(&mut self, pair: &Pair<'_>, scale: f32, gradient: &mut [f32]) -> f64 {

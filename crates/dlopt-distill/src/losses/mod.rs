@@ -42,6 +42,11 @@ impl Values<'_> {
         self.places[0] * self.places[1] * self.channels
     }
 
+    /// All of them, with how many a row has.
+    fn flat(&self) -> (&[f32], usize) {
+        (self.values, self.row_len())
+    }
+
     /// Rows of the batch.
     pub fn rows(&self) -> usize {
         self.values.len() / self.row_len().max(1)
@@ -153,8 +158,28 @@ pub const LOSSES: &[Kind] = &[
     similarity::KIND,
 ];
 
-/// Refuses outputs that cannot be compared class by class.
-fn same_classes(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {
+impl Kind {
+    /// Begins a loss of this kind with the sizes of rows, see [`DistillLoss::begin`]; outputs are compared one by one, so
+    /// both networks must have the same.
+    ///
+    /// # Errors
+    /// When rows of these sizes cannot be compared.
+    pub(crate) fn begin(
+        &self,
+        loss: &mut dyn DistillLoss,
+        student: ([usize; 2], usize),
+        teacher: ([usize; 2], usize),
+        seed: u64,
+    ) -> Result<()> {
+        if self.on == On::Outputs {
+            same_outputs(student, teacher)?;
+        }
+        loss.begin(student, teacher, seed)
+    }
+}
+
+/// Refuses outputs that cannot be compared one by one.
+fn same_outputs(student: ([usize; 2], usize), teacher: ([usize; 2], usize)) -> Result<()> {
     if student == teacher {
         return Ok(());
     }
@@ -380,9 +405,9 @@ mod tests {
     fn outputs_of_other_classes_are_refused_with_both_counts() {
         for kind in LOSSES.iter().filter(|kind| kind.on == On::Outputs) {
             let mut loss = (kind.make)(&mut Options::default()).unwrap();
-            let error = loss.begin(([1, 1], 10), ([1, 1], 12), 0).unwrap_err();
+            let error = kind.begin(&mut *loss, ([1, 1], 10), ([1, 1], 12), 0).unwrap_err();
             assert!(error.message().contains("10 outputs") && error.message().contains("12"), "{error}");
-            let error = loss.begin(([1, 4], 10), ([1, 1], 10), 0).unwrap_err();
+            let error = kind.begin(&mut *loss, ([1, 4], 10), ([1, 1], 10), 0).unwrap_err();
             assert!(error.message().contains("10 outputs at 4 places"), "{error}");
         }
     }

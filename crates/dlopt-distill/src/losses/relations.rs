@@ -74,6 +74,38 @@ impl Rows {
     }
 }
 
+/// The rows of a batch in both networks, and what a loss asks of the student's; keeps its memory from batch to batch.
+#[derive(Default)]
+pub(super) struct Compared {
+    pub(super) student: Rows,
+    pub(super) teacher: Rows,
+    /// The loss's gradient with respect to products of the student's rows, `[rows, rows]`.
+    pub(super) slopes: Vec<f64>,
+}
+
+impl Compared {
+    /// Takes rows of both, `[rows, len]` with a `len` of each network's own, by [`Rows::set`] or [`Rows::set_centered`];
+    /// nothing is asked of them yet. Gives how many there are.
+    pub(super) fn set(
+        &mut self,
+        take: fn(&mut Rows, &[f32], usize),
+        (student, student_len): (&[f32], usize),
+        (teacher, teacher_len): (&[f32], usize),
+    ) -> usize {
+        take(&mut self.student, student, student_len);
+        take(&mut self.teacher, teacher, teacher_len);
+        let rows = self.student.rows;
+        self.slopes.clear();
+        self.slopes.resize(rows * rows, 0.0);
+        rows
+    }
+
+    /// Adds `scale` times the gradient with respect to the student's rows to `gradient`, `[rows, len]`.
+    pub(super) fn add_gradient(&self, scale: f64, gradient: &mut [f32]) {
+        self.student.add_gradient(&self.slopes, scale, gradient);
+    }
+}
+
 /// A sum over eight lanes in a fixed order.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 8];

@@ -12,7 +12,7 @@
 
 use dlopt_checkpoint::Result;
 
-use super::relations::{Rows, huber};
+use super::relations::{Compared, Rows, huber};
 use super::{DistillLoss, Kind, On, Pair};
 use crate::options::Options;
 
@@ -32,12 +32,9 @@ pub(super) const KIND: Kind = Kind {
 
 #[derive(Default)]
 struct Angles {
-    student: Rows,
-    teacher: Rows,
+    compared: Compared,
     seen_by_student: Seen,
     seen_by_teacher: Seen,
-    /// Gradient with respect to products of rows, `[rows, rows]`.
-    slopes: Vec<f64>,
     sums: Sums,
 }
 
@@ -51,46 +48,32 @@ impl DistillLoss for Angles {
         let groups = pair.student.values.chunks(GROUP * student).zip(pair.teacher.values.chunks(GROUP * teacher));
         let mut sum = 0.0;
         for ((own, wanted), gradient) in groups.zip(gradient.chunks_mut(GROUP * student)) {
-            self.student.set_centered(own, student);
-            self.teacher.set_centered(wanted, teacher);
-            let rows = self.student.rows as f64;
+            let rows = self.compared.set(Rows::set_centered, (own, student), (wanted, teacher));
             // The mean over triples times the rows.
-            let share = 1.0 / (rows * rows);
-            sum += share * self.group();
-            self.student.add_gradient(&self.slopes, f64::from(scale) * share, gradient);
+            let share = 1.0 / (rows * rows) as f64;
+            sum += share * (0..rows).map(|vertex| self.vertex(vertex)).sum::<f64>();
+            self.compared.add_gradient(f64::from(scale) * share, gradient);
         }
         sum
     }
 }
 
 impl Angles {
-    /// The sum over all triples of a group; its gradient with respect to products goes to `slopes`.
-    fn group(&mut self) -> f64 {
-        let rows = self.student.rows;
-        self.slopes.clear();
-        self.slopes.resize(rows * rows, 0.0);
-        let mut sum = 0.0;
-        for vertex in 0..rows {
-            self.seen_by_student.set(&self.student, vertex);
-            self.seen_by_teacher.set(&self.teacher, vertex);
-            sum += self.vertex(vertex);
-        }
-        sum
-    }
-
-    /// The sum over all pairs of directions from one row.
+    /// The sum over all pairs of directions from one row; its gradient with respect to products is added to the slopes.
     fn vertex(&mut self, vertex: usize) -> f64 {
-        let rows = self.student.rows;
+        let Compared { student, teacher, slopes: all_slopes } = &mut self.compared;
+        let rows = student.rows;
+        self.seen_by_student.set(student, vertex);
+        self.seen_by_teacher.set(teacher, vertex);
         let (own, wanted) = (&self.seen_by_student, &self.seen_by_teacher);
         self.sums.clear(rows);
         for i in 0..rows {
             let (w, w_teacher) = (own.over_length[i], wanted.over_length[i]);
             let (u, u_teacher) = (own.shift[i], wanted.shift[i]);
-            let products =
-                self.student.products[i * rows..][..rows].iter().zip(&self.teacher.products[i * rows..][..rows]);
+            let products = student.products[i * rows..][..rows].iter().zip(&teacher.products[i * rows..][..rows]);
             let of_student = own.over_length.iter().zip(&own.shift);
             let of_teacher = wanted.over_length.iter().zip(&wanted.shift);
-            let slopes = self.slopes[i * rows..][..rows].iter_mut();
+            let slopes = all_slopes[i * rows..][..rows].iter_mut();
             let sums = self.sums.by_product.iter_mut().zip(&mut self.sums.by_cosine).zip(&mut self.sums.losses);
             for (
                 (((g, g_teacher), (w_k, u_k)), (w_teacher_k, u_teacher_k)),
@@ -109,9 +92,9 @@ impl Angles {
         for i in 0..rows {
             let by_shift = -2.0 * self.sums.by_product[i];
             let by_square = -own.over_length[i] * own.over_length[i] * self.sums.by_cosine[i];
-            self.slopes[i * rows + vertex] += by_shift - 2.0 * by_square;
-            self.slopes[i * rows + i] += by_square;
-            self.slopes[vertex * rows + vertex] += by_square - 0.5 * by_shift;
+            all_slopes[i * rows + vertex] += by_shift - 2.0 * by_square;
+            all_slopes[i * rows + i] += by_square;
+            all_slopes[vertex * rows + vertex] += by_square - 0.5 * by_shift;
         }
         self.sums.losses.iter().sum()
     }

@@ -9,7 +9,7 @@
 
 use dlopt_checkpoint::Result;
 
-use super::relations::{Rows, huber};
+use super::relations::{Compared, Rows, huber};
 use super::{DistillLoss, Kind, On, Pair};
 use crate::options::Options;
 
@@ -26,13 +26,10 @@ pub(super) const KIND: Kind = Kind {
 
 #[derive(Default)]
 struct Distances {
-    student: Rows,
-    teacher: Rows,
+    compared: Compared,
     /// Distances over their mean, `[rows, rows]`.
     of_student: Vec<f64>,
     of_teacher: Vec<f64>,
-    /// Gradient with respect to products of rows, `[rows, rows]`.
-    slopes: Vec<f64>,
 }
 
 fn make(_options: &mut Options) -> Result<Box<dyn DistillLoss>> {
@@ -41,11 +38,9 @@ fn make(_options: &mut Options) -> Result<Box<dyn DistillLoss>> {
 
 impl DistillLoss for Distances {
     fn evaluate(&mut self, pair: &Pair<'_>, scale: f32, gradient: &mut [f32]) -> f64 {
-        self.student.set_centered(pair.student.values, pair.student.row_len());
-        self.teacher.set_centered(pair.teacher.values, pair.teacher.row_len());
-        let rows = self.student.rows;
-        let mean = distances(&self.student, &mut self.of_student);
-        distances(&self.teacher, &mut self.of_teacher);
+        let rows = self.compared.set(Rows::set_centered, pair.student.flat(), pair.teacher.flat());
+        let mean = distances(&self.compared.student, &mut self.of_student);
+        distances(&self.compared.teacher, &mut self.of_teacher);
         let mut sum = 0.0;
         // Slopes times distances over their mean: what moving the mean costs.
         let mut along = 0.0;
@@ -56,8 +51,7 @@ impl DistillLoss for Distances {
         }
         let pairs = (rows * rows) as f64;
         let others = (rows * rows.saturating_sub(1)) as f64;
-        self.slopes.clear();
-        self.slopes.resize(rows * rows, 0.0);
+        let slopes = &mut self.compared.slopes;
         for i in 0..rows {
             for j in (0..rows).filter(|j| *j != i) {
                 let (own, wanted) = (self.of_student[i * rows + j], self.of_teacher[i * rows + j]);
@@ -66,12 +60,12 @@ impl DistillLoss for Distances {
                 }
                 let by_distance = (huber(own - wanted).1 - along / others) / (pairs * mean);
                 let by_square = by_distance / (2.0 * own * mean);
-                self.slopes[i * rows + i] += by_square;
-                self.slopes[j * rows + j] += by_square;
-                self.slopes[i * rows + j] -= 2.0 * by_square;
+                slopes[i * rows + i] += by_square;
+                slopes[j * rows + j] += by_square;
+                slopes[i * rows + j] -= 2.0 * by_square;
             }
         }
-        self.student.add_gradient(&self.slopes, f64::from(scale) * rows as f64, gradient);
+        self.compared.add_gradient(f64::from(scale) * rows as f64, gradient);
         sum / pairs.max(1.0) * rows as f64
     }
 }

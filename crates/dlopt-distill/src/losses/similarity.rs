@@ -7,7 +7,7 @@
 
 use dlopt_checkpoint::Result;
 
-use super::relations::Rows;
+use super::relations::{Compared, Rows};
 use super::{DistillLoss, Kind, On, Pair};
 use crate::options::Options;
 
@@ -26,12 +26,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 #[derive(Default)]
-struct Similarity {
-    student: Rows,
-    teacher: Rows,
-    /// Gradient with respect to products of rows, `[rows, rows]`.
-    slopes: Vec<f64>,
-}
+struct Similarity(Compared);
 
 fn make(_options: &mut Options) -> Result<Box<dyn DistillLoss>> {
     Ok(Box::new(Similarity::default()))
@@ -39,14 +34,12 @@ fn make(_options: &mut Options) -> Result<Box<dyn DistillLoss>> {
 
 impl DistillLoss for Similarity {
     fn evaluate(&mut self, pair: &Pair<'_>, scale: f32, gradient: &mut [f32]) -> f64 {
-        self.student.set(pair.student.values, pair.student.row_len());
-        self.teacher.set(pair.teacher.values, pair.teacher.row_len());
-        let rows = self.student.rows;
-        self.slopes.clear();
+        let rows = self.0.set(Rows::set, pair.student.flat(), pair.teacher.flat());
+        let Compared { student, teacher, slopes } = &mut self.0;
         let mut sum = 0.0;
         for at in 0..rows {
-            let (own, wanted) =
-                (&self.student.products[at * rows..][..rows], &self.teacher.products[at * rows..][..rows]);
+            let row = at * rows..(at + 1) * rows;
+            let (own, wanted) = (&student.products[row.clone()], &teacher.products[row.clone()]);
             let (length, length_of_teacher) = (length(own), length(wanted));
             let (own_share, share) = (1.0 / length.max(NOTHING), 1.0 / length_of_teacher.max(NOTHING));
             let both =
@@ -54,11 +47,13 @@ impl DistillLoss for Similarity {
             sum += both().map(|(_, difference)| difference * difference).sum::<f64>();
             let along: f64 = both().map(|(own, difference)| own * difference).sum();
             let slope = if length > NOTHING { 2.0 * own_share } else { 0.0 };
-            self.slopes.extend(both().map(|(own, difference)| slope * (difference - along * own)));
+            for (found, (own, difference)) in slopes[row].iter_mut().zip(both()) {
+                *found = slope * (difference - along * own);
+            }
         }
         // Over the rows squared, times the rows.
         let share = 1.0 / rows.max(1) as f64;
-        self.student.add_gradient(&self.slopes, f64::from(scale) * share, gradient);
+        self.0.add_gradient(f64::from(scale) * share, gradient);
         sum * share
     }
 }
