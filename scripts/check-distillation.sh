@@ -116,18 +116,20 @@ row_series() {
     --loss kd=0.9,temperature=4 --loss ce=0.1 --epochs 100 --batch 16 --lr 0.003 --schedule cosine \
     --augment-op jitter=0.05 --augment-op scaling=0.1
 }
-# A quarter of the pronunciations to learn from.
+# A quarter of the pronunciations to learn from; the control is trained by itself, so that it can be decoded too.
 row_sequence() {
   fetched cmudict
-  local data=$work/pairs.safetensors
-  [ -e "$data" ] || "$DLOPT" prepare "$work/data/cmudict/cmudict.dict" --split test=0.03,rest=0.72 --seed 1 -o "$data" --quiet
-  trained seq2seq --data "$data" --model seq2seq --epochs 5 --batch 64 --learning-rate 0.002 --schedule cosine --seed 1
-  distilled sequence-token --teacher "$work/seq2seq.safetensors" --student width=0.5 --start fresh --data "$data" --control \
-    --loss kd=0.9,temperature=2 --loss ce=0.1 --epochs 5 --batch 64 --learning-rate 0.002 --schedule cosine
-  distilled sequence-whole --teacher "$work/seq2seq.safetensors" --student width=0.5 --start fresh --data "$data" \
-    --loss sequence=1,beam=4 --loss kd=1,temperature=1 --epochs 5 --batch 64 --learning-rate 0.002 --schedule cosine
-  local name
-  for name in seq2seq sequence-token sequence-whole; do
+  local data=$work/pairs.safetensors half=$work/seq2seq-half.toml name
+  [ -e "$data" ] || "$DLOPT" prepare "$work/data/cmudict/cmudict.dict" --split validation=0.03,test=0.03,rest=0.69 --seed 1 -o "$data" --quiet
+  trained seq2seq --data "$data" --model seq2seq --epochs 12 --batch 64 --learning-rate 0.002 --schedule cosine --seed 1
+  printf 'layers = [{ type = "seq2seq", embedding = 128, hidden = 128, attention = "dot", dropout = 0.2 }]\n' >"$half"
+  local usual=(--data "$data" --epochs 6 --batch 64 --learning-rate 0.004 --schedule cosine --seed 1)
+  trained sequence-control --model "$half" "${usual[@]}"
+  distilled sequence-token --teacher "$work/seq2seq.safetensors" --student "$half" "${usual[@]}" \
+    --loss kd=0.9,temperature=2 --loss ce=0.1
+  distilled sequence-whole --teacher "$work/seq2seq.safetensors" --student "$half" "${usual[@]}" \
+    --loss sequence=0.5,beam=4 --loss kd=0.5,temperature=1
+  for name in seq2seq sequence-control sequence-token sequence-whole; do
     echo "== $name, decoded"
     "$DLOPT" eval "$work/$name.safetensors" --data "$data" 2>&1 | head -12
   done
