@@ -46,7 +46,7 @@ impl SparseConvolution {
     pub fn pack(shape: ConvShape, relu: bool, pool: bool, row: &mut dyn FnMut(usize, &mut [f32])) -> Self {
         let planes = plan(shape, relu, pool);
         let rows = Rows::read(shape.outputs, shape.weight_len() / shape.outputs, row);
-        let weights = Values::Floats(Shifts::pack(&rows, |weight| planes.offset(weight)));
+        let weights = Values::Floats(pack_shifts(&rows, &planes));
         Self { shape, relu, pool, planes, weights, scale: None }
     }
 
@@ -60,7 +60,7 @@ impl SparseConvolution {
         assert!(outputs == shape.outputs && inputs * outputs == shape.weight_len(), "extents of a convolution's codes");
         assert!(group >= inputs && scale.len() == outputs, "one scale for each output");
         assert!(zero.iter().all(|&zero| zero == 0), "a weight of 0 has the code 0");
-        let weights = Values::Codes(Shifts::pack(&Rows::read(outputs, inputs, row), |weight| planes.offset(weight)));
+        let weights = Values::Codes(pack_shifts(&Rows::read(outputs, inputs, row), &planes));
         Self { shape, relu, pool, planes, weights, scale: Some(scale.to_vec()) }
     }
 
@@ -158,4 +158,8 @@ fn plan(shape: ConvShape, relu: bool, pool: bool) -> Planes {
     let planes = Planes::new(shape);
     assert!(u32::try_from(planes.len()).is_ok(), "offsets in an image have 32 bits, found {shape:?}");
     planes
+}
+
+fn pack_shifts<W: Weight>(rows: &Rows<W>, planes: &Planes) -> Shifts<W> {
+    Shifts::pack(rows, |weight| planes.offset(weight), |weight| planes.part(weight))
 }

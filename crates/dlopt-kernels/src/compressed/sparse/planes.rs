@@ -10,6 +10,9 @@ use crate::nn::ConvShape;
 /// Floats behind the last plane that a block of outputs may read.
 const BEHIND: usize = 64;
 
+/// Pieces of rows, of 64 pixels and a few more, that fit the first cache.
+const LINES: usize = 128;
+
 /// The planes of one image, and where outputs and weights find their pixels in them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planes {
@@ -39,6 +42,19 @@ impl Planes {
         let (tap, input) = (weight / inputs, weight % inputs);
         let [y, x] = [tap / kernel[1] * dilation[0], tap % kernel[1] * dilation[1]];
         self.plane(y % stride[0], x % stride[1], input) + y / stride[0] * self.row + x / stride[1]
+    }
+
+    /// Which part of a channel's weights `[ky, kx, input]` is in: those of a part read little more than the first cache.
+    pub(super) fn part(&self, weight: usize) -> usize {
+        let ConvShape { inputs, kernel, .. } = self.shape;
+        let (tap, input) = (weight / inputs, weight % inputs);
+        if inputs * kernel[0] <= LINES {
+            0
+        } else if inputs <= LINES {
+            tap / kernel[1]
+        } else {
+            tap * inputs.div_ceil(LINES) + input / LINES
+        }
     }
 
     fn plane(&self, y_phase: usize, x_phase: usize, input: usize) -> usize {

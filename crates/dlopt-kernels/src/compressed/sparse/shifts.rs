@@ -10,32 +10,56 @@ use super::transpose::transpose;
 /// The most neighbouring pixels that are summed at once.
 const BLOCK: usize = 64;
 
-/// Weights of output channels, those with the fewest first, each with its offset in the planes.
+/// Weights of output channels, each with its offset in the planes.
 #[derive(Debug)]
 pub(super) struct Shifts<W> {
-    order: Vec<u32>,
-    /// Weights before each channel of the order, and one entry more.
-    start: Vec<u32>,
+    parts: Vec<Part>,
     offsets: Stream<u32>,
     values: Stream<W>,
 }
 
+/// Weights that are near each other in the planes, of all channels.
+#[derive(Debug)]
+struct Part {
+    /// Channels, those with the fewest weights first.
+    order: Vec<u32>,
+    /// Weights before each channel of the order, and one entry more.
+    start: Vec<u32>,
+}
+
 impl<W: Weight> Shifts<W> {
-    pub(super) fn pack(rows: &Rows<W>, offset: impl Fn(usize) -> usize) -> Self {
-        // Loops over channels of equal counts end where the processor expects it.
-        let order = rows.by_count();
-        let (mut start, mut offsets, mut values) = (vec![0], vec![], vec![]);
-        for &output in &order {
-            let (places, weights) = rows.of(output as usize);
-            offsets.extend(places.iter().map(|&place| offset(place as usize) as u32));
-            values.extend(weights);
-            start.push(values.len() as u32);
+    /// `part` cuts the weights of a channel, in order, so that the pixels which those of a part see for a block of outputs
+    /// fit into the first cache.
+    pub(super) fn pack(rows: &Rows<W>, offset: impl Fn(usize) -> usize, part: impl Fn(usize) -> usize) -> Self {
+        let (mut parts, mut offsets, mut values) = (vec![], vec![], vec![]);
+        let mut left: Vec<_> = (0..rows.outputs()).map(|output| rows.of(output)).collect();
+        for index in 0..=part(rows.inputs - 1) {
+            let mut taken = vec![];
+            for (output, (places, weights)) in left.iter_mut().enumerate() {
+                let count = places.partition_point(|&place| part(place as usize) <= index);
+                let (these, rest) = (places.split_at(count), weights.split_at(count));
+                (*places, *weights) = (these.1, rest.1);
+                // The first and the last part begin and end the sums of all channels.
+                if count > 0 || index == 0 || index == part(rows.inputs - 1) {
+                    taken.push((output as u32, these.0, rest.0));
+                }
+            }
+            // Loops over channels of equal counts end where the processor expects it.
+            taken.sort_by_key(|(_, places, _)| places.len());
+            let mut start = vec![values.len() as u32];
+            for (_, places, weights) in &taken {
+                offsets.extend(places.iter().map(|&place| offset(place as usize) as u32));
+                values.extend(*weights);
+                start.push(values.len() as u32);
+            }
+            parts.push(Part { order: taken.iter().map(|(output, ..)| *output).collect(), start });
         }
-        Self { order, start, offsets: Stream::new(&offsets), values: Stream::new(&values) }
+        Self { parts, offsets: Stream::new(&offsets), values: Stream::new(&values) }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.order) + size_of_val(&*self.start) + self.offsets.bytes() + self.values.bytes()
+        let parts: usize = self.parts.iter().map(|part| size_of_val(&*part.order) + size_of_val(&*part.start)).sum();
+        parts + self.offsets.bytes() + self.values.bytes()
     }
 
     pub(super) fn nonzeros(&self) -> usize {
@@ -114,28 +138,38 @@ impl<W: Weight> Image<'_, W> {
     /// Sums of all channels for a block of pixels; says how many pixels.
     #[inline(always)]
     unsafe fn block<T: Lanes, const REGISTERS: usize>(&mut self, planes: *const f32, at: usize) -> usize {
-        let Shifts { order, start, offsets, values } = self.weights;
+        let Shifts { parts, offsets, values } = self.weights;
         let (mut offset, mut value) = (offsets.as_slice().as_ptr(), values.as_slice().as_ptr());
         let job = self.job;
-        for channel in 0..order.len() {
-            let output = order[channel] as usize;
-            let bias = job.bias.map_or(0.0, |bias| bias[output]);
-            let mut sums = [T::splat(if job.scale.is_some() { 0.0 } else { bias }); REGISTERS];
-            for _ in start[channel]..start[channel + 1] {
-                let (from, weight) = (planes.add(*offset as usize), (*value).splat::<T>());
+        for (index, part) in parts.iter().enumerate() {
+            let (is_first, is_last) = (index == 0, index + 1 == parts.len());
+            for channel in 0..part.order.len() {
+                let output = part.order[channel] as usize;
+                let to = self.sums.add(output * job.step + at);
+                let bias = job.bias.map_or(0.0, |bias| bias[output]);
+                let mut sums = [T::splat(if job.scale.is_some() { 0.0 } else { bias }); REGISTERS];
+                if !is_first {
+                    for register in 0..REGISTERS {
+                        sums[register] = T::load(to.add(register * T::N));
+                    }
+                }
+                for _ in part.start[channel]..part.start[channel + 1] {
+                    let (from, weight) = (planes.add(*offset as usize), (*value).splat::<T>());
+                    for register in 0..REGISTERS {
+                        sums[register] = sums[register].fma(weight, T::load(from.add(register * T::N)));
+                    }
+                    (offset, value) = (offset.add(1), value.add(1));
+                }
                 for register in 0..REGISTERS {
-                    sums[register] = sums[register].fma(weight, T::load(from.add(register * T::N)));
+                    let mut sum = sums[register];
+                    if is_last {
+                        if let Some(scale) = job.scale {
+                            sum = T::splat(bias).fma(sum, T::splat(scale[output]));
+                        }
+                        sum = if job.relu { sum.positive() } else { sum };
+                    }
+                    sum.store(to.add(register * T::N));
                 }
-                (offset, value) = (offset.add(1), value.add(1));
-            }
-            let to = self.sums.add(output * job.step + at);
-            for register in 0..REGISTERS {
-                let mut sum = sums[register];
-                if let Some(scale) = job.scale {
-                    sum = T::splat(bias).fma(sum, T::splat(scale[output]));
-                }
-                let sum = if job.relu { sum.positive() } else { sum };
-                sum.store(to.add(register * T::N));
             }
         }
         (REGISTERS * T::N).min(BLOCK)
@@ -157,7 +191,10 @@ impl<W: Weight> Image<'_, W> {
         for row in (0..rows).step_by(2) {
             for output in 0..job.outputs {
                 let upper = self.sums.add(output * job.step + row * job.row);
-                larger::<T>(upper, upper.add(job.row), job.columns, upper);
+                // Whole registers may reach into the lower row, which has been read there by then, but no further.
+                let whole = job.columns.next_multiple_of(T::N);
+                let len = if whole > 2 * job.row { job.columns } else { whole };
+                larger::<T>(upper, upper.add(job.row), len, upper);
             }
             transpose(self.sums.add(row * job.row), job.step, job.outputs, job.columns, self.line, job.outputs);
             let out = &mut self.out[(first + row) / 2 * (job.columns / 2) * job.outputs..];

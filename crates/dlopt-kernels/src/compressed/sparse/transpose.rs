@@ -20,18 +20,11 @@ pub(super) unsafe fn transpose(
     if crate::level::level() > crate::level::Level::Portable {
         return in_tiles(from, from_step, rows, columns, to, to_step);
     }
-    one_by_one(from, from_step, rows, 0..columns, to, to_step);
+    one_by_one(from, from_step, rows, columns, to, to_step);
 }
 
-unsafe fn one_by_one(
-    from: *const f32,
-    from_step: usize,
-    rows: usize,
-    columns: std::ops::Range<usize>,
-    to: *mut f32,
-    to_step: usize,
-) {
-    for column in columns {
+unsafe fn one_by_one(from: *const f32, from_step: usize, rows: usize, columns: usize, to: *mut f32, to_step: usize) {
+    for column in 0..columns {
         for row in 0..rows {
             *to.add(column * to_step + row) = *from.add(row * from_step + column);
         }
@@ -41,18 +34,19 @@ unsafe fn one_by_one(
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 unsafe fn in_tiles(from: *const f32, from_step: usize, rows: usize, columns: usize, to: *mut f32, to_step: usize) {
-    let (whole_rows, whole_columns) = (rows & !7, columns & !7);
+    if rows < 8 || columns < 8 {
+        return one_by_one(from, from_step, rows, columns, to, to_step);
+    }
     // Both halves of a line in turn: rows that are a power of two apart would throw it out of the cache before the second.
-    for column in (0..whole_columns).step_by(16) {
-        for row in (0..whole_rows).step_by(8) {
-            for column in (column..whole_columns.min(column + 16)).step_by(8) {
+    for pair in (0..columns).step_by(16) {
+        for row in (0..rows).step_by(8) {
+            for column in (pair..columns.min(pair + 16)).step_by(8) {
+                // The last tiles overlap those before them.
+                let (row, column) = (row.min(rows - 8), column.min(columns - 8));
                 tile(from.add(row * from_step + column), from_step, to.add(column * to_step + row), to_step);
             }
         }
     }
-    let rest = rows - whole_rows;
-    one_by_one(from.add(whole_rows * from_step), from_step, rest, 0..whole_columns, to.add(whole_rows), to_step);
-    one_by_one(from, from_step, rows, whole_columns..columns, to, to_step);
 }
 
 #[cfg(target_arch = "x86_64")]
