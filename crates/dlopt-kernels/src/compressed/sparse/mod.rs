@@ -8,6 +8,7 @@ mod convolution;
 mod lanes;
 mod listed;
 mod matrix;
+mod pays;
 mod planes;
 mod rows;
 mod shifts;
@@ -20,3 +21,4 @@ mod windowed;
 
 pub use convolution::SparseConvolution;
 pub use matrix::{SparseMatrix, Use};
+pub use pays::{Work, least_sparsity, pays};

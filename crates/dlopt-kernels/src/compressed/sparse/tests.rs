@@ -202,3 +202,54 @@ fn a_convolution_of_codes_is_scaled_behind_the_sum() {
         assert_eq!(found, sum.mul_add(scale[output], bias[output]), "pixel {pixel}, output {output}");
     }
 }
+
+#[test]
+fn only_the_layouts_that_were_asked_for_are_held() {
+    let (outputs, inputs) = (40, 200);
+    let weight = weights(outputs, inputs, 0.8, 7);
+    let bytes = |purpose| packed(outputs, inputs, &weight, purpose).bytes();
+    assert!(bytes(Use::OneRow) < outputs * inputs * 2 && bytes(Use::ManyRows) < outputs * inputs * 2);
+    assert_eq!(bytes(Use::Both), bytes(Use::OneRow) + bytes(Use::ManyRows));
+    let matrix = packed(outputs, inputs, &weight, Use::ManyRows);
+    assert_eq!(matrix.layout_names(), [None, Some("blocked")]);
+    assert_eq!(matrix.extents(), [outputs, inputs]);
+    let zeros = weight.iter().filter(|&&w| w == 0.0).count();
+    assert!((matrix.sparsity() - zeros as f64 / weight.len() as f64).abs() < 1e-12);
+}
+
+#[test]
+fn sixteen_lanes_give_what_eight_give() {
+    for (outputs, inputs, sparsity) in SHAPES {
+        let (weight, x) = (weights(outputs, inputs, sparsity, 7), noise(inputs, 8));
+        let rows = rows::Rows::read(outputs, inputs, &mut |output, row| {
+            row.copy_from_slice(&weight[output * inputs..][..inputs]);
+        });
+        let product = |matrix: windowed::Windowed<f32>| {
+            let mut out = vec![f32::NAN; outputs];
+            matrix.multiply(0..matrix.tiles(), &x, target::Target::new(None, None, false, &mut out));
+            out
+        };
+        at_every_level(|| {
+            let wide = product(windowed::Windowed::pack_lanes::<16>(&rows));
+            assert_eq!(wide, product(windowed::Windowed::pack_lanes::<8>(&rows)), "{inputs} to {outputs}");
+            let mut out = vec![f32::NAN; outputs];
+            let listed = listed::Listed::pack(&rows);
+            listed.multiply(0..listed.tiles(), &x, target::Target::new(None, None, false, &mut out));
+            assert_eq!(wide, out, "{inputs} to {outputs}");
+        });
+    }
+}
+
+#[test]
+#[should_panic(expected = "values of the inputs")]
+fn a_row_too_few_is_refused() {
+    packed(2, 3, &[1.0; 6], Use::OneRow).multiply(&Team::new(1), 2, &[0.0; 3], None, false, &mut [0.0; 4]);
+}
+
+#[test]
+#[should_panic(expected = "one scale for each output")]
+fn groups_of_scales_are_refused() {
+    let codes =
+        Codes { outputs: 1, inputs: 4, bits: 4, group: 2, scale: &[1.0; 2], zero: &[], row: &mut |_, row| row.fill(1) };
+    SparseMatrix::pack_codes(codes, Use::OneRow);
+}
