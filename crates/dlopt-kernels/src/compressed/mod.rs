@@ -14,7 +14,7 @@ use std::fmt::Debug;
 
 use crate::nn::Team;
 
-pub use integer::{Int2Matrix, Int4Matrix, Int8Matrix};
+pub use integer::{Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix};
 pub use weight_only::{Float8Codes, WeightOnly};
 
 /// A matrix `[outputs, inputs]` packed for its kernel.

@@ -15,12 +15,10 @@ use super::registers::{BLOCK, Integers, PANEL};
 use super::scales::{Scales, by_panels};
 use super::source::{QUAD, Source};
 use super::tile::{Part, Task, tiles};
-use super::{Work, run};
+use super::{MOST_INPUTS, Target, Work};
 use crate::compressed::Codes;
 use crate::nn::Team;
 
-/// Inputs whose sums fit 32 bits, whatever the codes.
-const MOST_INPUTS: usize = 1 << 16;
 /// Rows up to which codes are streamed as they are packed.
 const FEW_ROWS: usize = 4;
 /// Quads of a panel that are unpacked at a time.
@@ -140,7 +138,7 @@ impl<P: Packing> Matrix<P> {
 
     /// At most [`ROWS`] rows.
     fn multiply_some(&self, team: &Team, x: &[f32], bias: Option<&[f32]>, relu: bool, out: &mut [f32]) {
-        let rows = x.len() / self.inputs;
+        let (target, rows) = (Target::now(), x.len() / self.inputs);
         // As wide as any instruction set wants them, and a line more, so that rows do not meet in the sets of a cache.
         let row_bytes = 2 * self.inputs.next_multiple_of(BLOCK) + 64;
         let (sums, scales) = (rows * row_bytes, rows * (row_bytes + 4 * self.groups));
@@ -158,13 +156,21 @@ impl<P: Packing> Matrix<P> {
                 let first = task * per_task;
                 let count = per_task.min(rows.count - first);
                 let x = &x[first * self.inputs..][..count * self.inputs];
-                run(&Quantize { matrix: self, x, to: rows.from(first, count, self.groups) });
+                target.run(&Quantize { matrix: self, x, to: rows.from(first, count, self.groups) });
             });
-            self.multiply_rows(team, rows, bias, relu, out);
+            self.multiply_rows(target, team, rows, bias, relu, out);
         });
     }
 
-    fn multiply_rows(&self, team: &Team, rows: Rows, bias: Option<&[f32]>, relu: bool, out: &mut [f32]) {
+    fn multiply_rows(
+        &self,
+        target: Target,
+        team: &Team,
+        rows: Rows,
+        bias: Option<&[f32]>,
+        relu: bool,
+        out: &mut [f32],
+    ) {
         let threads = if self.is_worth_a_team(rows.count) { team.threads() } else { 1 };
         let panels = self.outputs.div_ceil(PANEL);
         let panels_per_task = (panels / (4 * threads)).clamp(1, 4);
@@ -184,7 +190,7 @@ impl<P: Packing> Matrix<P> {
             let rows = rows.from(row, count, self.groups);
             // Before the kernels are entered: closures lose the instruction set.
             with_bytes(self.carry_bytes(count) + self.unpacked_bytes(count), |scratch| {
-                run(&Multiply { matrix: self, rows, panels, bias, relu, out, scratch });
+                target.run(&Multiply { matrix: self, rows, panels, bias, relu, out, scratch });
             });
         };
         let tasks = panel_tasks * row_tasks;
@@ -216,7 +222,11 @@ impl<P: Packing> Matrix<P> {
 
     /// Bytes of what is unpacked at a time, of the most panels.
     fn unpacked_bytes(&self, rows: usize) -> usize {
-        if rows > FEW_ROWS { MOST_PANELS * P::Unpacked::bytes(UNPACKED_QUADS.max(self.group / 4)) } else { 0 }
+        if rows <= FEW_ROWS {
+            return 0;
+        }
+        let group = if self.groups == 1 { 0 } else { self.group / 4 };
+        MOST_PANELS * P::Unpacked::bytes(UNPACKED_QUADS.max(group))
     }
 
     /// It would take a thread some ten microseconds.

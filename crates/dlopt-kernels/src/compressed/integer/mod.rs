@@ -12,10 +12,12 @@ mod activations;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod convolution;
 mod matrices;
 mod matrix;
 mod memory;
 mod packing;
+mod patches;
 mod registers;
 mod scales;
 mod soft;
@@ -24,10 +26,16 @@ mod source;
 mod tests;
 mod tile;
 
+pub use convolution::Int8Convolution;
 pub use matrices::{Int2Matrix, Int4Matrix, Int8Matrix};
 
 use registers::Integers;
 use soft::Soft;
+
+use crate::level::{Level, level};
+
+/// Inputs whose sums fit 32 bits, whatever the codes.
+const MOST_INPUTS: usize = 1 << 16;
 
 /// A loop that is compiled once for each instruction set.
 trait Work {
@@ -38,31 +46,50 @@ trait Work {
     unsafe fn run<T: Integers>(&self);
 }
 
-/// Runs `work` with the registers of [`crate::level::level`].
-fn run<W: Work>(work: &W) {
+/// The registers that a product is computed with: activations are quantized for those that multiply them.
+#[derive(Clone, Copy)]
+enum Target {
+    Portable,
     #[cfg(target_arch = "x86_64")]
-    {
-        use crate::level::{Level, level};
-        use std::arch::is_x86_feature_detected as has;
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
+}
 
+impl Target {
+    /// Those of the level in use.
+    fn now() -> Self {
+        match level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 if std::arch::is_x86_feature_detected!("avx512vnni") => Self::Vnni,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 | Level::Avx2 => Self::Avx2,
+            _ => Self::Portable,
+        }
+    }
+
+    fn run<W: Work>(self, work: &W) {
+        #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
         unsafe fn vnni<W: Work>(work: &W) {
             // SAFETY: as promised by the caller.
             unsafe { work.run::<avx512::Vnni>() }
         }
+        #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma,f16c")]
         unsafe fn avx2<W: Work>(work: &W) {
             // SAFETY: as promised by the caller.
             unsafe { work.run::<avx2::Avx2>() }
         }
-        match level() {
-            // SAFETY: `level` says that AVX-512 was detected, and VNNI was.
-            Level::Avx512 if has!("avx512vnni") => return unsafe { vnni(work) },
-            // SAFETY: `level` says that AVX2, FMA and F16C were detected.
-            Level::Avx512 | Level::Avx2 => return unsafe { avx2(work) },
-            Level::Portable => {}
+        match self {
+            // SAFETY: plain Rust.
+            Self::Portable => unsafe { work.run::<Soft>() },
+            // SAFETY: `now` says that AVX2, FMA and F16C were detected.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2(work) },
+            // SAFETY: `now` says that AVX-512 and VNNI were detected.
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => unsafe { vnni(work) },
         }
     }
-    // SAFETY: plain Rust.
-    unsafe { work.run::<Soft>() }
 }

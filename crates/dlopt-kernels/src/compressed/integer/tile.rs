@@ -168,7 +168,11 @@ unsafe fn carried<T: Integers, const NR: usize>(task: &Task, row: usize, registe
 
 /// Sums that take back what is stored above each code.
 #[inline(always)]
-unsafe fn start<T: Integers, const MR: usize, const NR: usize>(task: &Task, row: usize, group: usize) -> [[T; NR]; MR] {
+pub(super) unsafe fn start<T: Integers, const MR: usize, const NR: usize>(
+    task: &Task,
+    row: usize,
+    group: usize,
+) -> [[T; NR]; MR] {
     let mut sums = [[T::splat(0); NR]; MR];
     for m in 0..MR {
         sums[m] = [T::splat(-task.offset * *task.sums.add((row + m) * task.groups + group)); NR];
@@ -178,7 +182,7 @@ unsafe fn start<T: Integers, const MR: usize, const NR: usize>(task: &Task, row:
 
 /// Adds a group's sums, its zero points taken off, times its scales.
 #[inline(always)]
-unsafe fn fold<T: Integers, const MR: usize, const NR: usize>(
+pub(super) unsafe fn fold<T: Integers, const MR: usize, const NR: usize>(
     task: &Task,
     row: usize,
     group: usize,
@@ -201,7 +205,7 @@ unsafe fn fold<T: Integers, const MR: usize, const NR: usize>(
 }
 
 #[inline(always)]
-unsafe fn finish<T: Integers, const MR: usize, const NR: usize>(
+pub(super) unsafe fn finish<T: Integers, const MR: usize, const NR: usize>(
     task: &Task,
     row: usize,
     totals: [[T::Floats; NR]; MR],

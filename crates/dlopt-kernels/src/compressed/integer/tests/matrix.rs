@@ -1,33 +1,25 @@
-//! Every kernel against its definition, sums in integers, and all levels and teams against each other.
+//! Matrices of codes.
 
 use proptest::prelude::*;
 
+use super::{bits, codes, floats, quantized, random};
 use crate::compressed::{Codes, Int2Matrix, Int4Matrix, Int8Matrix, Product};
 use crate::level::at_every_level;
 use crate::nn::Team;
 
 /// A matrix and what it is multiplied by.
 #[derive(Clone, Debug)]
-pub(super) struct Case {
-    pub(super) rows: usize,
-    pub(super) outputs: usize,
-    pub(super) inputs: usize,
-    pub(super) bits: u32,
-    pub(super) group: usize,
-    pub(super) has_zeros: bool,
+struct Case {
+    rows: usize,
+    outputs: usize,
+    inputs: usize,
+    bits: u32,
+    group: usize,
+    has_zeros: bool,
     /// Scales that 16 bits hold.
-    pub(super) has_short_scales: bool,
-    pub(super) input_scale: Option<f32>,
-    pub(super) relu: bool,
-}
-
-/// Uniform 32-bit numbers.
-fn random(seed: u64) -> impl FnMut() -> u32 {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 32) as u32
-    }
+    has_short_scales: bool,
+    input_scale: Option<f32>,
+    relu: bool,
 }
 
 impl Case {
@@ -35,17 +27,12 @@ impl Case {
         self.inputs.div_ceil(self.group)
     }
 
-    fn codes(&self, seed: u64, count: usize) -> Vec<i8> {
-        let mut next = random(seed);
-        (0..count).map(|_| ((next() >> 24) as u8 as i8) >> (8 - self.bits)).collect()
-    }
-
     fn weights(&self) -> Vec<i8> {
-        self.codes(1, self.outputs * self.inputs)
+        codes(1, self.outputs * self.inputs, self.bits)
     }
 
     fn zeros(&self) -> Vec<i8> {
-        if self.has_zeros { self.codes(2, self.outputs * self.groups()) } else { vec![] }
+        if self.has_zeros { codes(2, self.outputs * self.groups(), self.bits) } else { vec![] }
     }
 
     fn scales(&self) -> Vec<f32> {
@@ -55,13 +42,11 @@ impl Case {
     }
 
     fn bias(&self) -> Vec<f32> {
-        let mut next = random(4);
-        (0..self.outputs).map(|_| next() as f32 / 1e9 - 2.0).collect()
+        floats(4, self.outputs)
     }
 
     fn x(&self) -> Vec<f32> {
-        let mut next = random(5);
-        (0..self.rows * self.inputs).map(|_| next() as f32 / (1_u32 << 30) as f32 - 2.0).collect()
+        floats(5, self.rows * self.inputs)
     }
 
     /// Packs the matrix with `pack`.
@@ -90,10 +75,7 @@ impl Case {
         let (weights, scales, zeros, bias) = (self.weights(), self.scales(), self.zeros(), self.bias());
         let mut expected = vec![];
         for x in x.chunks(self.inputs) {
-            let greatest = x.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-            let scale = self.input_scale.unwrap_or(greatest / 127.0);
-            let factor = if greatest == 0.0 { 0.0 } else { self.input_scale.map_or(127.0 / greatest, |s| 1.0 / s) };
-            let code = |x: f32| ((x * factor).round_ties_even() as i32).clamp(-127, 127);
+            let (x, scale) = quantized(x, self.input_scale);
             for output in 0..self.outputs {
                 let mut total = 0.0_f32;
                 for group in 0..self.groups() {
@@ -101,14 +83,13 @@ impl Case {
                     let zero = zeros.get(at).map_or(0, |&zero| i32::from(zero));
                     let end = self.inputs.min((group + 1) * self.group);
                     let sum: i32 = (group * self.group..end)
-                        .map(|i| (i32::from(weights[output * self.inputs + i]) - zero) * code(x[i]))
+                        .map(|i| (i32::from(weights[output * self.inputs + i]) - zero) * x[i])
                         .sum();
                     total = (sum as f32).mul_add(scales[at], total);
                 }
                 let value = total.mul_add(scale, bias[output]);
                 let value = if self.relu && value < 0.0 { 0.0 } else { value };
-                // Zeros of either sign are alike.
-                expected.push((value + 0.0).to_bits());
+                expected.push(bits(value));
             }
         }
         expected
@@ -117,10 +98,10 @@ impl Case {
     fn computed(&self, product: &dyn Product, threads: usize, x: &[f32]) -> Vec<u32> {
         let mut out = vec![f32::NAN; self.rows * self.outputs];
         product.multiply(&Team::new(threads), self.rows, x, Some(&self.bias()), self.relu, &mut out);
-        out.iter().map(|x| if x.is_nan() { u32::MAX } else { (x + 0.0).to_bits() }).collect()
+        out.into_iter().map(bits).collect()
     }
 
-    pub(super) fn agrees(&self) {
+    fn agrees(&self) {
         let (product, x) = (self.product(), self.x());
         let computed = at_every_level(|| self.computed(&*product, 1, &x));
         assert!(computed == self.expected(&x), "{self:?}");
@@ -128,7 +109,7 @@ impl Case {
     }
 }
 
-pub(super) fn case(rows: usize, outputs: usize, inputs: usize, bits: u32, group: usize) -> Case {
+fn case(rows: usize, outputs: usize, inputs: usize, bits: u32, group: usize) -> Case {
     Case {
         rows,
         outputs,
@@ -211,7 +192,7 @@ fn rows_of_almost_nothing_count_as_zeros() {
     let product = case.product();
     let bias = [case.bias(), case.bias(), case.bias()].concat();
     let computed = at_every_level(|| case.computed(&*product, 1, &x));
-    assert!(computed == bias.iter().map(|bias| bias.to_bits()).collect::<Vec<_>>());
+    assert!(computed == bias.into_iter().map(bits).collect::<Vec<_>>());
 }
 
 #[test]
