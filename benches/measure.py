@@ -125,7 +125,7 @@ HEAD = ("| what | wall s, median (min–max) | cpu s | peak MiB of the largest p
 
 
 def machine(dlopt):
-    """A few lines that say what the figures were measured on."""
+    """A few lines that say what the figures were measured on; `dlopt` is None where no binary is."""
     model, flags = platform.machine(), set()
     try:
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
@@ -138,7 +138,7 @@ def machine(dlopt):
         pass
     known = [f for f in ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "avx_vnni") if f in flags]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    version = subprocess.run([dlopt, "--version"], capture_output=True, text=True).stdout.strip()
+    version = subprocess.run([dlopt, "--version"], capture_output=True, text=True).stdout.strip() if dlopt else "kernels of dlopt"
     return (f"{version}; {platform.system()} {platform.release()}, {model}, {os.cpu_count()} cores "
             f"({' '.join(known) or 'none of the extensions looked for'}), {memory:.0f} GiB of memory; "
             f"load average {os.getloadavg()[0]:.1f} at this point.\n")
