@@ -1,8 +1,9 @@
 //! Time of matrices that stay compressed, against their decompressed twin, a plain read of the same bytes, and the peak.
 //!
-//! `cargo bench -p dlopt-kernels --bench compressed` takes about five minutes and 1 GiB; a filter such as `4096x4096/1 row`
+//! `cargo bench -p dlopt-kernels --bench compressed` takes about ten minutes and 1 GiB; a filter such as `4096x4096/1 row`
 //! takes less. Figures are fastest passes. At one row the copies of a matrix larger than the caches take turns, so that
-//! it comes from memory. GB/s are of the bytes the matrix holds; Gflop/s are those of the decompressed twin.
+//! it comes from memory. GB/s are of the bytes the matrix holds; Gflop/s count the products of the decompressed twin,
+//! zeros too.
 
 #[path = "compressed/limits.rs"]
 mod limits;
@@ -11,7 +12,8 @@ use std::cell::{LazyCell, RefCell};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode};
-use dlopt_kernels::compressed::{Codes, Float8Codes, Product, WeightOnly};
+use dlopt_kernels::compressed::sparse::{SparseMatrix, Use};
+use dlopt_kernels::compressed::{Codes, Float8Codes, Int2Matrix, Int4Matrix, Int8Matrix, Product, WeightOnly};
 use dlopt_kernels::nn::{Dense, Team};
 use dlopt_kernels::{Float, encode_fp8, narrow};
 
@@ -27,20 +29,47 @@ const LARGER_THAN_CACHES: usize = 128 << 20;
 const CACHED: usize = 4 << 20;
 
 type Packed = Box<dyn Product>;
-type Pack = fn(&Matrix) -> Packed;
+type Pack = fn(&Matrix, Use) -> Packed;
 
-/// What is measured, and how it is made.
-const CONTENDERS: [(&str, Pack); 9] = [
-    ("f32", |matrix| Box::new(Plain::new(matrix))),
-    ("f16 weights", |matrix| matrix.halves(Float::F16)),
-    ("bf16 weights", |matrix| matrix.halves(Float::BF16)),
-    ("fp8 weights", Matrix::float8),
-    ("int8 weights, one scale a row", |matrix| matrix.integers(8, matrix.inputs, false)),
-    ("int8 weights, groups of 128", |matrix| matrix.integers(8, 128, false)),
-    ("int4 weights, groups of 128", |matrix| matrix.integers(4, 128, false)),
-    ("int4 weights, groups of 32, zero points", |matrix| matrix.integers(4, 32, true)),
-    ("int2 weights, groups of 32", |matrix| matrix.integers(2, 32, false)),
+/// What is measured, and how it is made for so many rows.
+const CONTENDERS: [(&str, Pack); 17] = [
+    ("f32", |matrix, _| Box::new(Plain::new(matrix))),
+    ("f16 weights", |matrix, _| matrix.halves(Float::F16)),
+    ("bf16 weights", |matrix, _| matrix.halves(Float::BF16)),
+    ("fp8 weights", |matrix, _| matrix.float8()),
+    ("int8 weights, one scale a row", |matrix, _| matrix.integers(8, matrix.inputs, false, weight_only)),
+    ("int8 weights, groups of 128", |matrix, _| matrix.integers(8, 128, false, weight_only)),
+    ("int4 weights, groups of 128", |matrix, _| matrix.integers(4, 128, false, weight_only)),
+    ("int4 weights, groups of 32, zero points", |matrix, _| matrix.integers(4, 32, true, weight_only)),
+    ("int2 weights, groups of 32", |matrix, _| matrix.integers(2, 32, false, weight_only)),
+    ("int8, inputs too", |matrix, _| {
+        matrix.integers(8, matrix.inputs, false, |mut codes| of(Int8Matrix::pack(&mut codes)))
+    }),
+    ("int4 in groups of 128, inputs int8", |matrix, _| {
+        matrix.integers(4, 128, false, |mut codes| of(Int4Matrix::pack(&mut codes)))
+    }),
+    ("int4 in groups of 32, inputs int8", |matrix, _| {
+        matrix.integers(4, 32, false, |mut codes| of(Int4Matrix::pack(&mut codes)))
+    }),
+    ("int2 in groups of 32, inputs int8", |matrix, _| {
+        matrix.integers(2, 32, false, |mut codes| of(Int2Matrix::pack(&mut codes)))
+    }),
+    ("f32, 70 % zeros", |matrix, purpose| matrix.pruned(1.0364).sparse(purpose)),
+    ("f32, 80 % zeros", |matrix, purpose| matrix.pruned(1.2816).sparse(purpose)),
+    ("f32, 90 % zeros", |matrix, purpose| matrix.pruned(1.6449).sparse(purpose)),
+    ("int8, 90 % zeros", |matrix, purpose| {
+        let pack = |codes: Codes<'_>| -> Packed { Box::new(SparseMatrix::pack_codes(codes, purpose)) };
+        matrix.pruned(1.6449).integers(8, matrix.inputs, false, pack)
+    }),
 ];
+
+fn weight_only(codes: Codes<'_>) -> Packed {
+    Box::new(WeightOnly::integers(codes))
+}
+
+fn of(matrix: Result<impl Product + 'static, &'static str>) -> Packed {
+    Box::new(matrix.expect("the kernel is for such codes"))
+}
 
 /// Weights that are about normal, as trained ones are.
 struct Matrix {
@@ -58,7 +87,18 @@ impl Matrix {
         &self.weights[output * self.inputs..][..self.inputs]
     }
 
-    fn integers(&self, bits: u32, group: usize, has_zero: bool) -> Packed {
+    /// Without the weights below a magnitude.
+    fn pruned(&self, least: f32) -> Self {
+        let weights = self.weights.iter().map(|weight| if weight.abs() < least { 0.0 } else { *weight }).collect();
+        Self { outputs: self.outputs, inputs: self.inputs, weights }
+    }
+
+    fn sparse(&self, purpose: Use) -> Packed {
+        let mut row = |output: usize, to: &mut [f32]| to.copy_from_slice(self.row(output));
+        Box::new(SparseMatrix::pack(self.outputs, self.inputs, purpose, &mut row))
+    }
+
+    fn integers(&self, bits: u32, group: usize, has_zero: bool, pack: impl FnOnce(Codes<'_>) -> Packed) -> Packed {
         let groups = self.outputs * self.inputs.div_ceil(group);
         let most = ((1_i32 << (bits - 1)) - 1) as f32;
         let scale = 3.0 / most;
@@ -70,8 +110,7 @@ impl Matrix {
         // Zero points that are not all 0.
         let zero: Vec<i8> = if has_zero { (0..groups).map(|group| (group % 2) as i8).collect() } else { vec![] };
         let (outputs, inputs, scale) = (self.outputs, self.inputs, vec![scale; groups]);
-        let codes = Codes { outputs, inputs, bits, group, scale: &scale, zero: &zero, row: &mut row };
-        Box::new(WeightOnly::integers(codes))
+        pack(Codes { outputs, inputs, bits, group, scale: &scale, zero: &zero, row: &mut row })
     }
 
     fn float8(&self) -> Packed {
@@ -153,7 +192,8 @@ fn main() {
         for rows in ROWS {
             let mut plain = [None; 2];
             for (name, pack) in CONTENDERS {
-                let copies = LazyCell::new(|| copies(rows, || pack(&matrix)));
+                let purpose = if rows == 1 { Use::OneRow } else { Use::ManyRows };
+                let copies = LazyCell::new(|| copies(rows, || pack(&matrix, purpose)));
                 for ((peak, team), plain) in teams.iter().zip(&mut plain) {
                     if let Some(row) = measure(&mut criterion, extents, rows, team, name, &copies) {
                         print(&row, *peak, *plain.get_or_insert(row.seconds));
