@@ -100,9 +100,10 @@ def call(command, env=None):
 def versions(options):
     ask = "import importlib.metadata as m, sys; print('Python', sys.version.split()[0] + ', torch ' + m.version('torch'))"
     python = subprocess.run([options.torch, "-c", ask], capture_output=True, text=True).stdout.strip()
-    source = [path.name.removesuffix(".tar.gz") for path in (options.work / "ggml").glob("*.tar.gz")]
-    lock = (options.work / "candle_side" / "Cargo.lock").read_text().split('name = "candle-core"\nversion = "')
-    return ", ".join([python, *("llama.cpp of " + name for name in source), "candle " + lock[1].split('"')[0]])
+    source = ["llama.cpp of " + path.name.removesuffix(".tar.gz") for path in (options.work / "ggml").glob("*.tar.gz")]
+    lock = options.work / "candle_side" / "Cargo.lock"
+    candle = lock.read_text().split('name = "candle-core"\nversion = "')[1:] if lock.exists() else []
+    return ", ".join([python, *source, *("candle " + text.split('"')[0] for text in candle)])
 
 
 if __name__ == "__main__":
