@@ -26,6 +26,8 @@ pub(super) trait Coding {
     const MIDDLE: f32 = 0.0;
     /// Whether values are multiplied by a scale.
     const HAS_SCALE: bool = true;
+    /// Whether panels are what a dense layer packs.
+    const IS_PLAIN: bool = false;
     /// The values of a unit, a register for each input; those after `INPUTS` have no meaning.
     unsafe fn values<T: Register>(unit: *const u8) -> [T; MOST_INPUTS];
 }
@@ -109,5 +111,19 @@ impl Coding for Brain {
     #[inline(always)]
     unsafe fn values<T: Register>(unit: *const u8) -> [T; MOST_INPUTS] {
         [T::of_bits(T::shift_left(T::load_wide(unit.cast()), 16)); MOST_INPUTS]
+    }
+}
+
+/// `f32` itself.
+pub(super) struct Single;
+
+impl Coding for Single {
+    const BYTES: usize = 4;
+    const HAS_SCALE: bool = false;
+    const IS_PLAIN: bool = true;
+
+    #[inline(always)]
+    unsafe fn values<T: Register>(unit: *const u8) -> [T; MOST_INPUTS] {
+        [T::load(unit.cast()); MOST_INPUTS]
     }
 }

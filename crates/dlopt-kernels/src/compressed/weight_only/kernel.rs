@@ -95,6 +95,9 @@ pub(super) trait Kernels: Sync {
     /// Whether groups have scales.
     fn has_scale(&self) -> bool;
 
+    /// Whether panels are `[inputs, PANEL]` of `f32` as they are.
+    fn is_plain(&self) -> bool;
+
     /// Multiplies a few rows.
     ///
     /// # Safety
@@ -118,6 +121,10 @@ impl<C: Coding + Sync, const ZERO: u8> Kernels for With<C, ZERO> {
 
     fn has_scale(&self) -> bool {
         C::HAS_SCALE
+    }
+
+    fn is_plain(&self) -> bool {
+        C::IS_PLAIN
     }
 
     unsafe fn multiply(&self, few: Few) {

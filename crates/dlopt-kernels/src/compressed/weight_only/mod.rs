@@ -23,7 +23,7 @@ use crate::nn::conv::correlate::{Grid, Weights, correlate};
 use crate::nn::conv::plan::Run;
 use crate::nn::scratch::with_scratch;
 
-use self::coding::{Brain, Float8, Half, Int2, Int4, Int8, PANEL};
+use self::coding::{Brain, Float8, Half, Int2, Int4, Int8, PANEL, Single};
 use self::kernel::{Few, Kernels, MOST_ROWS, NO_ZERO, Panels, SCALED, SUBTRACTED, With};
 use self::pack::{Lines, Scales, Units, fields, in_panels};
 
@@ -33,7 +33,7 @@ const WORTH_A_TEAM: usize = 128 << 10;
 /// Weights of a task of few rows.
 const TASK: usize = 256 << 10;
 
-/// A matrix of integers, 8-bit floats or 16-bit floats that are widened as they are multiplied.
+/// A matrix of integers, 8-bit floats or 16-bit floats that are widened as they are multiplied, or of plain `f32`.
 #[derive(Clone)]
 pub struct WeightOnly {
     kernels: &'static dyn Kernels,
@@ -128,6 +128,16 @@ impl WeightOnly {
         matrix
     }
 
+    /// Packs plain `f32`: the twin that the others are measured against.
+    ///
+    /// # Panics
+    /// When an extent is 0.
+    pub fn floats(outputs: usize, inputs: usize, row: &mut dyn FnMut(usize, &mut [f32])) -> Self {
+        let mut matrix = Self::new(&With::<_, NO_ZERO>(Single), [outputs, inputs], inputs, &[]);
+        matrix.codes = matrix.units().pack(row, |values: &[f32], to| to.copy_from_slice(&values[0].to_ne_bytes()));
+        matrix
+    }
+
     /// A matrix without its codes.
     fn new(kernels: &'static dyn Kernels, [outputs, inputs]: [usize; 2], group: usize, scale: &[f32]) -> Self {
         assert!(outputs > 0 && inputs > 0, "a matrix has outputs and inputs, found {outputs} and {inputs}");
@@ -182,11 +192,23 @@ impl WeightOnly {
     fn multiply_many(&self, team: &Team, rows: usize, x: &[f32], bias: &[f32], relu: bool, out: Shared) {
         // A tile has two registers of outputs or more.
         let each = if level() == Level::Avx512 { 2 } else { 1 };
+        let is_plain = self.kernels.is_plain();
         self.spread(team, rows, each, |panels| {
-            with_scratch(panels.len() * self.inputs * PANEL, |decoded| {
-                let (first, decoded) = (panels.start * PANEL, decoded.as_mut_ptr());
+            let decoded_len = if is_plain { 0 } else { panels.len() * self.inputs * PANEL };
+            with_scratch(decoded_len, |decoded| {
+                let (first, matrix) = (panels.start * PANEL, self.panels());
+                // SAFETY: the scratch holds the panels; those of a plain matrix are its codes.
+                let packed = unsafe {
+                    if is_plain {
+                        matrix.codes.add(panels.start * matrix.panel).cast()
+                    } else {
+                        let decoded = decoded.as_mut_ptr();
+                        self.kernels.decode(matrix, panels.clone(), decoded);
+                        decoded.cast_const()
+                    }
+                };
                 let weights = Weights {
-                    packed: decoded,
+                    packed,
                     panel: self.inputs * PANEL,
                     bias: Some(bias[first..].as_ptr()),
                     channels: (self.outputs - first).min(panels.len() * PANEL),
@@ -203,11 +225,8 @@ impl WeightOnly {
                     out_pixel: self.outputs,
                     out_row: 0,
                 };
-                // SAFETY: the scratch holds the panels, `multiply` checked the lengths, and a task writes its panels.
-                unsafe {
-                    self.kernels.decode(self.panels(), panels, decoded);
-                    correlate(x.as_ptr(), grid, weights, out.get().add(first));
-                }
+                // SAFETY: the panels are whole, `multiply` checked the lengths, and a task writes its panels.
+                unsafe { correlate(x.as_ptr(), grid, weights, out.get().add(first)) }
             });
         });
     }

@@ -161,6 +161,17 @@ fn floats_of_16_bits_multiply_as_their_widened_twins() {
 }
 
 #[test]
+fn plain_floats_multiply_as_a_dense_layer_does() {
+    for extents in EXTENTS {
+        let [outputs, inputs] = extents;
+        let decoded = noise(outputs * inputs, 19);
+        let mut row = |output: usize, to: &mut [f32]| to.copy_from_slice(&decoded[output * inputs..][..inputs]);
+        let packed = WeightOnly::floats(outputs, inputs, &mut row);
+        Twins { packed, decoded }.agree("f32");
+    }
+}
+
+#[test]
 fn bytes_are_those_of_the_codes_and_of_scales_as_short_as_they_can_be() {
     let bytes = |bits, has_zero, is_short| integers([32, 256], bits, 64, has_zero, is_short).packed.bytes();
     let (codes, groups) = (32 * 256, 32 * 4);
