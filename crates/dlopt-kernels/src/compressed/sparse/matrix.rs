@@ -287,6 +287,9 @@ impl<W: Weight> One<W> {
 }
 
 /// Whether windows with `windowed` slots, `bytes` in all, beat a list of `listed` weights.
+///
+/// On Zen 3 a slot takes about 0.11 ns and a listed weight 0.25 (they look inputs up one by one), but a slot is 4.5 bytes and
+/// a listed weight 6: what comes from memory takes as long as it is large. AVX-512 is set by instruction counts, unmeasured.
 fn is_windowed_faster(windowed: usize, listed: usize, bytes: usize) -> bool {
     let (slots, weights) = match (level(), bytes > 4 << 20) {
         (Level::Avx512, false) => (1, 4),
