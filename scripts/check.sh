@@ -31,6 +31,8 @@ echo "\$ $command"
 $command
 
 step "the README's commands"
+# Without optimisation across crates, which takes minutes more and changes no byte.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 grep '^cargo run --release' README.md | while read -r demo; do
   echo "\$ $demo"
   # Its own standard input, so that no command takes the rest of the list.

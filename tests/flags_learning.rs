@@ -548,7 +548,7 @@ const TRAIN_REPORTS: [Case; 6] = [
     }),
 ];
 
-const EVAL_FLAGS: [Case; 29] = [
+const EVAL_FLAGS: [Case; 31] = [
     ("data", |g| {
         assert_eq!(g.eval("")["data"], "d.safetensors");
         g.refused("eval m.safetensors --data two.safetensors", 1, "two.safetensors");
@@ -682,6 +682,26 @@ const EVAL_FLAGS: [Case; 29] = [
         assert!((loss("--device candle") - loss("")).abs() < 1e-4);
         g.refused(&format!("{EVAL} --device abacus"), 2, "abacus");
     }),
+    ("kernels", |g| {
+        let run = |more: &str| json_out(&g.ok(&format!("eval {} --data d.safetensors --json {more}", in_bytes(g))));
+        let (dense, small) = (run("--kernels dense"), run("--kernels compressed"));
+        assert_eq!(dense["model"]["metrics"], small["model"]["metrics"]);
+        let memory = |report: &Value| report["model"]["memory_bytes"].as_u64().unwrap();
+        assert!(memory(&small) <= memory(&dense), "{small}");
+        let told = g.ok(&format!("eval {} --data d.safetensors --kernels explain", in_bytes(g)));
+        assert!(err(&told).contains("fc1") && err(&told).contains("weights in memory"), "{}", err(&told));
+        g.refused(&format!("{EVAL} --kernels abacus"), 2, "--kernels");
+        g.refused(&format!("{EVAL} --kernels dense --device candle"), 2, "for the CPU");
+    }),
+    ("activations", |g| {
+        let loss = |more: &str| {
+            let line = format!("eval {} --data d.safetensors --json {more}", in_bytes(g));
+            json_out(&g.ok(&line))["model"]["metrics"]["classification"]["loss"]["value"].as_f64().unwrap()
+        };
+        let (float, int8) = (loss("--activations float"), loss("--activations int8"));
+        assert!(float == loss("") && float == loss("--activations stored"));
+        assert!(float != int8 && (float - int8).abs() < 0.05 * float, "{float} {int8}");
+    }),
     ("threads", |g| {
         let (one, three) = (g.eval("--threads 1"), g.eval("--threads 3"));
         assert_eq!((&one["threads"], &three["threads"]), (&1.into(), &3.into()));
@@ -722,6 +742,14 @@ const EVAL_FLAGS: [Case; 29] = [
         }
     }),
 ];
+
+/// The network with its weights in eight bits.
+fn in_bytes(g: &Ground) -> &'static str {
+    if !g.path("q8.safetensors").exists() {
+        g.ok("quantize m.safetensors --scheme w8a16 --group channel --include fc*.weight -o q8.safetensors -q");
+    }
+    "q8.safetensors"
+}
 
 /// Evaluates a network that has only begun to spell words.
 fn spelled(g: &Ground, more: &str) -> Value {

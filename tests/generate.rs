@@ -79,7 +79,13 @@ fn every_flag_of_generate_changes_something() {
     assert_ne!(plain, text("--temperature 0.5"));
     assert_eq!(text("--top-k 1"), text("--temperature 0"));
     assert_eq!(json(dir, "--length 0")["tokens"].as_array().unwrap().len(), 0);
-    let flags = ["prompt", "length", "temperature", "top-k", "top-p", "seed", "json", "threads"];
+    ok_in(dir, "quantize m.safetensors --scheme w8a16 --group channel -o q.safetensors -q");
+    let told =
+        |more: &str| ok_in(dir, &format!("generate q.safetensors --prompt so --temperature 2 --length 60 {more}"));
+    assert!(err(&told("--kernels explain")).contains("weights in memory") && err(&told("")).is_empty());
+    assert_ne!(out(&told("")), out(&told("--activations int8")));
+    let flags =
+        ["prompt", "length", "temperature", "top-k", "top-p", "seed", "json", "kernels", "activations", "threads"];
     assert_eq!(shown_flags("generate"), flags.map(str::to_owned).into_iter().collect::<BTreeSet<_>>());
 }
 

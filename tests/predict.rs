@@ -397,8 +397,25 @@ fn every_flag_of_predict_changes_something() {
     assert_eq!((classes(&plain), classes(&line("--top 2")), classes(&line("--top 9"))), (3, 2, 3));
     assert!(plain == line("--batch 5") && plain == line("--threads 1") && plain == line("--threads 3"));
     assert!(plain == line("-q") && serde_json::from_str::<Value>(line("--json").lines().next().unwrap()).is_ok());
+    ok_in(dir, "quantize m.safetensors --scheme w8a16 --group channel --include fc*.weight -o q.safetensors -q");
+    let compressed = |more: &str| ok_in(dir, &format!("predict q.safetensors d.csv --json {more}"));
+    assert_eq!(out(&compressed("--kernels dense")), out(&compressed("--kernels compressed")));
+    assert!(err(&compressed("--kernels explain")).contains("weights in memory"));
+    assert_ne!(out(&compressed("")), out(&compressed("--activations int8")));
     // --lines, --beam, --length-penalty, --best, --skip-unreadable and --quiet are turned by the tests above.
-    let turned =
-        ["lines", "top", "batch", "beam", "length-penalty", "best", "skip-unreadable", "json", "threads", "quiet"];
+    let turned = [
+        "lines",
+        "top",
+        "batch",
+        "beam",
+        "length-penalty",
+        "best",
+        "skip-unreadable",
+        "json",
+        "kernels",
+        "activations",
+        "threads",
+        "quiet",
+    ];
     assert_eq!(shown_flags("predict"), turned.map(str::to_owned).into_iter().collect::<BTreeSet<_>>());
 }

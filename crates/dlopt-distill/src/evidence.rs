@@ -8,7 +8,6 @@ use dlopt_checkpoint::{Checkpoint, Error, Result};
 use dlopt_data::{Batch, Dataset, Loader, batches};
 use dlopt_kernels::nn::Team;
 use dlopt_metrics::{likeness, point_scores};
-use dlopt_model::load;
 use dlopt_train::EVALUATION_BATCH;
 use serde::Serialize;
 
@@ -131,8 +130,8 @@ pub fn measure(
     team: &Arc<Team>,
     stop: &AtomicBool,
 ) -> Result<(Answers, Cost)> {
-    let mut network = Network::new(checkpoint, load(checkpoint)?, device, team, &[])?;
-    let width = network.loaded.config.outputs;
+    let mut network = Network::new(checkpoint, device, team, &[])?;
+    let width = network.prepared.loaded.config.outputs;
     let answers = answers(dataset, samples.clone(), stop, |batch, answers| {
         network.answer(batch, |outputs, _| answers.add(batch, outputs, width))
     })?;

@@ -44,6 +44,8 @@ pub struct Teacher {
 
 struct Member {
     name: String,
+    /// As it was trained: students may be made of it.
+    loaded: Loaded,
     network: Network,
     identity: Identity,
 }
@@ -78,8 +80,8 @@ impl Teacher {
             check(&loaded, &checkpoint.name, dataset)?;
             found = taps(&loaded.nodes, layers).map_err(|e| e.within(&checkpoint.name))?;
             let identity = Identity { digest: digest(&loaded), weight: weight / sum };
-            let network = Network::new(&checkpoint, loaded, device, team, &found)?;
-            members.push(Member { name: checkpoint.name, network, identity });
+            let network = Network::new(&checkpoint, device, team, &found)?;
+            members.push(Member { name: checkpoint.name, loaded, network, identity });
         }
         Ok(Self { members, taps: found, is_classification: dataset.targets().is_none() })
     }
@@ -96,7 +98,7 @@ impl Teacher {
 
     /// The networks, each with its name and how much it counts.
     pub fn networks(&self) -> impl Iterator<Item = (&str, &Loaded, f64)> {
-        self.members.iter().map(|member| (member.name.as_str(), &member.network.loaded, member.identity.weight))
+        self.members.iter().map(|member| (member.name.as_str(), &member.loaded, member.identity.weight))
     }
 
     /// Whether it reads the tokens that should come out.
@@ -113,7 +115,7 @@ impl Teacher {
         said.outputs.clear();
         said.features.resize(self.taps.len(), Vec::new());
         for Member { network, identity, name } in &mut self.members {
-            let width = network.loaded.config.outputs;
+            let width = network.prepared.loaded.config.outputs;
             network.answer(batch, |outputs, engine| {
                 refuse_no_numbers(outputs, batch, name)?;
                 for (own, values) in said.features.iter_mut().zip(engine.tapped()) {

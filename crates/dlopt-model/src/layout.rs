@@ -15,6 +15,7 @@
 //! Two biases that a recurrent cell adds up share their values: both are summed when read, and written as the first
 //! with zeros for the second, so a network computes the same but a foreign file's two biases do not come back apart.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use dlopt_checkpoint::{Error, Result};
@@ -33,6 +34,8 @@ pub struct FlatLayout {
     pub buffers_len: usize,
     tensors: Vec<FlatTensor>,
     pieces: Vec<Piece>,
+    /// Nodes whose weights lie elsewhere.
+    held: HashSet<usize>,
 }
 
 /// The slots of one node, in the order its operation expects.
@@ -79,6 +82,8 @@ struct Piece {
     tensors: Range<usize>,
     slots: Vec<Range<usize>>,
     is_trained: bool,
+    /// Whether its weight lies elsewhere: the slot of the weight is empty.
+    is_held: bool,
     form: Form,
 }
 
@@ -94,8 +99,15 @@ enum Form {
 impl FlatLayout {
     /// Lays out the parameters of a plan.
     pub fn of(nodes: &[Node]) -> Self {
+        Self::without_weights(nodes, HashSet::new())
+    }
+
+    /// Lays out the parameters of a plan but for the weights of the nodes in `held`, counted as in
+    /// [`FlatLayout::nodes`]: dense layers, convolutions and recurrent layers that run on matrices of their own. Their slots
+    /// are empty, their biases stay. Such a layout is read into and never written from.
+    pub fn without_weights(nodes: &[Node], held: HashSet<usize>) -> Self {
         let mut layout =
-            Self { nodes: Vec::new(), params_len: 0, buffers_len: 0, tensors: Vec::new(), pieces: Vec::new() };
+            Self { nodes: Vec::new(), params_len: 0, buffers_len: 0, tensors: Vec::new(), pieces: Vec::new(), held };
         layout.add_all(nodes);
         layout
     }
@@ -249,10 +261,14 @@ impl FlatLayout {
     /// Adds tensors and their slots; `places` says for each tensor which slot it is in.
     fn piece(&mut self, node: usize, parameters: &[Parameter], places: &[usize], form: Form) {
         let is_trained = parameters.iter().all(|p| p.is_trained);
-        let lens = match &form {
+        let is_held = self.held.contains(&node) && !matches!(form, Form::Same);
+        let mut lens = match &form {
             Form::Recurrent { .. } => form.recurrent().map(|r| vec![r.weight_len(), r.bias_len()]).unwrap_or_default(),
             _ => vec![parameters.iter().map(Parameter::len).sum()],
         };
+        if let (true, Some(weight)) = (is_held, lens.first_mut()) {
+            *weight = 0;
+        }
         let end = if is_trained { &mut self.params_len } else { &mut self.buffers_len };
         let mut slots: Vec<Range<usize>> = Vec::with_capacity(lens.len());
         for len in lens {
@@ -272,10 +288,11 @@ impl FlatLayout {
         }
         let own = &mut self.nodes[node];
         if is_trained { &mut own.trained } else { &mut own.buffers }.extend(slots.iter().cloned());
-        self.pieces.push(Piece { tensors: first..self.tensors.len(), slots, is_trained, form });
+        self.pieces.push(Piece { tensors: first..self.tensors.len(), slots, is_trained, is_held, form });
     }
 
     fn export(&self, flat: &[f32], is_trained: bool) -> Vec<NamedTensor> {
+        assert!(self.held.is_empty(), "weights that lie elsewhere are not written from here");
         let mut all = Vec::new();
         for piece in self.pieces.iter().filter(|piece| piece.is_trained == is_trained) {
             let tensors = &self.tensors[piece.tensors.clone()];
@@ -294,7 +311,7 @@ impl FlatLayout {
         let mut flat = vec![0.0; if is_trained { self.params_len } else { self.buffers_len }];
         for piece in self.pieces.iter().filter(|piece| piece.is_trained == is_trained) {
             let mut stored = Vec::with_capacity(piece.tensors.len());
-            for tensor in &self.tensors[piece.tensors.clone()] {
+            for tensor in self.tensors[piece.tensors.clone()].iter().filter(|t| !piece.is_held || is_bias(t.role)) {
                 let values = read(tensor)?;
                 let wanted: usize = tensor.shape.iter().product();
                 if values.len() != wanted {
@@ -309,10 +326,19 @@ impl FlatLayout {
             }
             // The slots of a piece stand side by side.
             let (Some(first), Some(last)) = (piece.slots.first(), piece.slots.last()) else { continue };
-            piece.form.to_memory(&stored, &mut flat[first.start..last.end], first.len());
+            let slots = &mut flat[first.start..last.end];
+            match (piece.form.recurrent(), stored.as_slice()) {
+                (_, []) => {}
+                (Some(kernel), [b_ih, b_hh]) => kernel.bias_from_pytorch(b_ih, b_hh, slots),
+                _ => piece.form.to_memory(&stored, slots, first.len()),
+            }
         }
         Ok(flat)
     }
+}
+
+fn is_bias(role: Role) -> bool {
+    matches!(role, Role::RecurrentInputBias | Role::RecurrentHiddenBias)
 }
 
 /// What the kernels call a cell.

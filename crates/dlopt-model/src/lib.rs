@@ -6,6 +6,7 @@ mod config;
 mod coupling;
 mod derive;
 mod description;
+mod inference;
 mod init;
 mod layout;
 mod network;
@@ -26,9 +27,10 @@ pub use description::{
     Embedding, Extents, Flatten, GlobalPool, Initialization, LAYER_TYPES, Layer, LayerNorm, LayerType, Magnitude,
     Pad1d, Padding, Pool1d, Pool2d, RecurrentStack, Residual, Seq2seq, SequenceCell, Tokens, Units,
 };
+pub use inference::{Arithmetic, Choice, Execution, Kernels, Prepared, prepare};
 pub use init::{initial, initial_values};
 pub use layout::{FlatLayout, FlatTensor, NamedTensor, NodeSlots};
-pub use network::{DecoderInputs, Decoding, Hypothesis, Mode, Network, States, Tap, Translator, taps};
+pub use network::{DecoderInputs, Decoding, Held, HeldLayer, Hypothesis, Mode, Network, States, Tap, Translator, taps};
 pub use plan::{
     Activation, Direction, FlattenOrder, Init, Node, Op, PadKind, Parameter, PoolKind, RecurrentKind, Role, Shape,
     Translation, parameters, vocabulary,

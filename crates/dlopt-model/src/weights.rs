@@ -12,6 +12,7 @@ use dlopt_checkpoint::{
     Carry, Checkpoint, Dtype, Error, Header, Job, LAYOUT_KEY, NoProgress, Pass, PassReport, Resources, Result, Target,
     TensorInfo, Tensors, View, dtype_name, write_file,
 };
+use dlopt_kernels::Float;
 use dlopt_prune::Densify;
 use dlopt_quantize::Dequantize;
 use half::slice::HalfFloatSliceExt;
@@ -200,7 +201,7 @@ pub fn save_through(
 }
 
 /// The tensors of a checkpoint, matched with those of a network.
-struct Found<'a> {
+pub(crate) struct Found<'a> {
     source: &'a dyn Tensors,
     by_name: HashMap<String, usize>,
 }
@@ -208,7 +209,7 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     /// A prefix that all names share (`module.`, `model.`) is taken off if the names then are the network's; a network of
     /// others has its names changed to the plan's.
-    fn new(source: &'a dyn Tensors, layout: &FlatLayout) -> Self {
+    pub(crate) fn new(source: &'a dyn Tensors, layout: &FlatLayout) -> Self {
         if let Some((architecture, _)) = Architecture::of(source.header()) {
             let names = source.header().tensors.iter().enumerate();
             let by_name = names.map(|(at, tensor)| (architecture.name_of(&tensor.name).to_owned(), at)).collect();
@@ -230,6 +231,25 @@ impl<'a> Found<'a> {
         self.by_name.get(name).map(|&index| &self.source.header().tensors[index])
     }
 
+    /// What the checkpoint calls a tensor of the network.
+    pub(crate) fn stored_name(&self, name: &str) -> Option<&str> {
+        self.info(name).map(|info| info.name.as_str())
+    }
+
+    /// The bits of a tensor of 16-bit floats, and their type; nothing if it has another.
+    pub(crate) fn halves(&self, name: &str) -> Result<Option<(Float, Vec<u16>)>> {
+        let Some(&index) = self.by_name.get(name) else { return Ok(None) };
+        let info = &self.source.header().tensors[index];
+        let float = match info.dtype {
+            Dtype::F16 => Float::F16,
+            Dtype::BF16 => Float::BF16,
+            _ => return Ok(None),
+        };
+        let mut bytes = vec![0; info.bytes() as usize];
+        self.source.read(index, 0, &mut bytes)?;
+        Ok(Some((float, words(&bytes))))
+    }
+
     fn has(&self, tensor: &FlatTensor) -> bool {
         self.info(&tensor.name).is_some_and(|info| info.shape == tensor.shape && is_readable(info.dtype))
     }
@@ -247,7 +267,7 @@ impl<'a> Found<'a> {
         names
     }
 
-    fn refuse_strangers(&self, layout: &FlatLayout) -> Result<()> {
+    pub(crate) fn refuse_strangers(&self, layout: &FlatLayout) -> Result<()> {
         let missing: Vec<&str> =
             layout.tensors().iter().map(|t| t.name.as_str()).filter(|name| !self.by_name.contains_key(*name)).collect();
         let strangers = self.strangers(layout);
@@ -278,7 +298,7 @@ impl<'a> Found<'a> {
     }
 
     /// Where a tensor of the network is in the checkpoint, if its shape and dtype are right.
-    fn place(&self, tensor: &FlatTensor) -> Result<usize> {
+    pub(crate) fn place(&self, tensor: &FlatTensor) -> Result<usize> {
         let Some(&index) = self.by_name.get(&tensor.name) else {
             return Err(Error::input(format!("the checkpoint lacks `{}`", tensor.name)));
         };
@@ -300,7 +320,7 @@ impl<'a> Found<'a> {
         Ok(index)
     }
 
-    fn read(&self, tensor: &FlatTensor) -> Result<Vec<f32>> {
+    pub(crate) fn read(&self, tensor: &FlatTensor) -> Result<Vec<f32>> {
         let index = self.place(tensor)?;
         let info = &self.source.header().tensors[index];
         let mut bytes = vec![0; info.bytes() as usize];
@@ -313,9 +333,13 @@ fn is_readable(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
+/// Little-endian numbers of 16 bits.
+fn words(bytes: &[u8]) -> Vec<u16> {
+    bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b)).collect()
+}
+
 /// Values of a readable dtype, little-endian, as f32.
 fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-    let words = |bytes: &[u8]| -> Vec<u16> { bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b)).collect() };
     match dtype {
         Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
         Dtype::F16 => {
@@ -335,7 +359,7 @@ fn list(names: &[&str]) -> String {
 }
 
 /// Calls `work` with the checkpoint as dense tensors under their own names.
-fn decoded<R>(checkpoint: &Checkpoint, work: impl FnOnce(&dyn Tensors) -> Result<R>) -> Result<R> {
+pub(crate) fn decoded<R>(checkpoint: &Checkpoint, work: impl FnOnce(&dyn Tensors) -> Result<R>) -> Result<R> {
     const PARTS: [&str; 6] = ["_packed", "_scale", "_zero_point", "compressed", "bitmask", "qweight"];
     let named = |e| within(e, &checkpoint.name);
     if let Some(stream) = checkpoint.stream() {
@@ -351,7 +375,7 @@ fn decoded<R>(checkpoint: &Checkpoint, work: impl FnOnce(&dyn Tensors) -> Result
 }
 
 /// Puts the file in front, unless the message names it already.
-fn within(error: Error, name: &str) -> Error {
+pub(crate) fn within(error: Error, name: &str) -> Error {
     if error.message().contains(name) { error } else { error.within(name) }
 }
 

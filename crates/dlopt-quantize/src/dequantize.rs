@@ -4,7 +4,7 @@ use dlopt_checkpoint::{
     Block, Decision, Error, HISTORY_KEY, Header, LAYOUT_KEY, Note, Output, Pass, Plan, Read, Result, Scope, Span, Unit,
     Write, extend_history, layout_text, read_layout,
 };
-use dlopt_kernels::{decode_fp8, narrow, widen};
+use dlopt_kernels::{decode_fp8, narrow, unpack, widen};
 use serde_json::{Value, json};
 
 use crate::formats::{Steps, e8m0, float};
@@ -70,7 +70,7 @@ impl Key {
     }
 }
 
-fn unit_of(stored: &Stored, header: &Header) -> Result<Unit> {
+pub(crate) fn unit_of(stored: &Stored, header: &Header) -> Result<Unit> {
     let key = Key::of(stored).pack();
     let key = key.ok_or_else(|| Error::input(format!("tensor `{}` is too wide for this machine", stored.info.name)))?;
     let row_bytes = stored.columns * stored.info.dtype.bitsize() / 8;
@@ -320,19 +320,35 @@ impl<'a> StoredRows<'a> {
     /// Decodes one row as exact products.
     pub(crate) fn decode(&mut self, row: usize, x: &mut [f32]) -> Result<()> {
         self.read_steps(row)?;
+        let key = self.key;
+        self.with_stream(row, |rows, bytes| {
+            let zero: &[f32] = if key.has_zero { &rows.zeros } else { &[] };
+            let steps = Steps { group: key.group, scale: &rows.scale, zero, bits: key.bits };
+            key.codes.decoder().decode(bytes, &steps, &mut rows.scratch, x);
+        })
+    }
+
+    /// The codes of one row: integers, or the bits of 8-bit floats.
+    pub(crate) fn codes_of(&mut self, row: usize, codes: &mut [i8]) -> Result<()> {
+        let key = self.key;
+        self.with_stream(row, |_, bytes| match key.codes {
+            Codes::Packed | Codes::PackedByWord => unpack(bytes, key.bits, codes),
+            _ => codes.iter_mut().zip(bytes).for_each(|(code, byte)| *code = *byte as i8),
+        })
+    }
+
+    /// Calls `work` with the bytes of a row, a dense stream of codes.
+    fn with_stream(&mut self, row: usize, work: impl FnOnce(&mut Self, &[u8])) -> Result<()> {
         let mut bytes = self.code_row(row).ok_or_else(|| self.broken())?;
         let (key, mut words) = (self.key, std::mem::take(&mut self.words));
         if key.codes == Codes::PackedByWord {
             close_gaps(bytes, key.bits, self.columns, &mut words);
             bytes = &words;
         }
-        let decoder = key.codes.decoder();
-        if bytes.len() != decoder.row_bytes(self.columns, key.bits) {
+        if bytes.len() != key.codes.decoder().row_bytes(self.columns, key.bits) {
             return Err(self.broken());
         }
-        let zero: &[f32] = if key.has_zero { &self.zeros } else { &[] };
-        let steps = Steps { group: key.group, scale: &self.scale, zero, bits: key.bits };
-        decoder.decode(bytes, &steps, &mut self.scratch, x);
+        work(self, bytes);
         self.words = words;
         Ok(())
     }

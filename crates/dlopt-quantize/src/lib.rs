@@ -21,6 +21,7 @@ mod quantize;
 mod rules;
 mod schemes;
 mod simulate;
+mod stored;
 mod values;
 
 pub use cast::Cast;
@@ -30,4 +31,5 @@ pub use quantize::{Fallback, Quantize};
 pub use rules::{Rule, RuleTarget};
 pub use schemes::{Activations, Granularity, Overrides, Preset, SCHEMES, Scheme, Storage};
 pub use simulate::{Room, Simulated};
+pub use stored::{Coded, StoredWeight};
 pub use values::{Values, check_scales, check_shape};

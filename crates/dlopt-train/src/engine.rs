@@ -5,7 +5,9 @@ use std::sync::Arc;
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::Batch;
 use dlopt_kernels::nn::Team;
-use dlopt_model::{CandleNetwork, DecoderInputs, FlatLayout, Mode, Network, Node, Op, Shape, States, Tap, device};
+use dlopt_model::{
+    CandleNetwork, DecoderInputs, FlatLayout, Mode, Network, Node, Op, Prepared, Shape, States, Tap, device,
+};
 
 use crate::sequences;
 
@@ -48,11 +50,6 @@ impl Engine {
         team: Arc<Team>,
         taps: &[Tap],
     ) -> Result<Self> {
-        let input = nodes.first().map_or(Shape::Vector { features: 0 }, |node| node.input.clone());
-        let start = nodes.iter().find_map(|node| match &node.op {
-            Op::Seq2seq(plan) => Some(plan.start),
-            _ => None,
-        });
         let runner = if on == "cpu" {
             Runner::Kernels(Network::with_taps(nodes, layout, is_frozen, Arc::clone(&team), taps))
         } else if let Some(tap) = taps.first() {
@@ -63,7 +60,24 @@ impl Engine {
             let on = device(if on == CANDLE_ON_CPU { "cpu" } else { on })?;
             Runner::Candle(Box::new(CandleNetwork::new(nodes, layout, is_frozen, on)?))
         };
-        Ok(Self { runner, input, start, team })
+        Ok(Self::around(runner, nodes, team))
+    }
+
+    /// A network for inference on the CPU that keeps its weights as [`prepare`](dlopt_model::prepare) left them, with what
+    /// some layers put out kept after every pass.
+    pub fn holding(prepared: &Prepared, team: Arc<Team>, taps: &[Tap]) -> Self {
+        let (nodes, layout) = (&prepared.loaded.nodes, &prepared.loaded.layout);
+        let network = Network::holding(nodes, layout, &prepared.held, Arc::clone(&team), taps);
+        Self::around(Runner::Kernels(network), nodes, team)
+    }
+
+    fn around(runner: Runner, nodes: &[Node], team: Arc<Team>) -> Self {
+        let input = nodes.first().map_or(Shape::Vector { features: 0 }, |node| node.input.clone());
+        let start = nodes.iter().find_map(|node| match &node.op {
+            Op::Seq2seq(plan) => Some(plan.start),
+            _ => None,
+        });
+        Self { runner, input, start, team }
     }
 
     /// The threads it works with.

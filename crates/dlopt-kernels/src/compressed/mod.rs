@@ -6,15 +6,19 @@
 //! Every kernel has a portable twin: the same integers, bit for bit, where sums are integers, and the same order of
 //! floating-point operations elsewhere, so results depend neither on the instruction set nor on the number of threads.
 
+mod dense;
 mod integer;
+mod recurrent;
 pub mod sparse;
 mod weight_only;
 
 use std::fmt::Debug;
 
-use crate::nn::Team;
+use crate::nn::{ConvShape, Team};
 
+pub use dense::{DenseConvolution, DenseMatrix};
 pub use integer::{Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix};
+pub use recurrent::RecurrentProduct;
 pub use weight_only::{Float8Codes, WeightOnly};
 
 /// A matrix `[outputs, inputs]` packed for its kernel.
@@ -32,6 +36,25 @@ pub trait Product: Debug + Send + Sync {
     /// # Panics
     /// When a slice does not have the length it should.
     fn multiply(&self, team: &Team, rows: usize, x: &[f32], bias: Option<&[f32]>, relu: bool, out: &mut [f32]);
+}
+
+/// A convolution packed for its kernel, with the ReLU and the 2x2 max pool that were put behind it.
+pub trait Maps: Debug + Send + Sync {
+    /// The sizes it was planned for.
+    fn shape(&self) -> &ConvShape;
+
+    /// Values of the output of one image, after the pool if there is one.
+    fn output_len(&self) -> usize;
+
+    /// Bytes it holds in memory.
+    fn bytes(&self) -> usize;
+
+    /// Computes `out`, `[images, rows, columns, outputs]`, from `x`, `[images, height, width, inputs]`, on the caller's
+    /// thread.
+    ///
+    /// # Panics
+    /// When a slice does not have the length it should.
+    fn forward(&self, images: usize, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]);
 }
 
 /// Integer codes of a matrix, `weight[o, i] = (code[o, i] - zero[o, g]) * scale[o, g]` with `g = i / group`.

@@ -13,7 +13,7 @@
 mod activation;
 pub(crate) mod bits;
 #[cfg(test)]
-mod check;
+pub(crate) mod check;
 mod columns;
 pub(crate) mod conv;
 mod dense;
@@ -49,6 +49,7 @@ pub use norm::{
     batch_norm_input_gradient, batch_norm_statistics, batch_norm_sums, layer_norm, layer_norm_gradient,
 };
 pub use pool::{PoolShape, average_pool, average_pool_gradient, max_pool, max_pool_gradient};
+pub(crate) use recurrent::Series;
 pub use recurrent::{Cell, Ends, Recurrent, RecurrentSaved, RecurrentShape};
 pub use regression::{binary_cross_entropy, huber, mse};
 pub use softmax::{argmax_rows, softmax_rows, softmax_rows_gradient};

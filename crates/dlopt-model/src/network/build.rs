@@ -1,6 +1,9 @@
 //! From the nodes of a plan to layers that are ready to run: neighbours that one pass can do become one layer.
 
-use dlopt_kernels::nn::{Cell, ConvShape, Convolution, PoolShape, Recurrent, RecurrentShape};
+use std::sync::Arc;
+
+use dlopt_kernels::compressed::{Maps, Product, RecurrentProduct};
+use dlopt_kernels::nn::{ConvShape, Convolution, PoolShape, Recurrent, RecurrentShape};
 
 use super::activation::ActivationLayer;
 use super::batch_norm::BatchNormLayer;
@@ -8,6 +11,10 @@ use super::convolution::ConvolutionLayer;
 use super::dense::DenseLayer;
 use super::dropout::DropoutLayer;
 use super::embedding::EmbeddingLayer;
+use super::held::{Held, HeldLayer};
+use super::held_convolution::HeldConvolutionLayer;
+use super::held_dense::HeldDenseLayer;
+use super::held_recurrent::HeldRecurrentLayer;
 use super::layer::Layer;
 use super::layer_norm::LayerNormLayer;
 use super::magnitude::MagnitudeLayer;
@@ -16,8 +23,8 @@ use super::pool::PoolLayer;
 use super::recurrent::{RecurrentLayer, Way};
 use super::residual::ResidualLayer;
 use super::seq2seq::Seq2seqLayer;
-use crate::layout::{FlatLayout, NodeSlots};
-use crate::plan::{Activation, Direction, Node, Op, PoolKind, RecurrentKind, Shape};
+use crate::layout::{FlatLayout, NodeSlots, cell};
+use crate::plan::{Activation, Direction, Node, Op, PoolKind, Shape};
 
 /// The layers of a plan; `is_frozen` has an entry for every node in the layout's order. No layer does the work of a node
 /// that is a tap and of the one behind it; returns also which layer puts out what each tap does.
@@ -26,8 +33,9 @@ pub(crate) fn layers(
     layout: &FlatLayout,
     is_frozen: &[bool],
     taps: &[usize],
+    held: &Held,
 ) -> (Vec<Box<dyn Layer>>, Vec<usize>) {
-    let mut walk = Walk { slots: &layout.nodes, is_frozen, next: 0, dropouts: 0 };
+    let mut walk = Walk { slots: &layout.nodes, is_frozen, held, next: 0, dropouts: 0 };
     let (mut layers, mut ends) = (Vec::new(), vec![0; taps.len()]);
     let mut begin = 0;
     let mut cuts: Vec<usize> = taps.iter().map(|tap| tap + 1).chain([nodes.len()]).collect();
@@ -48,6 +56,7 @@ pub(crate) fn layers(
 struct Walk<'a> {
     slots: &'a [NodeSlots],
     is_frozen: &'a [bool],
+    held: &'a Held,
     next: usize,
     dropouts: u64,
 }
@@ -57,17 +66,25 @@ impl Walk<'_> {
         let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(nodes.len());
         let mut rest = nodes;
         while let Some((node, behind)) = rest.split_first() {
-            let relu = is_relu(behind.first());
-            let (layer, used): (Box<dyn Layer>, usize) = match &node.op {
-                Op::Convolution { .. } => {
-                    let pools = relu && is_small_max_pool(behind.get(1));
+            let (relu, pools) = behind_convolution(behind);
+            let (layer, used): (Box<dyn Layer>, usize) = match (&node.op, self.held.get(self.next)) {
+                (Op::Convolution { .. }, Some(HeldLayer::Convolution(weight))) => {
+                    (self.held_convolution(node, weight), usize::from(relu) + usize::from(pools))
+                }
+                (Op::Dense, Some(HeldLayer::Dense { weight, by_channels })) => {
+                    (self.held_dense(weight, *by_channels, relu), usize::from(relu))
+                }
+                (Op::Recurrent { .. }, Some(HeldLayer::Recurrent(ways))) => (self.held_recurrent(node, ways), 0),
+                (Op::Convolution { .. }, _) => {
                     (Box::new(self.convolution(node, relu, pools)), usize::from(relu) + usize::from(pools))
                 }
-                Op::Dense => (Box::new(self.dense(node, relu)), usize::from(relu)),
-                Op::BatchNorm { .. } => (Box::new(self.batch_norm(node, relu)), usize::from(relu)),
-                Op::Residual { body, shortcut } => (Box::new(self.residual(body, shortcut, relu)), usize::from(relu)),
+                (Op::Dense, _) => (Box::new(self.dense(node, relu)), usize::from(relu)),
+                (Op::BatchNorm { .. }, _) => (Box::new(self.batch_norm(node, relu)), usize::from(relu)),
+                (Op::Residual { body, shortcut }, _) => {
+                    (Box::new(self.residual(body, shortcut, relu)), usize::from(relu))
+                }
                 // Rows, columns and channels lie as the next layer wants them: nothing to do.
-                Op::Flatten { .. } => {
+                (Op::Flatten { .. }, _) => {
                     self.take();
                     rest = behind;
                     continue;
@@ -90,24 +107,31 @@ impl Walk<'_> {
         (&self.slots[at], self.is_frozen.get(at).copied().unwrap_or(false))
     }
 
+    fn held_dense(&mut self, weight: &Arc<dyn Product>, by_channels: Option<[usize; 3]>, relu: bool) -> Box<dyn Layer> {
+        let (slots, _) = self.take();
+        Box::new(HeldDenseLayer { weight: Arc::clone(weight), bias: slots.trained.get(1).cloned(), relu, by_channels })
+    }
+
+    fn held_convolution(&mut self, node: &Node, weight: &Arc<dyn Maps>) -> Box<dyn Layer> {
+        let (slots, _) = self.take();
+        let bias = slots.trained.get(1).cloned();
+        Box::new(HeldConvolutionLayer { weight: Arc::clone(weight), bias, over_series: over_series(node) })
+    }
+
+    fn held_recurrent(&mut self, node: &Node, ways: &[[Arc<dyn Product>; 2]]) -> Box<dyn Layer> {
+        let (slots, _) = self.take();
+        let (shape, returns_sequence) = recurrent(node);
+        let each = ways.iter().zip(slots.trained.chunks_exact(2)).enumerate();
+        let ways = each.map(|(way, ([input, state], slots))| {
+            let (input, state) = (Arc::clone(input), Arc::clone(state));
+            (RecurrentProduct::new(shape, way == 1, returns_sequence, input, state), slots[1].clone())
+        });
+        Box::new(HeldRecurrentLayer::new(ways.collect(), returns_sequence))
+    }
+
     fn convolution(&mut self, node: &Node, relu: bool, pools: bool) -> ConvolutionLayer {
-        let Op::Convolution { kernel, stride, dilation, padding, groups } = node.op else {
-            unreachable!("called for convolutions")
-        };
         let (slots, is_frozen) = self.take();
-        let [height, width, inputs] = picture(&node.input);
-        let shape = ConvShape {
-            height,
-            width,
-            inputs,
-            outputs: node.output.features(),
-            kernel,
-            stride,
-            dilation,
-            padding,
-            groups,
-        };
-        let kernel = Convolution::new(shape, relu, pools);
+        let kernel = Convolution::new(conv_shape(node), relu, pools);
         let (weight, bias) = (slots.trained[0].clone(), slots.trained.get(1).cloned());
         ConvolutionLayer::new(kernel, pools, weight, bias, !is_frozen, over_series(node))
     }
@@ -178,20 +202,14 @@ impl Walk<'_> {
                 is_trained: !is_frozen,
                 kept: None,
             }),
-            Op::Recurrent { kind, hidden, direction, returns_sequence } => {
-                let time = node.input.len() / features.max(1);
-                let cell = match kind {
-                    RecurrentKind::Rnn => Cell::Rnn,
-                    RecurrentKind::Lstm => Cell::Lstm,
-                    RecurrentKind::Gru => Cell::Gru,
-                };
-                let shape = RecurrentShape { cell, time, inputs: features, hidden: *hidden };
+            Op::Recurrent { direction, .. } => {
+                let (shape, returns_sequence) = recurrent(node);
                 let reversed: &[bool] = if *direction == Direction::Both { &[false, true] } else { &[false] };
                 let ways = reversed.iter().zip(slots.trained.chunks_exact(2)).map(|(&is_reversed, slots)| {
-                    let kernel = Recurrent::new(shape, is_reversed, *returns_sequence);
+                    let kernel = Recurrent::new(shape, is_reversed, returns_sequence);
                     Way::new(kernel, slots[0].clone(), slots[1].clone())
                 });
-                Box::new(RecurrentLayer::new(shape, ways.collect(), *returns_sequence, !is_frozen))
+                Box::new(RecurrentLayer::new(shape, ways.collect(), returns_sequence, !is_frozen))
             }
             Op::Pad { kind, before, after } => {
                 let time = node.input.len() / features.max(1);
@@ -209,6 +227,37 @@ impl Walk<'_> {
 /// The node, if it goes over a series.
 fn over_series(node: &Node) -> Option<Node> {
     matches!(node.input, Shape::Series { .. }).then(|| node.clone())
+}
+
+/// Whether a ReLU stands behind a convolution, and a small max pool behind that: the convolution does them in passing.
+pub(crate) fn behind_convolution(behind: &[Node]) -> (bool, bool) {
+    let relu = is_relu(behind.first());
+    (relu, relu && is_small_max_pool(behind.get(1)))
+}
+
+/// What the kernels call the sizes of a convolution.
+///
+/// # Panics
+/// When the node is none.
+pub(crate) fn conv_shape(node: &Node) -> ConvShape {
+    let Op::Convolution { kernel, stride, dilation, padding, groups } = node.op else {
+        unreachable!("called for convolutions")
+    };
+    let [height, width, inputs] = picture(&node.input);
+    ConvShape { height, width, inputs, outputs: node.output.features(), kernel, stride, dilation, padding, groups }
+}
+
+/// What the kernels call the sizes of a recurrent layer, and whether all its steps come out.
+///
+/// # Panics
+/// When the node is none.
+pub(crate) fn recurrent(node: &Node) -> (RecurrentShape, bool) {
+    let Op::Recurrent { kind, hidden, returns_sequence, .. } = node.op else {
+        unreachable!("called for recurrent layers")
+    };
+    let inputs = node.input.features();
+    let time = node.input.len() / inputs.max(1);
+    (RecurrentShape { cell: cell(kind), time, inputs, hidden }, returns_sequence)
 }
 
 fn is_relu(node: Option<&Node>) -> bool {

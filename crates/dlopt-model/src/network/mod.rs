@@ -9,13 +9,17 @@
 
 mod activation;
 mod batch_norm;
-mod build;
+pub(crate) mod build;
 mod convolution;
 mod dense;
 mod dropout;
 mod embedding;
 #[cfg(test)]
 mod golden_tests;
+mod held;
+mod held_convolution;
+mod held_dense;
+mod held_recurrent;
 mod layer;
 mod layer_norm;
 mod magnitude;
@@ -37,6 +41,7 @@ use crate::layout::FlatLayout;
 use crate::plan::{Node, Shape};
 use layer::{Backward, Forward, Layer, backward_with_taps};
 
+pub use held::{Held, HeldLayer};
 pub use layer::DecoderInputs;
 pub use seq2seq::{Decoding, Hypothesis, Translator};
 use states::Carried;
@@ -86,8 +91,28 @@ impl Network {
     /// # Panics
     /// When a tap is no node of the plan.
     pub fn with_taps(nodes: &[Node], layout: &FlatLayout, is_frozen: &[bool], team: Arc<Team>, taps: &[Tap]) -> Self {
+        Self::build(nodes, layout, is_frozen, team, taps, &Held::default())
+    }
+
+    /// A network for inference, some of whose weights lie in `held` and not in the flat vector: `layout` is
+    /// [`FlatLayout::without_weights`] of them.
+    ///
+    /// # Panics
+    /// As [`Network::with_taps`]. Training passes panic.
+    pub fn holding(nodes: &[Node], layout: &FlatLayout, held: &Held, team: Arc<Team>, taps: &[Tap]) -> Self {
+        Self::build(nodes, layout, &[], team, taps, held)
+    }
+
+    fn build(
+        nodes: &[Node],
+        layout: &FlatLayout,
+        is_frozen: &[bool],
+        team: Arc<Team>,
+        taps: &[Tap],
+        held: &Held,
+    ) -> Self {
         let places: Vec<usize> = taps.iter().map(|tap| tap.node).collect();
-        let (layers, taps) = build::layers(nodes, layout, is_frozen, &places);
+        let (layers, taps) = build::layers(nodes, layout, is_frozen, &places, held);
         let shape = |node: Option<&Node>, f: fn(&Node) -> Shape| node.map_or(Shape::Vector { features: 0 }, f);
         Self {
             layers,

@@ -85,6 +85,24 @@ impl RecurrentLayer {
     }
 }
 
+/// The outputs of one direction, or those of two beside each other, `hidden` values of each at a time.
+pub(super) fn side_by_side(memory: &mut Memory, sides: Vec<Vec<f32>>, hidden: usize) -> Vec<f32> {
+    match <[Vec<f32>; 2]>::try_from(sides) {
+        Ok([a, b]) => {
+            let mut both = memory.take(a.len() + b.len());
+            let pairs = a.chunks_exact(hidden).zip(b.chunks_exact(hidden));
+            for (both, (a, b)) in both.chunks_exact_mut(2 * hidden).zip(pairs) {
+                both[..hidden].copy_from_slice(a);
+                both[hidden..].copy_from_slice(b);
+            }
+            memory.give(a);
+            memory.give(b);
+            both
+        }
+        Err(mut one) => one.pop().expect("a layer reads in one direction at least"),
+    }
+}
+
 impl Layer for RecurrentLayer {
     fn load(&mut self, team: &Team, weights: &[f32], trains: bool) {
         for way in &mut self.ways {
@@ -132,20 +150,7 @@ impl Layer for RecurrentLayer {
             });
             sides.push(out);
         }
-        let out = match <[Vec<f32>; 2]>::try_from(sides) {
-            Ok([a, b]) => {
-                let mut both = run.memory.take(a.len() + b.len());
-                let pairs = a.chunks_exact(hidden).zip(b.chunks_exact(hidden));
-                for (both, (a, b)) in both.chunks_exact_mut(2 * hidden).zip(pairs) {
-                    both[..hidden].copy_from_slice(a);
-                    both[hidden..].copy_from_slice(b);
-                }
-                run.memory.give(a);
-                run.memory.give(b);
-                both
-            }
-            Err(mut one) => one.pop().expect("a layer reads in one direction at least"),
-        };
+        let out = side_by_side(run.memory, sides, hidden);
         if keeps {
             self.kept = Some((x, run.lengths.clone()));
         } else {

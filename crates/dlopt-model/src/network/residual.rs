@@ -10,6 +10,9 @@ use super::batch_norm::BatchNormLayer;
 use super::layer::{Backward, Forward, Layer, backward_through};
 use super::values::{Memory, Values};
 
+/// Values of the sum that a task adds up.
+const VALUES_PER_TASK: usize = 16 << 10;
+
 pub(crate) struct ResidualLayer {
     pub(crate) body: Vec<Box<dyn Layer>>,
     /// The body's last layer, if it is a batch norm; its `relu` is that of the block.
@@ -47,12 +50,16 @@ impl Layer for ResidualLayer {
             return tail.forward_with(run, long, Some(short));
         }
         let mut out = run.memory.take(long.len());
-        if self.relu {
-            add_relu(&long, &short, &mut out);
-        } else {
-            out.copy_from_slice(&long);
-            add_into(&short, &mut out);
-        }
+        run.team.chunks(&mut out, VALUES_PER_TASK, |index, out| {
+            let values = index * VALUES_PER_TASK..index * VALUES_PER_TASK + out.len();
+            let (long, short) = (&long[values.clone()], &short[values]);
+            if self.relu {
+                add_relu(long, short, out);
+            } else {
+                out.copy_from_slice(long);
+                add_into(short, out);
+            }
+        });
         run.memory.release(long);
         run.memory.release(short);
         let out = Arc::new(out);

@@ -85,6 +85,28 @@ fn activations_json(activations: Activations) -> Value {
     })
 }
 
+/// What the config asks of the activations of a module: those of the group that names it, else of the only group there is,
+/// else of the one that says `Linear`.
+pub(crate) fn activations(config: &Map<String, Value>, module: &str) -> Activations {
+    let groups = quantization(config).and_then(|q| q.get("config_groups")).and_then(Value::as_object);
+    let groups: Vec<&Value> = groups.into_iter().flat_map(Map::values).collect();
+    let targets = |group: &Value, wanted: &str| {
+        let targets = group.get("targets").and_then(Value::as_array);
+        targets.into_iter().flatten().any(|target| target.as_str() == Some(wanted))
+    };
+    let named = groups.iter().find(|group| targets(group, module));
+    let only = named.or(groups.first().filter(|_| groups.len() == 1));
+    let found = only.or_else(|| groups.iter().find(|group| targets(group, "Linear")));
+    let asked = found.and_then(|group| group.get("input_activations"));
+    [Activations::Int8Token, Activations::Fp8Token, Activations::Fp8Group128]
+        .into_iter()
+        .find(|known| {
+            let same = |key: &str| asked.and_then(|asked| asked.get(key)) == activations_json(*known).get(key);
+            ["num_bits", "strategy", "type"].into_iter().all(same)
+        })
+        .unwrap_or(Activations::Dense)
+}
+
 /// A config as Hugging Face writes it: indented by two, with a newline at the end.
 pub(crate) fn config_text(config: &Map<String, Value>) -> String {
     let mut text = serde_json::to_string_pretty(config).expect("JSON values always serialise");

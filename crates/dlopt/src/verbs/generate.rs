@@ -10,10 +10,10 @@ use clap::Args;
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::{Learns, Vocabulary};
 use dlopt_kernels::nn::Team;
-use dlopt_model::{Sampler, Sampling, load};
-use dlopt_train::Engine;
+use dlopt_model::{Sampler, Sampling};
 use serde::Serialize;
 
+use super::kernels::{KernelArgs, engine};
 use super::predict::intake_of;
 use super::training::threads;
 use crate::job;
@@ -64,6 +64,9 @@ pub(crate) struct GenerateArgs {
     #[arg(long)]
     json: bool,
 
+    #[command(flatten)]
+    kernels: KernelArgs,
+
     /// Threads [default: all cores]; the text is the same at any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -84,7 +87,9 @@ pub(super) fn run(args: &GenerateArgs, stop: &Arc<AtomicBool>) -> Result<ExitCod
     let how = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p };
     let mut sampler = Sampler::new(how, args.seed)?;
     let checkpoint = job::open_whole(&args.model)?;
-    let loaded = load(&checkpoint)?;
+    let team = Arc::new(Team::new(threads(args.threads)));
+    let prepared = args.kernels.prepare(&checkpoint, 1, "cpu", &team)?;
+    let loaded = &prepared.loaded;
     let within = |e: Error| e.within(&checkpoint.name);
     let intake = intake_of(&loaded.config.preprocessing).map_err(within)?;
     if intake.preprocessing().learns != Learns::NextToken {
@@ -96,10 +101,7 @@ pub(super) fn run(args: &GenerateArgs, stop: &Arc<AtomicBool>) -> Result<ExitCod
         .tokens()
         .ok_or_else(|| within(Error::input("does not say what its tokens mean").hint("prepare the text with dlopt")))?;
     let prompt = intake.prompt(&args.prompt)?;
-    let is_frozen = vec![false; loaded.layout.nodes.len()];
-    let team = Arc::new(Team::new(threads(args.threads)));
-    let mut engine = Engine::new("cpu", &loaded.nodes, &loaded.layout, &is_frozen, team)?;
-    engine.load(&loaded.params, false)?;
+    let mut engine = engine(&prepared, "cpu", &team)?;
     let mut states = engine.states(1).map_err(within)?;
     let (outputs, mut buffers) = (loaded.config.outputs, loaded.buffers.clone());
     let mut text = Text::new(vocabulary, &prompt);

@@ -9,6 +9,7 @@ mod distill;
 mod eval;
 mod generate;
 mod inspect;
+mod kernels;
 mod list;
 mod logits;
 mod man;

@@ -11,7 +11,7 @@ use super::registers::{BLOCK, Floats, Integers, PANEL};
 use super::source::{Bytes, Pairs, Place, QUAD, Source};
 use super::tile::{Part, ScalePlace, Task, finish, fold, start, tiles};
 use super::{MOST_INPUTS, Target, Work};
-use crate::compressed::Codes;
+use crate::compressed::{Codes, Maps};
 use crate::nn::ConvShape;
 
 /// Bytes of the patches that are multiplied at a time: half of a first cache.
@@ -105,32 +105,36 @@ impl Int8Convolution {
         self
     }
 
-    /// The sizes it was planned for.
-    pub fn shape(&self) -> &ConvShape {
-        &self.shape
-    }
-
-    /// Bytes it holds in memory.
-    pub fn bytes(&self) -> usize {
-        self.codes.bytes().len() + size_of_val(&*self.scales)
-    }
-
     /// Rows and columns of the output, after the pool if there is one.
     pub fn output_size(&self) -> [usize; 2] {
         let size = [self.shape.out_height(), self.shape.out_width()];
         if self.pool { size.map(|n| n / 2) } else { size }
     }
 
-    /// Values of the output of one image, after the pool if there is one.
-    pub fn output_len(&self) -> usize {
+    fn quads(&self) -> usize {
+        (self.shape.weight_len() / self.shape.outputs).div_ceil(4)
+    }
+
+    /// Patches that are multiplied at a time.
+    fn block(&self) -> usize {
+        (PATCH_BYTES / (8 * self.quads()) / STEP * STEP).clamp(STEP, 8 * STEP)
+    }
+}
+
+impl Maps for Int8Convolution {
+    fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    fn output_len(&self) -> usize {
         self.output_size().iter().product::<usize>() * self.shape.outputs
     }
 
-    /// Computes `out`, `[images, rows, columns, outputs]`, from `x`, `[images, height, width, inputs]`, on this thread.
-    ///
-    /// # Panics
-    /// When a slice does not have the length it should.
-    pub fn forward(&self, images: usize, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    fn bytes(&self) -> usize {
+        self.codes.bytes().len() + size_of_val(&*self.scales)
+    }
+
+    fn forward(&self, images: usize, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
         assert_eq!(Some(x.len()), images.checked_mul(self.shape.input_len()), "values of the images");
         assert_eq!(Some(out.len()), images.checked_mul(self.output_len()), "values of the outputs");
         assert!(bias.is_none_or(|bias| bias.len() == self.shape.outputs), "one bias for each output channel");
@@ -168,15 +172,6 @@ impl Int8Convolution {
                 rows,
             });
         });
-    }
-
-    fn quads(&self) -> usize {
-        (self.shape.weight_len() / self.shape.outputs).div_ceil(4)
-    }
-
-    /// Patches that are multiplied at a time.
-    fn block(&self) -> usize {
-        (PATCH_BYTES / (8 * self.quads()) / STEP * STEP).clamp(STEP, 8 * STEP)
     }
 }
 

@@ -9,7 +9,7 @@ use super::planes::Planes;
 use super::rows::Rows;
 use super::shifts::{Job, Shifts, correlate};
 use super::stream::with_lines;
-use crate::compressed::Codes;
+use crate::compressed::{Codes, Maps};
 use crate::nn::ConvShape;
 
 /// A convolution of which only the weights that are not 0 are in memory, with ReLU and a 2x2 max pool of stride 2 if asked.
@@ -64,20 +64,6 @@ impl SparseConvolution {
         Self { shape, relu, pool, planes, weights, scale: Some(scale.to_vec()) }
     }
 
-    /// The sizes it was planned for.
-    pub fn shape(&self) -> &ConvShape {
-        &self.shape
-    }
-
-    /// Bytes it holds in memory.
-    pub fn bytes(&self) -> usize {
-        let weights = match &self.weights {
-            Values::Floats(shifts) => shifts.bytes(),
-            Values::Codes(shifts) => shifts.bytes(),
-        };
-        weights + self.scale.as_ref().map_or(0, |scale| size_of_val(&**scale))
-    }
-
     /// The fraction of weights that are 0.
     pub fn sparsity(&self) -> f64 {
         let nonzeros = match &self.weights {
@@ -91,28 +77,6 @@ impl SparseConvolution {
     pub fn output_size(&self) -> [usize; 2] {
         let size = [self.shape.out_height(), self.shape.out_width()];
         if self.pool { size.map(|n| n / 2) } else { size }
-    }
-
-    /// Values of the output of one image, after the pool if there is one.
-    pub fn output_len(&self) -> usize {
-        self.output_size().iter().product::<usize>() * self.shape.outputs
-    }
-
-    /// Computes `out`, `[images, rows, columns, outputs]`, from `x`, `[images, height, width, inputs]`, on this thread.
-    ///
-    /// # Panics
-    /// When a slice does not have the length it should.
-    pub fn forward(&self, images: usize, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-        assert_eq!(Some(x.len()), images.checked_mul(self.shape.input_len()), "values of the images");
-        assert_eq!(Some(out.len()), images.checked_mul(self.output_len()), "values of the outputs");
-        assert!(bias.is_none_or(|bias| bias.len() == self.shape.outputs), "one bias for each output channel");
-        if out.is_empty() {
-            return;
-        }
-        match &self.weights {
-            Values::Floats(shifts) => self.images(shifts, x, bias, out),
-            Values::Codes(shifts) => self.images(shifts, x, bias, out),
-        }
     }
 
     fn images<W: Weight>(&self, weights: &Shifts<W>, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
@@ -148,6 +112,37 @@ impl SparseConvolution {
                 });
             });
         });
+    }
+}
+
+impl Maps for SparseConvolution {
+    fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    fn output_len(&self) -> usize {
+        self.output_size().iter().product::<usize>() * self.shape.outputs
+    }
+
+    fn bytes(&self) -> usize {
+        let weights = match &self.weights {
+            Values::Floats(shifts) => shifts.bytes(),
+            Values::Codes(shifts) => shifts.bytes(),
+        };
+        weights + self.scale.as_ref().map_or(0, |scale| size_of_val(&**scale))
+    }
+
+    fn forward(&self, images: usize, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+        assert_eq!(Some(x.len()), images.checked_mul(self.shape.input_len()), "values of the images");
+        assert_eq!(Some(out.len()), images.checked_mul(self.output_len()), "values of the outputs");
+        assert!(bias.is_none_or(|bias| bias.len() == self.shape.outputs), "one bias for each output channel");
+        if out.is_empty() {
+            return;
+        }
+        match &self.weights {
+            Values::Floats(shifts) => self.images(shifts, x, bias, out),
+            Values::Codes(shifts) => self.images(shifts, x, bias, out),
+        }
     }
 }
 

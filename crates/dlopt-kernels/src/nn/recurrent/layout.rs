@@ -27,6 +27,17 @@ impl Recurrent {
                 *to = *from;
             }
         }
+        self.bias_from_pytorch(b_ih, b_hh, bias);
+    }
+
+    /// PyTorch's two biases, `[gates * hidden]` each, to memory.
+    ///
+    /// # Panics
+    /// When a length disagrees.
+    pub fn bias_from_pytorch(&self, b_ih: &[f32], b_hh: &[f32], bias: &mut [f32]) {
+        let hidden = self.shape.hidden;
+        assert_eq!((b_ih.len(), b_hh.len()), (self.columns(), self.columns()), "biases are [gates * hidden]");
+        assert_eq!(bias.len(), self.bias_len(), "the length of the bias in memory");
         for (to, (a, b)) in bias.iter_mut().zip(b_ih.iter().zip(b_hh)) {
             *to = a + b;
         }

@@ -109,13 +109,15 @@ pub struct Ends<'a> {
 
 /// The rows of a chunk, longest first.
 #[derive(PartialEq)]
-struct Series {
-    order: Vec<usize>,
-    lengths: Vec<usize>,
+pub(crate) struct Series {
+    /// Places in the batch.
+    pub(crate) order: Vec<usize>,
+    /// Steps of each, in that order.
+    pub(crate) lengths: Vec<usize>,
 }
 
 impl Series {
-    fn new(rows: usize, time: usize, lengths: Option<&[u32]>) -> Self {
+    pub(crate) fn new(rows: usize, time: usize, lengths: Option<&[u32]>) -> Self {
         let mut order: Vec<usize> = (0..rows).collect();
         let Some(given) = lengths else { return Self { order, lengths: vec![time; rows] } };
         assert_eq!(given.len(), rows, "one length a row");
@@ -125,12 +127,12 @@ impl Series {
         Self { order, lengths }
     }
 
-    fn steps(&self) -> usize {
+    pub(crate) fn steps(&self) -> usize {
         self.lengths.first().copied().unwrap_or(0)
     }
 
     /// How many rows have a step `step`.
-    fn running(&self, step: usize) -> usize {
+    pub(crate) fn running(&self, step: usize) -> usize {
         self.lengths.partition_point(|&len| len > step)
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn run(
     (clean, labels): (&[f32], &[u32]),
 ) -> Result<Under> {
     let right = |outputs: &[f32]| -> Result<Vec<bool>> {
-        let said = predictions(outputs, opened.loaded.config.outputs, None)?;
+        let said = predictions(outputs, opened.loaded().config.outputs, None)?;
         Ok(said.iter().zip(labels).map(|(said, label)| said.predicted == *label).collect())
     };
     let bar = Bar::of_samples(job.args.report.quiet);

@@ -42,7 +42,7 @@ pub(super) fn draw(
     let Elements::Image { height, width, channels } = dataset.info().elements else {
         return Err(Error::usage("--mistakes shows pictures, and the data are none"));
     };
-    let worst = worst_mistakes(&said.outputs, said.run.loaded.config.outputs, &truth.labels, args.mistakes_shown)?;
+    let worst = worst_mistakes(&said.outputs, said.run.loaded().config.outputs, &truth.labels, args.mistakes_shown)?;
     let indices: Vec<usize> = worst.iter().map(|m| first + m.sample as usize).collect();
     let mut batch = Batch::default();
     dataset.gather(&indices, &mut batch)?;

@@ -29,6 +29,7 @@ use self::run::Run;
 use self::sequences::Sequences;
 use self::tokens::Tokens;
 use self::tta::Tta;
+use super::kernels::KernelArgs;
 use super::predict::SearchArgs;
 use super::training::threads;
 use crate::args::ReportArgs;
@@ -146,6 +147,9 @@ pub(crate) struct EvalArgs {
     #[arg(long, default_value = "cpu")]
     device: String,
 
+    #[command(flatten)]
+    kernels: KernelArgs,
+
     /// Threads [default: all cores]; the metrics are the same at any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -181,6 +185,8 @@ struct ModelReport {
     name: String,
     /// Of the checkpoint's tensors, compressed or not.
     bytes: u64,
+    /// Of weights and statistics in memory while it runs.
+    memory_bytes: usize,
     parameters: usize,
     /// The median of the runs.
     samples_per_second: f64,

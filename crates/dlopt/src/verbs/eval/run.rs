@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use dlopt_checkpoint::{Checkpoint, Error, Progress, Result, TensorInfo};
 use dlopt_data::{Batch, Changes, Dataset, Learns};
-use dlopt_model::{Loaded, load};
+use dlopt_model::{Loaded, Prepared};
 use dlopt_train::{
     Engine, check_learns, check_preprocessing, check_shape, check_vocabulary, run_over, run_over_changed,
     use_own_preprocessing,
@@ -15,6 +15,7 @@ use dlopt_train::{
 use super::{Job, Metrics, ModelReport};
 use crate::job;
 use crate::progress::Bar;
+use crate::verbs::kernels::engine;
 
 /// A network that has been run over the split.
 pub(super) struct Run {
@@ -22,7 +23,7 @@ pub(super) struct Run {
     bytes: u64,
     /// Those of the checkpoint, compressed or not.
     pub(super) tensors: Vec<TensorInfo>,
-    pub(super) loaded: Loaded,
+    pub(super) prepared: Prepared,
     /// Samples a second of every run.
     rates: Vec<f64>,
 }
@@ -30,7 +31,7 @@ pub(super) struct Run {
 /// A network, and the data as it reads them.
 pub(super) struct Opened {
     checkpoint: Checkpoint,
-    pub(super) loaded: Loaded,
+    prepared: Prepared,
     pub(super) dataset: Arc<Dataset>,
 }
 
@@ -39,7 +40,8 @@ impl Opened {
     /// gets its own numbers.
     pub(super) fn new(job: &Job<'_>, path: &Path) -> Result<Self> {
         let checkpoint = job::open_whole(path)?;
-        let loaded = load(&checkpoint)?;
+        let prepared = job.args.kernels.prepare(&checkpoint, job.args.batch, &job.args.device, &job.team)?;
+        let loaded = &prepared.loaded;
         let mut dataset = Dataset::open(&job.args.data)?;
         check_shape(&loaded.config, &checkpoint.name, &dataset)?;
         check_vocabulary(&loaded.nodes, &dataset)?;
@@ -67,16 +69,17 @@ impl Opened {
                 if learns_steps { "has" } else { "has no" }
             )));
         }
-        Ok(Self { checkpoint, loaded, dataset: Arc::new(dataset) })
+        Ok(Self { checkpoint, prepared, dataset: Arc::new(dataset) })
     }
 
     /// An engine with the weights.
     pub(super) fn engine(&self, job: &Job<'_>) -> Result<Engine> {
-        let is_frozen = vec![false; self.loaded.layout.nodes.len()];
-        let (nodes, layout) = (&self.loaded.nodes, &self.loaded.layout);
-        let mut engine = Engine::new(&job.args.device, nodes, layout, &is_frozen, Arc::clone(&job.team))?;
-        engine.load(&self.loaded.params, false)?;
-        Ok(engine)
+        engine(&self.prepared, &job.args.device, &job.team)
+    }
+
+    /// The network.
+    pub(super) fn loaded(&self) -> &Loaded {
+        &self.prepared.loaded
     }
 
     /// Gives every batch of the split and its outputs, in order.
@@ -86,8 +89,8 @@ impl Opened {
         engine: &mut Engine,
         each: impl FnMut(&Batch, &[f32]) -> Result<()>,
     ) -> Result<()> {
-        let mut buffers = self.loaded.buffers.clone();
-        let values = (&self.loaded.params[..], &mut buffers[..]);
+        let mut buffers = self.loaded().buffers.clone();
+        let values = (&self.loaded().params[..], &mut buffers[..]);
         run_over(engine, &self.dataset, job.samples.clone(), job.args.batch, values, job.stop, each)
     }
 
@@ -99,10 +102,10 @@ impl Opened {
         changes: &dyn Changes,
         bar: &Bar,
     ) -> Result<Vec<f32>> {
-        let mut buffers = self.loaded.buffers.clone();
-        let values = (&self.loaded.params[..], &mut buffers[..]);
+        let mut buffers = self.loaded().buffers.clone();
+        let values = (&self.loaded().params[..], &mut buffers[..]);
         let (samples, cut) = (job.samples.clone(), (job.args.batch, job.team.threads()));
-        let mut all = Vec::with_capacity(samples.len() * self.loaded.config.outputs);
+        let mut all = Vec::with_capacity(samples.len() * self.loaded().config.outputs);
         run_over_changed(engine, &self.dataset, (samples, changes), cut, values, job.stop, |batch, outputs| {
             all.extend_from_slice(outputs);
             bar.advance(batch.indices.len() as u64);
@@ -134,19 +137,25 @@ impl Opened {
 
     /// The network that has been run, at so many samples a second.
     pub(super) fn into_run(self, rates: Vec<f64>) -> Run {
-        let Self { checkpoint, loaded, .. } = self;
+        let Self { checkpoint, prepared, .. } = self;
         let (bytes, tensors) = (checkpoint.header.data_bytes(), checkpoint.header.tensors);
-        Run { name: checkpoint.name, bytes, tensors, loaded, rates }
+        Run { name: checkpoint.name, bytes, tensors, prepared, rates }
     }
 }
 
 impl Run {
+    /// The network.
+    pub(super) fn loaded(&self) -> &Loaded {
+        &self.prepared.loaded
+    }
+
     /// What it is worth.
     pub(super) fn report(&self, metrics: Metrics) -> ModelReport {
         ModelReport {
             name: self.name.clone(),
             bytes: self.bytes,
-            parameters: self.loaded.layout.params_len,
+            memory_bytes: self.prepared.bytes(),
+            parameters: self.prepared.parameters,
             samples_per_second: median(&self.rates),
             samples_per_second_of_runs: self.rates.clone(),
             metrics,

@@ -60,7 +60,7 @@ fn said(job: &Job<'_>, path: &Path, truth: &Truth) -> Result<Said> {
     let changes = if job.args.corrupt { corrupt::changes(job, &opened, truth)? } else { Vec::new() };
     let mut engine = opened.engine(job)?;
     let (mut outputs, rates) = opened.repeated(job, |opened| {
-        let mut all = Vec::with_capacity(job.samples.len() * opened.loaded.config.outputs);
+        let mut all = Vec::with_capacity(job.samples.len() * opened.loaded().config.outputs);
         opened.each_batch(job, &mut engine, |_, outputs| {
             all.extend_from_slice(outputs);
             Ok(())
@@ -69,7 +69,7 @@ fn said(job: &Job<'_>, path: &Path, truth: &Truth) -> Result<Said> {
     })?;
     let averaged = match copies {
         Some(copies) => {
-            let mean = copies.mean(job, &opened, &mut engine, truth.kind(&opened.loaded.config), &outputs)?;
+            let mean = copies.mean(job, &opened, &mut engine, truth.kind(&opened.loaded().config), &outputs)?;
             Some(Averaged { copies, plain: std::mem::replace(&mut outputs, mean) })
         }
         None => None,
@@ -83,7 +83,7 @@ fn said(job: &Job<'_>, path: &Path, truth: &Truth) -> Result<Said> {
 
 /// What the network is worth, and what copies and corruptions change of it.
 fn report(said: &Said, truth: &Truth, options: &Options) -> Result<ModelReport> {
-    let config = &said.run.loaded.config;
+    let config = &said.run.loaded().config;
     let mut report = said.run.report(metrics(&said.outputs, config, truth, options)?);
     if let Some(averaged) = &said.averaged {
         let plain = metrics(&averaged.plain, config, truth, options)?;
@@ -127,7 +127,7 @@ impl Truth {
 impl Said {
     /// Outputs of each sample.
     fn outputs_each(&self) -> usize {
-        self.run.loaded.config.outputs
+        self.run.loaded().config.outputs
     }
 }
 
@@ -158,7 +158,7 @@ fn compared(first: &[f32], second: &[f32], width: usize, truth: &Truth, options:
 
 /// `outputs` `[samples, outputs]`, and `predicted` and `labels` `[samples]` or `targets` `[samples, outputs]`.
 fn write_predictions(path: &Path, said: &Said, truth: &Truth, force: bool) -> Result<()> {
-    let width = said.run.loaded.config.outputs;
+    let width = said.run.loaded().config.outputs;
     let rows = said.outputs.len() / width.max(1);
     let floats = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let numbers = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();

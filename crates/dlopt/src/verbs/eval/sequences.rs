@@ -81,7 +81,7 @@ fn said(job: &Job<'_>, path: &Path, how: &Decoding, end: u32) -> Result<Said> {
         Ok(())
     })?;
     let taught = tokens(&taught, &job.options)?;
-    let loaded = &opened.loaded;
+    let loaded = opened.loaded();
     let mut translator = Translator::new(&loaded.nodes, &loaded.layout, &loaded.params, Arc::clone(&job.team))?;
     let (samples, rates) = opened.repeated(job, |opened| decoded(job, opened, &mut translator, how, end))?;
     Ok(Said { run: opened.into_run(rates), samples, taught })

@@ -12,10 +12,11 @@ pub(super) fn text(report: &Report) -> String {
     for model in std::iter::once(&report.model).chain(&report.against) {
         let copies = model.tta.as_ref().map(Tta::head).unwrap_or_default();
         text.push_str(&format!(
-            "\n{}: {} parameters in {} bytes; {:.0} samples/s{} in batches of {}, {} threads\n{copies}{}",
+            "\n{}: {} parameters in {} bytes, {} in memory; {:.0} samples/s{} in batches of {}, {} threads\n{copies}{}",
             model.name,
             grouped(model.parameters as u64),
             grouped(model.bytes),
+            grouped(model.memory_bytes as u64),
             model.samples_per_second,
             spread(&model.samples_per_second_of_runs),
             report.batch,

@@ -101,7 +101,7 @@ fn read_on(job: &Job<'_>, opened: &Opened, engine: &mut Engine) -> Result<(Vec<S
         Some("--device cpu") => e,
         _ => e.hint("--no-carry reads every window by itself"),
     })?;
-    let (params, mut buffers) = (&opened.loaded.params, opened.loaded.buffers.clone());
+    let (params, mut buffers) = (&opened.loaded().params, opened.loaded().buffers.clone());
     let steps = opened.dataset.sequence_steps();
     let (mut all, mut texts, mut last) = (Vec::with_capacity(job.samples.len()), 0, None);
     let (mut batch, mut piece) = (Batch::default(), Batch::default());

@@ -70,7 +70,7 @@ impl Copies {
     ) -> Result<Vec<f32>> {
         let bar = Bar::of_samples(job.args.report.quiet);
         bar.phase("copies", u64::from(self.count) * job.samples.len() as u64);
-        let mut mean = MeanOfViews::new(kind, opened.loaded.config.outputs, plain.to_vec());
+        let mut mean = MeanOfViews::new(kind, opened.loaded().config.outputs, plain.to_vec());
         for copy in 0..self.count {
             mean.add(&opened.outputs_changed(job, engine, &self.augmenter.in_round(u64::from(copy)), &bar)?)?;
         }
@@ -106,7 +106,7 @@ fn asked(file: Option<&Path>, ops: &[String]) -> Result<Option<Recipe>> {
 
 /// The recipe of the training.
 fn recorded(opened: &Opened) -> Result<Recipe> {
-    match &opened.loaded.config.training["settings"]["augment"] {
+    match &opened.loaded().config.training["settings"]["augment"] {
         Value::Null => Err(Error::usage(format!(
             "{}: was trained without augmentation, so it has no recipe for --tta",
             opened.name()

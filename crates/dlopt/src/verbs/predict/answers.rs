@@ -6,12 +6,13 @@ use dlopt_checkpoint::{Error, Result};
 use dlopt_data::{Batch, Elements, Intake, Raw, Taken};
 use dlopt_kernels::nn::Team;
 use dlopt_metrics::probabilities;
-use dlopt_model::{Decoding, Loaded, Mode, Op, Stream, Translator};
+use dlopt_model::{Decoding, Loaded, Mode, Op, Prepared, Stream, Translator};
 use dlopt_train::Engine;
 use serde::Serialize;
 
 use crate::messages::one_line;
 use crate::verbs::eval::says_yes_or_no;
+use crate::verbs::kernels::engine;
 
 /// Windows of a signal that go through the network together.
 const WINDOWS: usize = 256;
@@ -93,7 +94,8 @@ impl Ready {
 }
 
 impl Oracle {
-    pub(super) fn new(loaded: Loaded, intake: &Intake, how: Decoding, top: usize, team: Arc<Team>) -> Result<Self> {
+    pub(super) fn new(prepared: Prepared, intake: &Intake, how: Decoding, top: usize, team: Arc<Team>) -> Result<Self> {
+        let loaded = &prepared.loaded;
         let config = &loaded.config;
         let decodes = loaded.nodes.iter().any(|node| matches!(node.op, Op::Seq2seq(_)));
         let kind = match config.stream {
@@ -115,12 +117,10 @@ impl Oracle {
             }
             Runner::Translator(Box::new(Translator::new(&loaded.nodes, &loaded.layout, &loaded.params, team)?), how)
         } else {
-            let is_frozen = vec![false; loaded.layout.nodes.len()];
-            let mut engine = Engine::new("cpu", &loaded.nodes, &loaded.layout, &is_frozen, team)?;
-            engine.load(&loaded.params, false)?;
+            let engine = engine(&prepared, "cpu", &team)?;
             Runner::Engine(Box::new(engine))
         };
-        Ok(Self { loaded, runner, kind, top })
+        Ok(Self { loaded: prepared.loaded, runner, kind, top })
     }
 
     /// Whether it searches for sequences.

@@ -12,10 +12,11 @@ use clap::Args;
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::{Intake, Preprocessing, Raw};
 use dlopt_kernels::nn::Team;
-use dlopt_model::{Decoding, load};
+use dlopt_model::Decoding;
 use serde::Serialize;
 
 use self::answers::{Answer, Oracle};
+use super::kernels::KernelArgs;
 use super::training::threads;
 use crate::job;
 use crate::messages;
@@ -73,6 +74,9 @@ pub(crate) struct PredictArgs {
     #[arg(long)]
     json: bool,
 
+    #[command(flatten)]
+    kernels: KernelArgs,
+
     /// Threads [default: all cores]; the answers are the same at any number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -124,13 +128,14 @@ pub(super) fn run(args: &PredictArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode
     }
     inputs::check(args)?;
     let checkpoint = job::open_whole(&args.model)?;
-    let loaded = load(&checkpoint)?;
+    let threads = threads(args.threads);
+    let team = Arc::new(Team::new(threads));
+    let prepared = args.kernels.prepare(&checkpoint, 1, "cpu", &team)?;
+    let loaded = &prepared.loaded;
     let within = |e: Error| e.within(&checkpoint.name);
     let intake = intake_of(&loaded.config.preprocessing).map_err(within)?;
     let decoding = args.search.decoding(usize::from(args.best))?;
-    let threads = threads(args.threads);
-    let team = Arc::new(Team::new(threads));
-    let mut oracle = Oracle::new(loaded, &intake, decoding, args.top as usize, team).map_err(within)?;
+    let mut oracle = Oracle::new(prepared, &intake, decoding, args.top as usize, team).map_err(within)?;
     if args.search.is_asked() && !oracle.searches() {
         return Err(Error::usage("--beam and --length-penalty are for networks that put out sequences"));
     }

@@ -1,0 +1,269 @@
+//! Which kernel a layer gets.
+//!
+//! Candidates give the same bytes, so the clock decides between them: each runs a few times on made-up activations at the
+//! batch that was asked for, beside its decompressed twin.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dlopt_kernels::compressed::{DenseConvolution, DenseMatrix, Maps, Product, RecurrentProduct};
+use dlopt_kernels::nn::{Convolution, Ends, Recurrent, RecurrentShape, Team};
+use dlopt_quantize::Activations;
+use serde::Serialize;
+
+use super::source::Source;
+use super::{Arithmetic, Execution, Kernels, kinds};
+use crate::network::build::{behind_convolution, conv_shape, recurrent};
+use crate::plan::Node;
+
+/// How long a candidate runs at least, and how often at most.
+const MEASURED: (Duration, usize) = (Duration::from_millis(4), 30);
+/// Rows, images and steps that are measured at most.
+const MOST_ROWS: usize = 256;
+const MOST_IMAGES: usize = 16;
+const MOST_STEPS: usize = 32;
+
+/// What a layer runs on, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct Choice {
+    /// The layer's name.
+    pub layer: String,
+    /// How the checkpoint holds its weight.
+    pub stored: String,
+    /// The kernel that it got.
+    pub kernel: String,
+    /// Why that one.
+    pub reason: String,
+    /// Microseconds of a run at the batch that was asked for.
+    pub microseconds: f64,
+    /// The same on decoded f32 weights.
+    pub dense_microseconds: f64,
+    /// Bytes of the weight in memory.
+    pub bytes: usize,
+    /// The same decoded.
+    pub dense_bytes: usize,
+}
+
+/// A kernel that a layer may get.
+pub(super) struct Candidate<T> {
+    pub(super) name: &'static str,
+    pub(super) kernel: T,
+    pub(super) bytes: usize,
+}
+
+/// A candidate, and what a run of it takes.
+struct Timed<T> {
+    candidate: Candidate<T>,
+    microseconds: f64,
+}
+
+/// Chooses layer by layer, and remembers what and why.
+pub(super) struct Chooser<'a> {
+    execution: Execution,
+    team: &'a Team,
+    pub(super) choices: Vec<Choice>,
+}
+
+impl<'a> Chooser<'a> {
+    pub(super) fn new(execution: Execution, team: &'a Team) -> Self {
+        Self { execution, team, choices: Vec::new() }
+    }
+
+    /// The matrix of a dense layer, if there is a choice.
+    pub(super) fn dense(&mut self, node: &Node, source: &Source) -> Option<Arc<dyn Product>> {
+        let per_sample = node.input.len() / node.input.features().max(1);
+        let rows = self.execution.batch.saturating_mul(per_sample).clamp(1, MOST_ROWS);
+        let candidates = kinds::matrices(source, rows, self.wants_int8(source));
+        let (x, mut out) = (activations(rows * source.inputs), vec![0.0; rows * source.outputs]);
+        let team = self.team;
+        let run = |matrix: &Arc<dyn Product>| matrix.multiply(team, rows, &x, None, false, &mut out);
+        let layer = Layer { node, stored: source.describe(), is_int8: self.wants_int8(source) };
+        self.pick(layer, candidates, || dense_matrix(source), run)
+    }
+
+    /// The matrices of a recurrent layer, `weight_ih` and `weight_hh` of each direction, if there is a choice. It then runs on
+    /// two products, whose sums are in another order than those of the plain layer.
+    pub(super) fn recurrent(&mut self, node: &Node, ways: &[[Source; 2]]) -> Option<Vec<[Arc<dyn Product>; 2]>> {
+        let (shape, _) = recurrent(node);
+        let [of_inputs, of_state] = ways.first()?;
+        let rows = self.execution.batch.clamp(1, 32);
+        let time = shape.time.clamp(1, MOST_STEPS);
+        let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source; 2]| {
+            let is_int8 = chooser.wants_int8(of_inputs) && chooser.wants_int8(of_state);
+            let first = kinds::matrices(of_inputs, rows * time, is_int8);
+            let mut second = kinds::matrices(of_state, rows, is_int8);
+            let pair = |one: Candidate<Arc<dyn Product>>| {
+                let at = second.iter().position(|two| two.name == one.name)?;
+                let two = second.swap_remove(at);
+                Some(Candidate { name: one.name, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] })
+            };
+            first.into_iter().filter_map(pair).collect::<Vec<_>>()
+        };
+        let candidates = pairs(self, &ways[0]);
+        if candidates.is_empty() {
+            let layer = Layer { node, stored: of_state.describe(), is_int8: false };
+            return self.pick(layer, Vec::new(), || dense_pair(&ways[0]), |_| {}).map(|pair| vec![pair]);
+        }
+        let shape = RecurrentShape { time, ..shape };
+        let x = activations(rows * time * shape.inputs);
+        let bias = activations(Recurrent::new(shape, false, false).bias_len());
+        let mut out = vec![0.0; rows * shape.hidden];
+        let team = self.team;
+        let run = |[input, state]: &[Arc<dyn Product>; 2]| {
+            let layer = RecurrentProduct::new(shape, false, false, Arc::clone(input), Arc::clone(state));
+            layer.forward(team, rows, &x, None, &bias, Ends::default(), &mut out);
+        };
+        let stored = format!("{} and {}", of_inputs.describe(), of_state.describe());
+        let is_int8 = self.wants_int8(of_inputs) && self.wants_int8(of_state);
+        let first = self.pick(Layer { node, stored, is_int8 }, candidates, || dense_pair(&ways[0]), run)?;
+        let name = self.choices.last().map(|choice| choice.kernel.clone());
+        let other = |way: &[Source; 2]| {
+            let own = pairs(self, way).into_iter().find(|pair| Some(pair.name) == name.as_deref());
+            own.map_or_else(|| dense_pair(way).kernel, |pair| pair.kernel)
+        };
+        let rest: Vec<_> = ways[1..].iter().map(other).collect();
+        Some(std::iter::once(first).chain(rest).collect())
+    }
+
+    /// The weight of a convolution, if there is a choice.
+    /// `source` has its inputs in the order tap, channel, and was `stored` like that.
+    pub(super) fn convolution(
+        &mut self,
+        node: &Node,
+        behind: &[Node],
+        source: &Source,
+        stored: String,
+    ) -> Option<Arc<dyn Maps>> {
+        let (relu, pools) = behind_convolution(behind);
+        let shape = conv_shape(node);
+        let candidates = kinds::maps(shape, (relu, pools), source, self.wants_int8(source));
+        let images = self.execution.batch.div_ceil(self.team.threads()).clamp(1, MOST_IMAGES);
+        let plan = Convolution::new(shape, relu, pools);
+        let x = activations(images * shape.input_len());
+        let mut out = vec![0.0; images * plan.output_len()];
+        let dense = || dense_maps(plan, source);
+        let run = |maps: &Arc<dyn Maps>| maps.forward(images, &x, None, &mut out);
+        let layer = Layer { node, stored, is_int8: self.wants_int8(source) };
+        self.pick(layer, candidates, dense, run)
+    }
+
+    /// Whether activations become integers on their way into this weight.
+    fn wants_int8(&self, source: &Source) -> bool {
+        source.is_integer()
+            && match self.execution.arithmetic {
+                Arithmetic::Stored => source.activations() == Activations::Int8Token,
+                Arithmetic::Float => false,
+                Arithmetic::Int8 => true,
+            }
+    }
+
+    /// Takes the best of the candidates and of the decoded weight. Nothing where there is no candidate: the weight then stays
+    /// in the flat vector.
+    fn pick<T>(
+        &mut self,
+        layer: Layer<'_>,
+        candidates: Vec<Candidate<T>>,
+        dense: impl FnOnce() -> Candidate<T>,
+        mut run: impl FnMut(&T),
+    ) -> Option<T> {
+        let mut choice = Choice {
+            layer: layer.node.name.clone(),
+            stored: layer.stored,
+            kernel: DENSE.to_owned(),
+            reason: "no kernel multiplies it as it is stored".to_owned(),
+            microseconds: 0.0,
+            dense_microseconds: 0.0,
+            bytes: 0,
+            dense_bytes: 0,
+        };
+        if candidates.is_empty() {
+            if layer.is_int8 {
+                choice.reason = "no kernel takes int8 activations here".to_owned();
+            }
+            self.choices.push(choice);
+            return None;
+        }
+        let mut timed = |candidate: Candidate<T>| {
+            let microseconds = measure(|| run(&candidate.kernel));
+            Timed { candidate, microseconds }
+        };
+        let dense = timed(dense());
+        let candidates: Vec<_> = candidates.into_iter().map(&mut timed).collect();
+        (choice.dense_microseconds, choice.dense_bytes) = (dense.microseconds, dense.candidate.bytes);
+        let best = match self.execution.kernels {
+            Kernels::Compressed => candidates.into_iter().min_by_key(|timed| timed.candidate.bytes),
+            _ => candidates.into_iter().min_by(|a, b| a.microseconds.total_cmp(&b.microseconds)),
+        };
+        let best = best.expect("there is a candidate");
+        let is_faster = best.microseconds <= dense.microseconds;
+        let is_small = self.execution.kernels == Kernels::Compressed;
+        let is_kept = layer.is_int8 || if is_small { best.candidate.bytes < dense.candidate.bytes } else { is_faster };
+        let rule = match (layer.is_int8, is_small) {
+            (true, _) => "int8 activations, as asked",
+            (_, true) => "the smallest",
+            (_, false) => "the fastest here",
+        };
+        choice.reason = match (is_kept, is_faster) {
+            (true, true) => rule.to_owned(),
+            (true, false) => format!("{rule}, though f32 is faster here"),
+            (false, true) => format!("{} takes {} bytes", best.candidate.name, best.candidate.bytes),
+            (false, false) => format!("{} is slower here: {:.1} µs", best.candidate.name, best.microseconds),
+        };
+        let taken = if is_kept { best } else { dense };
+        choice.kernel = taken.candidate.name.to_owned();
+        (choice.microseconds, choice.bytes) = (taken.microseconds, taken.candidate.bytes);
+        self.choices.push(choice);
+        Some(taken.candidate.kernel)
+    }
+}
+
+/// What is chosen for.
+struct Layer<'a> {
+    node: &'a Node,
+    stored: String,
+    /// Whether activations become integers: then floats are no candidate.
+    is_int8: bool,
+}
+
+/// What the kernels of f32 are called.
+const DENSE: &str = "f32";
+
+fn dense_matrix(source: &Source) -> Candidate<Arc<dyn Product>> {
+    let matrix = DenseMatrix::pack(source.outputs, source.inputs, &source.decode());
+    Candidate { name: DENSE, bytes: matrix.bytes(), kernel: Arc::new(matrix) }
+}
+
+fn dense_maps(plan: Convolution, source: &Source) -> Candidate<Arc<dyn Maps>> {
+    let values = source.decode();
+    let mut weight = vec![0.0; values.len()];
+    for (o, row) in values.chunks_exact(source.inputs).enumerate() {
+        weight[o..].iter_mut().step_by(source.outputs).zip(row).for_each(|(to, from)| *to = *from);
+    }
+    let maps = DenseConvolution::pack(plan, &weight);
+    Candidate { name: DENSE, bytes: maps.bytes(), kernel: Arc::new(maps) }
+}
+
+fn dense_pair([of_inputs, of_state]: &[Source; 2]) -> Candidate<[Arc<dyn Product>; 2]> {
+    let (one, two) = (dense_matrix(of_inputs), dense_matrix(of_state));
+    Candidate { name: DENSE, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] }
+}
+
+/// The median of some runs, in microseconds.
+fn measure(mut run: impl FnMut()) -> f64 {
+    run();
+    let (least, most) = MEASURED;
+    let (began, mut times) = (Instant::now(), Vec::with_capacity(most));
+    while times.len() < 3 || (times.len() < most && began.elapsed() < least) {
+        let start = Instant::now();
+        run();
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Made-up activations: some of them 0, as behind a ReLU.
+fn activations(len: usize) -> Vec<f32> {
+    let value = |i: usize| ((i as u32).wrapping_mul(2_654_435_761) >> 16) as f32 / 32_768.0 - 1.0;
+    (0..len).map(|i| value(i).max(0.0)).collect()
+}

@@ -1,0 +1,119 @@
+//! Weights as a checkpoint holds them, for what multiplies codes without decoding them first.
+
+use dlopt_checkpoint::{Block, Error, Header, Result, TensorInfo, Tensors, Unit};
+
+use crate::dequantize::{StoredRows, unit_of};
+use crate::layouts::{Codes, Stored, compressed_tensors, stored_weights};
+use crate::{Activations, Values};
+
+/// A weight that is stored as codes and scales: `weight[o, i] = (code[o, i] - zero[o, g]) * scale[o, g]`, `g = i / group`.
+#[derive(Clone, Debug)]
+pub struct StoredWeight {
+    stored: Stored,
+    unit: Unit,
+    reads: Vec<(usize, usize)>,
+    activations: Activations,
+}
+
+/// The codes and scales of a weight, in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Coded {
+    /// `[outputs, inputs]`: integers in the range of the bits, or the bits of FP8 E4M3 numbers.
+    pub codes: Vec<i8>,
+    /// `[outputs, groups]`, finite and positive.
+    pub scale: Vec<f32>,
+    /// `[outputs, groups]` in the codes' range, or empty where all are 0.
+    pub zero: Vec<i8>,
+}
+
+impl StoredWeight {
+    /// Every weight that is stored as codes, in the order of the header.
+    ///
+    /// # Errors
+    /// When parts are missing or their shapes disagree.
+    pub fn all(header: &Header) -> Result<Vec<Self>> {
+        let config = header.config()?.unwrap_or_default();
+        let activations = |name: &str| {
+            let module = name.strip_suffix(".weight").unwrap_or(name);
+            compressed_tensors::activations(&config, module)
+        };
+        let each = stored_weights(header)?.into_iter().map(|stored| {
+            let unit = unit_of(&stored, header)?;
+            let reads = unit.reads.iter().map(|read| (read.tensor, header.tensors[read.tensor].bytes() as usize));
+            Ok(Self { reads: reads.collect(), activations: activations(&stored.info.name), unit, stored })
+        });
+        each.collect()
+    }
+
+    /// What it decodes to.
+    pub fn info(&self) -> &TensorInfo {
+        &self.stored.info
+    }
+
+    /// Outputs and inputs; the inputs of a convolution are flattened.
+    pub fn extents(&self) -> [usize; 2] {
+        [self.stored.rows, self.stored.columns]
+    }
+
+    /// Bits of a code.
+    pub fn bits(&self) -> u32 {
+        self.stored.bits
+    }
+
+    /// Neighbouring inputs that share a scale.
+    pub fn group(&self) -> usize {
+        self.stored.group
+    }
+
+    /// Whether codes are integers, with zero points or without.
+    pub fn is_integer(&self) -> bool {
+        matches!(self.stored.codes, Codes::Packed | Codes::PackedByWord | Codes::Bytes)
+    }
+
+    /// Whether codes are FP8 E4M3 numbers.
+    pub fn is_fp8(&self) -> bool {
+        self.stored.codes == Codes::Fp8
+    }
+
+    /// What the config asks of the activations that it is multiplied with.
+    pub fn activations(&self) -> Activations {
+        self.activations
+    }
+
+    /// Bytes of all its parts.
+    pub fn bytes(&self) -> usize {
+        self.reads.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Reads and checks codes, scales and zero points; `source` is what [`StoredWeight::all`] saw the header of.
+    ///
+    /// # Errors
+    /// When bytes cannot be had, or at the first value that is out of range: tensor and row are named. When codes are
+    /// neither integers nor FP8.
+    pub fn read(&self, source: &dyn Tensors) -> Result<Coded> {
+        if !self.is_integer() && !self.is_fp8() {
+            return Err(Error::input(format!("tensor `{}` is stored as 4-bit or 6-bit floats", self.unit.name)));
+        }
+        let mut parts = Vec::with_capacity(self.reads.len());
+        for &(tensor, bytes) in &self.reads {
+            let mut part = vec![0; bytes];
+            source.read(tensor, 0, &mut part)?;
+            parts.push(part);
+        }
+        let [outputs, inputs] = self.extents();
+        let block = Block { rows: 0..outputs, inputs: parts.iter().map(Vec::as_slice).collect() };
+        Values::check(&self.unit, &block)?;
+        let mut rows = StoredRows::of(&self.unit, &block)?;
+        let mut coded = Coded { codes: vec![0; outputs * inputs], scale: Vec::new(), zero: Vec::new() };
+        for (row, codes) in coded.codes.chunks_exact_mut(inputs).enumerate() {
+            rows.read_steps(row)?;
+            coded.scale.extend_from_slice(&rows.scale);
+            coded.zero.extend(rows.zeros.iter().map(|zero| *zero as i8));
+            rows.codes_of(row, codes)?;
+        }
+        Ok(coded)
+    }
+}
+
+#[cfg(test)]
+mod tests;

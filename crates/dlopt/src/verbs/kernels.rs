@@ -1,0 +1,128 @@
+//! Which kernels a network runs on: flags of the verbs that run one, and what was chosen.
+
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use dlopt_checkpoint::{Checkpoint, Error, Result};
+use dlopt_kernels::nn::Team;
+use dlopt_model::{Arithmetic, Execution, Kernels, Prepared, prepare};
+use dlopt_train::Engine;
+
+use crate::messages;
+use crate::tables::{columns, grouped};
+
+/// How the network runs.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct KernelArgs {
+    /// Kernels of the layers: the fastest here (auto), the same and say for each layer which and why (explain), those of f32
+    /// on decoded weights (dense), or those that take the least memory (compressed)
+    #[arg(long, value_enum, default_value_t = KernelChoice::Auto, hide_possible_values = false)]
+    kernels: KernelChoice,
+
+    /// Activations in products with weights that are stored as integers: as the scheme says (stored: int8 for W8A8), f32
+    /// (float), or int8 with a scale a row: faster, and a little less exact
+    #[arg(long, value_enum, default_value_t = ActivationChoice::Stored)]
+    activations: ActivationChoice,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum KernelChoice {
+    Auto,
+    Explain,
+    Dense,
+    Compressed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum ActivationChoice {
+    Stored,
+    Float,
+    Int8,
+}
+
+impl KernelArgs {
+    /// Reads a checkpoint to be run on `device` with so many samples at a time, and says what was chosen where that is
+    /// asked for.
+    pub(crate) fn prepare(
+        self,
+        checkpoint: &Checkpoint,
+        batch: usize,
+        device: &str,
+        team: &Arc<Team>,
+    ) -> Result<Prepared> {
+        let is_default = self.kernels == KernelChoice::Auto && self.activations == ActivationChoice::Stored;
+        if device != "cpu" && !is_default {
+            return Err(Error::usage("--kernels and --activations are for the CPU").hint("--device cpu"));
+        }
+        let execution = Execution {
+            kernels: match self.kernels {
+                _ if device != "cpu" => Kernels::Dense,
+                KernelChoice::Auto | KernelChoice::Explain => Kernels::Auto,
+                KernelChoice::Dense => Kernels::Dense,
+                KernelChoice::Compressed => Kernels::Compressed,
+            },
+            arithmetic: match self.activations {
+                ActivationChoice::Stored => Arithmetic::Stored,
+                ActivationChoice::Float => Arithmetic::Float,
+                ActivationChoice::Int8 => Arithmetic::Int8,
+            },
+            batch,
+            folds: device == "cpu",
+        };
+        let prepared = prepare(checkpoint, &execution, team)?;
+        if self.kernels == KernelChoice::Explain {
+            messages::tell(&explain(&prepared, &checkpoint.name, batch, team.threads()));
+        }
+        Ok(prepared)
+    }
+}
+
+/// An engine for it.
+pub(crate) fn engine(prepared: &Prepared, device: &str, team: &Arc<Team>) -> Result<Engine> {
+    let loaded = &prepared.loaded;
+    let mut engine = match device {
+        "cpu" => Engine::holding(prepared, Arc::clone(team), &[]),
+        other => {
+            let is_frozen = vec![false; loaded.layout.nodes.len()];
+            Engine::new(other, &loaded.nodes, &loaded.layout, &is_frozen, Arc::clone(team))?
+        }
+    };
+    engine.load(&loaded.params, false)?;
+    Ok(engine)
+}
+
+/// What each layer got and why, and what it takes in memory.
+fn explain(prepared: &Prepared, name: &str, batch: usize, threads: usize) -> String {
+    let level = dlopt_kernels::level().name();
+    let rows: Vec<Vec<String>> = prepared
+        .choices
+        .iter()
+        .map(|choice| {
+            let time = |microseconds: f64| match microseconds {
+                0.0 => "-".to_owned(),
+                some => format!("{some:.1}"),
+            };
+            let gain = match choice.microseconds {
+                0.0 => "-".to_owned(),
+                own => format!("{:.2}x", choice.dense_microseconds / own),
+            };
+            vec![
+                choice.layer.clone(),
+                choice.stored.clone(),
+                choice.kernel.clone(),
+                time(choice.microseconds),
+                time(choice.dense_microseconds),
+                gain,
+                choice.reason.clone(),
+            ]
+        })
+        .collect();
+    let mut text = format!("{name}: kernels for batches of {batch} on {threads} threads, {level}\n");
+    text.push_str(&columns(&["layer", "stored", "kernel", "µs", "f32 µs", "gain", "why"], &rows));
+    if prepared.folded > 0 {
+        text.push_str(&format!("{} batch norms went into the layers before them\n", prepared.folded));
+    }
+    let dense = 4 * prepared.parameters as u64;
+    text.push_str(&format!("weights in memory: {} bytes; as f32 {}", grouped(prepared.bytes() as u64), grouped(dense)));
+    text
+}
