@@ -114,7 +114,7 @@ impl Teacher {
         let is_one = self.members.len() == 1;
         said.outputs.clear();
         said.features.resize(self.taps.len(), Vec::new());
-        for Member { network, identity, name } in &mut self.members {
+        for Member { network, identity, name, .. } in &mut self.members {
             let width = network.prepared.loaded.config.outputs;
             network.answer(batch, |outputs, engine| {
                 refuse_no_numbers(outputs, batch, name)?;

@@ -40,7 +40,10 @@ impl StoredWeight {
         let each = stored_weights(header)?.into_iter().map(|stored| {
             let unit = unit_of(&stored, header)?;
             let reads = unit.reads.iter().map(|read| (read.tensor, header.tensors[read.tensor].bytes() as usize));
-            Ok(Self { reads: reads.collect(), activations: activations(&stored.info.name), unit, stored })
+            // Where there is no linear layer the config is silent; integers of a byte each are what W8A8 stores.
+            let silent = if stored.codes == Codes::Bytes { Activations::Int8Token } else { Activations::Dense };
+            let activations = activations(&stored.info.name).unwrap_or(silent);
+            Ok(Self { reads: reads.collect(), activations, unit, stored })
         });
         each.collect()
     }

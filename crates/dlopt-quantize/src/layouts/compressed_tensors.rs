@@ -86,8 +86,8 @@ fn activations_json(activations: Activations) -> Value {
 }
 
 /// What the config asks of the activations of a module: those of the group that names it, else of the only group there is,
-/// else of the one that says `Linear`.
-pub(crate) fn activations(config: &Map<String, Value>, module: &str) -> Activations {
+/// else of the one that says `Linear`. Nothing where there is no such group.
+pub(crate) fn activations(config: &Map<String, Value>, module: &str) -> Option<Activations> {
     let groups = quantization(config).and_then(|q| q.get("config_groups")).and_then(Value::as_object);
     let groups: Vec<&Value> = groups.into_iter().flat_map(Map::values).collect();
     let targets = |group: &Value, wanted: &str| {
@@ -96,15 +96,13 @@ pub(crate) fn activations(config: &Map<String, Value>, module: &str) -> Activati
     };
     let named = groups.iter().find(|group| targets(group, module));
     let only = named.or(groups.first().filter(|_| groups.len() == 1));
-    let found = only.or_else(|| groups.iter().find(|group| targets(group, "Linear")));
-    let asked = found.and_then(|group| group.get("input_activations"));
-    [Activations::Int8Token, Activations::Fp8Token, Activations::Fp8Group128]
-        .into_iter()
-        .find(|known| {
-            let same = |key: &str| asked.and_then(|asked| asked.get(key)) == activations_json(*known).get(key);
-            ["num_bits", "strategy", "type"].into_iter().all(same)
-        })
-        .unwrap_or(Activations::Dense)
+    let found = only.or_else(|| groups.iter().find(|group| targets(group, "Linear")))?;
+    let asked = found.get("input_activations");
+    let known = [Activations::Int8Token, Activations::Fp8Token, Activations::Fp8Group128].into_iter().find(|known| {
+        let same = |key: &str| asked.and_then(|asked| asked.get(key)) == activations_json(*known).get(key);
+        ["num_bits", "strategy", "type"].into_iter().all(same)
+    });
+    Some(known.unwrap_or(Activations::Dense))
 }
 
 /// A config as Hugging Face writes it: indented by two, with a newline at the end.

@@ -1,6 +1,6 @@
 use std::io::Cursor;
 
-use dlopt_checkpoint::{Checkpoint, Dtype, View};
+use dlopt_checkpoint::{Checkpoint, Dtype, NameGlob, Selection, View};
 
 use super::*;
 use crate::{Dequantize, Fallback, Quantize, Scheme};
@@ -70,6 +70,11 @@ fn the_config_says_what_becomes_of_activations() {
         let linear = weights.iter().find(|w| w.info().name == "fc1.weight").unwrap();
         assert_eq!(linear.activations(), wanted, "{scheme}");
     }
+    // Without a linear layer there is no config to ask.
+    let mut quantize = quantize("w8a8");
+    quantize.selection = Selection { include: vec![NameGlob::new("conv.weight").unwrap()], ..Selection::default() };
+    let view = View::new(&source, &[&quantize]).unwrap();
+    assert_eq!(StoredWeight::all(view.header()).unwrap()[0].activations(), Activations::Int8Token);
 }
 
 #[test]

@@ -123,6 +123,10 @@ fn explain(prepared: &Prepared, name: &str, batch: usize, threads: usize) -> Str
         text.push_str(&format!("{} batch norms went into the layers before them\n", prepared.folded));
     }
     let dense = 4 * prepared.parameters as u64;
-    text.push_str(&format!("weights in memory: {} bytes; as f32 {}", grouped(prepared.bytes() as u64), grouped(dense)));
+    text.push_str(&format!(
+        "weights in memory: {} bytes; as f32 {}\n",
+        grouped(prepared.bytes() as u64),
+        grouped(dense)
+    ));
     text
 }
