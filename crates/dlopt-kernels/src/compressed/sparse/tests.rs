@@ -1,5 +1,5 @@
 use super::*;
-use crate::compressed::{Codes, Product};
+use crate::compressed::{Codes, Maps, Product};
 use crate::level::at_every_level;
 use crate::nn::{ConvShape, Convolution, Dense, Team};
 
