@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode};
 use dlopt_kernels::compressed::sparse::{SparseMatrix, Use};
-use dlopt_kernels::compressed::{Codes, Float8Codes, Int2Matrix, Int4Matrix, Int8Matrix, Product, WeightOnly};
-use dlopt_kernels::nn::{Dense, Team};
+use dlopt_kernels::compressed::{
+    Codes, DenseMatrix, Float8Codes, Int2Matrix, Int4Matrix, Int8Matrix, Product, WeightOnly,
+};
+use dlopt_kernels::nn::Team;
 use dlopt_kernels::{Float, encode_fp8, narrow};
 
 /// Outputs and inputs: a large layer, those of MiniLM, and the dense one of a small CNN.
@@ -33,7 +35,7 @@ type Pack = fn(&Matrix, Use) -> Packed;
 
 /// What is measured, and how it is made for so many rows.
 const CONTENDERS: [(&str, Pack); 17] = [
-    ("f32", |matrix, _| Box::new(Plain::new(matrix))),
+    ("f32", |matrix, _| Box::new(DenseMatrix::pack(matrix.outputs, matrix.inputs, &matrix.weights))),
     ("f16 weights", |matrix, _| matrix.halves(Float::F16)),
     ("bf16 weights", |matrix, _| matrix.halves(Float::BF16)),
     ("fp8 weights", |matrix, _| matrix.float8()),
@@ -131,43 +133,6 @@ impl Matrix {
             }
         };
         Box::new(WeightOnly::halves(self.outputs, self.inputs, float, &mut row))
-    }
-}
-
-/// The decompressed twin.
-#[derive(Debug)]
-struct Plain {
-    layer: Dense,
-    packed: Vec<f32>,
-}
-
-impl Plain {
-    fn new(matrix: &Matrix) -> Self {
-        let (outputs, inputs) = (matrix.outputs, matrix.inputs);
-        let columns: Vec<f32> =
-            (0..outputs * inputs).map(|at| matrix.weights[at % outputs * inputs + at / outputs]).collect();
-        let (layer, mut packed) = (Dense::new(inputs, outputs, false), vec![]);
-        layer.pack_forward(&Team::new(1), &columns, &mut packed);
-        Self { layer, packed }
-    }
-}
-
-impl Product for Plain {
-    fn extents(&self) -> [usize; 2] {
-        [self.layer.outputs(), self.layer.inputs()]
-    }
-
-    fn bytes(&self) -> usize {
-        size_of_val(&self.packed[..])
-    }
-
-    fn multiply(&self, team: &Team, rows: usize, x: &[f32], bias: Option<&[f32]>, _relu: bool, out: &mut [f32]) {
-        let [outputs, inputs] = self.extents();
-        let each = rows.div_ceil(team.threads()).min(32);
-        team.chunks(out, each * outputs, |index, out| {
-            let rows = out.len() / outputs;
-            self.layer.forward(rows, &x[index * each * inputs..][..rows * inputs], &self.packed, bias, out);
-        });
     }
 }
 

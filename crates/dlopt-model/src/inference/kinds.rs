@@ -10,6 +10,11 @@ use dlopt_kernels::nn::ConvShape;
 use super::choose::Candidate;
 use super::source::Source;
 
+/// Rows of activations that are few.
+const FEW_ROWS: usize = 6;
+/// Values of a matrix that are worth the work of several threads.
+const WORTH_SPREADING: usize = 1 << 17;
+
 fn candidate(name: &'static str, kernel: impl Product + 'static) -> Candidate<Arc<dyn Product>> {
     Candidate { name, bytes: kernel.bytes(), kernel: Arc::new(kernel) }
 }
@@ -38,6 +43,14 @@ pub(super) fn matrices(source: &Source, rows: usize, is_int8: bool) -> Vec<Candi
     found.extend(source.with_halves(|float, row| {
         candidate("f16 x f32", WeightOnly::halves(source.outputs, source.inputs, float, row))
     }));
+    // Few rows are spread over threads by outputs, which the plain layer does not do.
+    if rows <= FEW_ROWS && source.outputs * source.inputs >= WORTH_SPREADING {
+        found.extend(
+            source.with_floats(|row| {
+                candidate("f32, by outputs", WeightOnly::floats(source.outputs, source.inputs, row))
+            }),
+        );
+    }
     let (purpose, work) = if rows == 1 { (Use::OneRow, Work::OneRow) } else { (Use::ManyRows, Work::ManyRows) };
     if pays(level(), work, source.zero_share()) {
         let values = source.decode();

@@ -163,6 +163,13 @@ impl Source {
         }))
     }
 
+    /// Calls `pack` with the rows of f32 values, if it is stored as such.
+    pub(super) fn with_floats<R>(&self, pack: impl FnOnce(&mut dyn FnMut(usize, &mut [f32])) -> R) -> Option<R> {
+        let Values::Floats(values) = &self.held else { return None };
+        let inputs = self.inputs;
+        Some(pack(&mut |row, to| to.copy_from_slice(&values[row * inputs..][..inputs])))
+    }
+
     /// Calls `pack` with the type and the rows of 16-bit floats, if it is stored as such.
     pub(super) fn with_halves<R>(&self, pack: impl FnOnce(Float, &mut dyn FnMut(usize, &mut [u16])) -> R) -> Option<R> {
         let Values::Halves(float, bits) = &self.held else { return None };

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{bits, codes, floats, quantized};
-use crate::compressed::{Codes, Int8Convolution};
+use crate::compressed::{Codes, Int8Convolution, Maps};
 use crate::level::at_every_level;
 use crate::nn::ConvShape;
 
