@@ -79,6 +79,8 @@ pub struct Prepared {
     pub held: Held,
     /// The values of all its parameters, as it was trained.
     pub parameters: usize,
+    /// What [`Prepared::bytes`] is without compressed weights.
+    pub dense_bytes: usize,
     /// How many batch norms went into the layers before them.
     pub folded: usize,
     /// What each layer with a choice got.
@@ -86,10 +88,23 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Bytes of all weights and statistics in memory.
+    /// Bytes of all weights and statistics in memory, those included that layers of f32 lay out for their kernels.
     pub fn bytes(&self) -> usize {
-        4 * (self.loaded.params.len() + self.loaded.buffers.len()) + self.held.bytes()
+        bytes(&self.loaded.layout) + self.held.bytes()
     }
+}
+
+fn bytes(layout: &FlatLayout) -> usize {
+    let is_packed = |tensor: &&FlatTensor| {
+        let is_weight = matches!(
+            tensor.role,
+            Role::ConvolutionWeight | Role::DenseWeight { .. } | Role::RecurrentInput | Role::RecurrentHidden
+        );
+        is_weight && !tensor.range.is_empty()
+    };
+    let packed: usize =
+        layout.tensors().iter().filter(is_packed).map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+    4 * (layout.params_len + layout.buffers_len + packed)
 }
 
 /// Reads a checkpoint for inference.
@@ -127,7 +142,8 @@ pub fn prepare(checkpoint: &Checkpoint, execution: &Execution, team: &Arc<Team>)
         let layout = FlatLayout::without_weights(&folded.nodes, held.nodes());
         let (params, buffers) = layout.from_checkpoint(|tensor| folded.read(tensor, &read))?;
         let loaded = Loaded { config, nodes: folded.nodes.clone(), layout, params, buffers };
-        Ok(Prepared { loaded, held, parameters: whole.params_len, folded: folded.norms(), choices })
+        let (parameters, dense_bytes) = (whole.params_len, bytes(&whole));
+        Ok(Prepared { loaded, held, parameters, dense_bytes, folded: folded.norms(), choices })
     })
 }
 

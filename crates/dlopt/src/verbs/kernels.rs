@@ -122,11 +122,10 @@ fn explain(prepared: &Prepared, name: &str, batch: usize, threads: usize) -> Str
     if prepared.folded > 0 {
         text.push_str(&format!("{} batch norms went into the layers before them\n", prepared.folded));
     }
-    let dense = 4 * prepared.parameters as u64;
     text.push_str(&format!(
         "weights in memory: {} bytes; as f32 {}\n",
         grouped(prepared.bytes() as u64),
-        grouped(dense)
+        grouped(prepared.dense_bytes as u64)
     ));
     text
 }
