@@ -18,6 +18,9 @@ use support::*;
 /// A network of a few weights: four numbers in, three classes or two numbers out.
 const NET: &str = "layers = [\n    { type = \"flatten\" },\n    { type = \"dense\", units = 7, activation = \"relu\" },\n    { type = \"dense\", units = \"classes\" },\n]\n";
 
+/// The same, wide enough for activations in eight bits.
+const WIDE: &str = "layers = [\n    { type = \"flatten\" },\n    { type = \"dense\", units = 24, activation = \"relu\" },\n    { type = \"dense\", units = 16, activation = \"relu\" },\n    { type = \"dense\", units = \"classes\" },\n]\n";
+
 /// A folder with small data and a network.
 struct Ground(tempfile::TempDir);
 
@@ -694,8 +697,11 @@ const EVAL_FLAGS: [Case; 31] = [
         g.refused(&format!("{EVAL} --kernels dense --device candle"), 2, "for the CPU");
     }),
     ("activations", |g| {
+        fs::write(g.path("wide.toml"), WIDE).unwrap();
+        g.ok("train --model wide.toml --data d.safetensors --epochs 2 -q -o wide.safetensors");
+        g.ok("quantize wide.safetensors --scheme w8a16 --group channel --include fc*.weight -o wide8.safetensors -q");
         let loss = |more: &str| {
-            let line = format!("eval {} --data d.safetensors --json {more}", in_bytes(g));
+            let line = format!("eval wide8.safetensors --data d.safetensors --json {more}");
             json_out(&g.ok(&line))["model"]["metrics"]["classification"]["loss"]["value"].as_f64().unwrap()
         };
         let (float, int8) = (loss("--activations float"), loss("--activations int8"));

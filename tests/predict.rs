@@ -401,7 +401,12 @@ fn every_flag_of_predict_changes_something() {
     let compressed = |more: &str| ok_in(dir, &format!("predict q.safetensors d.csv --json {more}"));
     assert_eq!(out(&compressed("--kernels dense")), out(&compressed("--kernels compressed")));
     assert!(err(&compressed("--kernels explain")).contains("weights in memory"));
-    assert_ne!(out(&compressed("")), out(&compressed("--activations int8")));
+    let layers = "{ type = \"flatten\" }, { type = \"dense\", units = 24 }, { type = \"dense\", units = 16 }, { type = \"dense\", units = \"classes\" }";
+    std::fs::write(dir.join("wide.toml"), format!("layers = [{layers}]\n")).unwrap();
+    ok_in(dir, "train --model wide.toml --data d.safetensors --epochs 2 -q -o wide.safetensors");
+    ok_in(dir, "quantize wide.safetensors --scheme w8a16 --group channel --include fc*.weight -o wide8.safetensors -q");
+    let wide = |more: &str| out(&ok_in(dir, &format!("predict wide8.safetensors d.csv --json {more}")));
+    assert_ne!(wide(""), wide("--activations int8"));
     // --lines, --beam, --length-penalty, --best, --skip-unreadable and --quiet are turned by the tests above.
     let turned = [
         "lines",

@@ -23,7 +23,7 @@ CONTENDERS = [
 
 def run(network, suffix, options, batch, repeat):
     command = [DLOPT, "eval", f"{WORK}/{network}{suffix}.safetensors", "--data", f"{WORK}/{DATA[network]}.safetensors"]
-    command += ["--batch", str(batch), "--repeat", str(repeat), "--threads", THREADS, "--resamples", "2", "--json", *options]
+    command += ["--batch", str(batch), "--repeat", str(repeat), "--threads", THREADS, "--resamples", "100", "--json", *options]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["model"]
 
 

@@ -89,7 +89,7 @@ impl<'a> Chooser<'a> {
         let rows = self.execution.batch.clamp(1, 32);
         let time = shape.time.clamp(1, MOST_STEPS);
         let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source; 2]| {
-            let is_int8 = chooser.wants_int8(of_inputs) && chooser.wants_int8(of_state);
+            let is_int8 = chooser.wants_int8(of_state);
             let first = kinds::matrices(of_inputs, rows * time, is_int8);
             let mut second = kinds::matrices(of_state, rows, is_int8);
             let pair = |one: Candidate<Arc<dyn Product>>| {
@@ -114,7 +114,7 @@ impl<'a> Chooser<'a> {
             layer.forward(team, rows, &x, None, &bias, Ends::default(), &mut out);
         };
         let stored = format!("{} and {}", of_inputs.describe(), of_state.describe());
-        let is_int8 = self.wants_int8(of_inputs) && self.wants_int8(of_state);
+        let is_int8 = self.wants_int8(of_state);
         let first = self.pick(Layer { node, stored, is_int8 }, candidates, || dense_pair(&ways[0]), run)?;
         let name = self.choices.last().map(|choice| choice.kernel.clone());
         let other = |way: &[Source; 2]| {
@@ -150,6 +150,7 @@ impl<'a> Chooser<'a> {
     /// Whether activations become integers on their way into this weight.
     fn wants_int8(&self, source: &Source) -> bool {
         source.is_integer()
+            && kinds::takes_int8(source.outputs, source.inputs)
             && match self.execution.arithmetic {
                 Arithmetic::Stored => source.activations() == Activations::Int8Token,
                 Arithmetic::Float => false,
@@ -178,7 +179,7 @@ impl<'a> Chooser<'a> {
         };
         if candidates.is_empty() {
             if layer.is_int8 {
-                choice.reason = "no kernel takes int8 activations here".to_owned();
+                choice.reason = "no kernel of int8 activations takes its groups or scales".to_owned();
             }
             self.choices.push(choice);
             return None;

@@ -10,6 +10,16 @@ use dlopt_kernels::nn::ConvShape;
 use super::choose::Candidate;
 use super::source::Source;
 
+/// Inputs and outputs of a layer whose activations become integers at least. Below, quantizing them costs more than it saves;
+/// and a first layer that sees one channel is what int8 hurts most. Shapes decide it and not the clock: results must not
+/// depend on the machine.
+const INT8: [usize; 2] = [16, 16];
+
+/// Whether a layer of these extents is large enough for int8 activations.
+pub(super) fn takes_int8(outputs: usize, inputs: usize) -> bool {
+    inputs >= INT8[0] && outputs >= INT8[1]
+}
+
 /// Rows of activations that are few.
 const FEW_ROWS: usize = 6;
 /// Values of a matrix that are worth the work of several threads.
