@@ -14,7 +14,8 @@ use super::lanes::{Kernel, Lanes, MOST_ADVANCE, Weight, run_with, words};
 use super::rows::Rows;
 use super::stream::Stream;
 use super::target::Target;
-use crate::level::{Level, level};
+use crate::compressed::level;
+use crate::level::Level;
 
 /// Outputs that share a loop.
 const TILE: usize = 32;
