@@ -3,6 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# A fresh clone is built once.
+export CARGO_INCREMENTAL=0
+
 step() { printf '\n== %s\n' "$*"; }
 
 step "every file of tests/ and benches/ is listed in a manifest"
@@ -31,9 +34,9 @@ echo "\$ $command"
 $command
 
 step "the README's commands"
-# Without optimisation across crates, which takes minutes more and changes no byte.
-export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+# By the binary that the tests have built: a release build takes many minutes more and changes no byte.
 grep '^cargo run --release' README.md | while read -r demo; do
+  demo="${CARGO_TARGET_DIR:-target}/debug/dlopt ${demo#cargo run --release -- }"
   echo "\$ $demo"
   # Its own standard input, so that no command takes the rest of the list.
   bash -c "$demo" </dev/null
