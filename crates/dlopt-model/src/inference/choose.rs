@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use dlopt_kernels::compressed::{DenseConvolution, DenseMatrix, Maps, Product, RecurrentProduct};
 use dlopt_kernels::nn::{Convolution, Ends, Recurrent, RecurrentShape, Team};
 use dlopt_quantize::Activations;
-use serde::Serialize;
 
 use super::source::Source;
 use super::{Arithmetic, Execution, Kernels, kinds};
@@ -22,9 +21,11 @@ const MEASURED: (Duration, usize) = (Duration::from_millis(4), 30);
 const MOST_ROWS: usize = 256;
 const MOST_IMAGES: usize = 16;
 const MOST_STEPS: usize = 32;
+/// The share of zeros from which a recurrent layer runs on sparse products; above what every kernel needs to be tried.
+const SPARSE_RECURRENT: f64 = 0.7;
 
 /// What a layer runs on, and why.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Choice {
     /// The layer's name.
     pub layer: String,
@@ -82,7 +83,8 @@ impl<'a> Chooser<'a> {
     }
 
     /// The matrices of a recurrent layer, `weight_ih` and `weight_hh` of each direction, if there is a choice. It then runs on
-    /// two products, whose sums are in another order than those of the plain layer.
+    /// two products, whose sums are in another order than those of the plain layer, and which are slower than it on dense
+    /// weights. So whether there is a choice is decided by what is stored and asked for, never by the batch or the clock.
     pub(super) fn recurrent(&mut self, node: &Node, ways: &[[Source; 2]]) -> Option<Vec<[Arc<dyn Product>; 2]>> {
         let (shape, _) = recurrent(node);
         let [of_inputs, of_state] = ways.first()?;
@@ -99,7 +101,12 @@ impl<'a> Chooser<'a> {
             };
             first.into_iter().filter_map(pair).collect::<Vec<_>>()
         };
-        let candidates = pairs(self, &ways[0]);
+        let is_asked = self.wants_int8(of_state) || self.execution.kernels == Kernels::Compressed;
+        let is_sparse = ways.iter().flatten().all(|source| source.zero_share() >= SPARSE_RECURRENT);
+        let mut candidates = if is_asked || is_sparse { pairs(self, &ways[0]) } else { Vec::new() };
+        if !is_asked {
+            candidates.retain(|pair| pair.name == kinds::SPARSE);
+        }
         if candidates.is_empty() {
             let layer = Layer { node, stored: of_state.describe(), is_int8: false };
             return self.pick(layer, Vec::new(), || dense_pair(&ways[0]), |_| {}).map(|pair| vec![pair]);

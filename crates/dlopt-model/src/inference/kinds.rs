@@ -20,6 +20,9 @@ pub(super) fn takes_int8(outputs: usize, inputs: usize) -> bool {
     inputs >= INT8[0] && outputs >= INT8[1]
 }
 
+/// What the kernels that leave zeros out are called.
+pub(super) const SPARSE: &str = "sparse";
+
 /// Rows of activations that are few.
 const FEW_ROWS: usize = 6;
 /// Values of a matrix that are worth the work of several threads.
@@ -65,7 +68,7 @@ pub(super) fn matrices(source: &Source, rows: usize, is_int8: bool) -> Vec<Candi
     if pays(level(), work, source.zero_share()) {
         let values = source.decode();
         let mut row = |row: usize, to: &mut [f32]| to.copy_from_slice(&values[row * source.inputs..][..source.inputs]);
-        found.push(candidate("sparse", SparseMatrix::pack(source.outputs, source.inputs, purpose, &mut row)));
+        found.push(candidate(SPARSE, SparseMatrix::pack(source.outputs, source.inputs, purpose, &mut row)));
     }
     found
 }
@@ -92,5 +95,5 @@ pub(super) fn maps(
     let values = source.decode();
     let mut row = |row: usize, to: &mut [f32]| to.copy_from_slice(&values[row * source.inputs..][..source.inputs]);
     let kernel = SparseConvolution::pack(shape, relu, pools, &mut row);
-    vec![Candidate { name: "sparse", bytes: kernel.bytes(), kernel: Arc::new(kernel) }]
+    vec![Candidate { name: SPARSE, bytes: kernel.bytes(), kernel: Arc::new(kernel) }]
 }

@@ -170,7 +170,9 @@ fn whatever_the_passes_write_runs_as_it_is_stored() {
                 let (prepared, out) = case.prepared(&checkpoint, float, threads);
                 let what = format!("{:?} {kernels:?} {:?}", case.config.input, prepared.choices);
                 assert_close(&out, &wanted, 2e-3, &what);
-                runs.extend((kernels != Kernels::Dense).then_some(out));
+                // A recurrent layer sums in another order where it is asked to take the least memory.
+                let is_same = kernels == Kernels::Auto || kernels == Kernels::Compressed && case.lengths.is_none();
+                runs.extend(is_same.then_some(out));
             }
             assert!(runs.iter().all(|run| *run == runs[0]), "neither threads nor the choice of a kernel change a byte");
         }

@@ -20,7 +20,7 @@ pub(crate) struct KernelArgs {
     kernels: KernelChoice,
 
     /// Activations in products with weights that are stored as integers: as the scheme says (stored: int8 for W8A8), f32
-    /// (float), or int8 with a scale a row: faster, and a little less exact
+    /// (float), or int8 with a scale a row: a little less exact; faster where the machine multiplies integers faster
     #[arg(long, value_enum, default_value_t = ActivationChoice::Stored)]
     activations: ActivationChoice,
 }
@@ -102,6 +102,7 @@ fn explain(prepared: &Prepared, name: &str, batch: usize, threads: usize) -> Str
                 0.0 => "-".to_owned(),
                 some => format!("{some:.1}"),
             };
+            let size = |bytes: usize| if bytes == 0 { "-".to_owned() } else { grouped(bytes as u64) };
             let gain = match choice.microseconds {
                 0.0 => "-".to_owned(),
                 own => format!("{:.2}x", choice.dense_microseconds / own),
@@ -113,12 +114,14 @@ fn explain(prepared: &Prepared, name: &str, batch: usize, threads: usize) -> Str
                 time(choice.microseconds),
                 time(choice.dense_microseconds),
                 gain,
+                size(choice.bytes),
+                size(choice.dense_bytes),
                 choice.reason.clone(),
             ]
         })
         .collect();
     let mut text = format!("{name}: kernels for batches of {batch} on {threads} threads, {level}\n");
-    text.push_str(&columns(&["layer", "stored", "kernel", "µs", "f32 µs", "gain", "why"], &rows));
+    text.push_str(&columns(&["layer", "stored", "kernel", "µs", "f32 µs", "gain", "bytes", "f32 bytes", "why"], &rows));
     if prepared.folded > 0 {
         text.push_str(&format!("{} batch norms went into the layers before them\n", prepared.folded));
     }
