@@ -7,20 +7,41 @@
 
 mod channels;
 
-use dlopt_prune::Coupling;
+use dlopt_prune::{Coupling, Maker, Part};
 
 use crate::plan::{FlattenOrder, Node, Op, Parameter, RecurrentKind, Role, Shape, Translation};
 use channels::Channels;
 
 /// The coupling graph of a plan; names are those of a checkpoint's tensors.
 pub fn coupling(nodes: &[Node]) -> Coupling {
+    traced(nodes).coupling
+}
+
+/// The coupling graph of a plan, and what flows between its outermost nodes.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// The graph.
+    pub coupling: Coupling,
+    /// For every outermost node the group and the channel of each feature that comes out; nothing where no tensor has it.
+    pub flows: Vec<Vec<Option<[usize; 2]>>>,
+}
+
+/// The coupling graph of a plan with the channels behind the features of every outermost node.
+pub fn traced(nodes: &[Node]) -> Traced {
     let mut walk = Walk { channels: Channels::default() };
-    let features = nodes.first().map_or(0, |node| node.input.features());
-    let inputs = walk.channels.make(features);
-    walk.channels.fix(&inputs);
-    let outputs = walk.nodes(nodes, inputs);
-    walk.channels.fix(&outputs);
-    walk.channels.groups()
+    let count = nodes.first().map_or(0, |node| node.input.features());
+    let inputs = walk.channels.make(count, Maker::Input);
+    walk.channels.fix(&inputs, "it is what goes into the network");
+    let mut features = inputs;
+    let mut all = Vec::new();
+    for node in nodes {
+        features = walk.node(node, features);
+        all.push(features.clone());
+    }
+    walk.channels.fix(&features, "it is what comes out of the network");
+    let (coupling, roots) = walk.channels.groups();
+    let flows = all.iter().map(|features| walk.channels.places(&roots, features)).collect();
+    Traced { coupling, flows }
 }
 
 struct Walk {
@@ -39,7 +60,10 @@ impl Walk {
             Op::Convolution { groups, .. } => self.convolution(own, *groups, &features),
             Op::Pool { .. } | Op::Dropout { .. } | Op::Activation(_) | Op::Pad { .. } => features,
             Op::BatchNorm { .. } | Op::LayerNorm { .. } => {
-                own.iter().for_each(|parameter| self.channels.lie_on(&parameter.name, 0, &features));
+                for parameter in own {
+                    let part = if parameter.role == Role::Scale { Part::Scales } else { Part::Follows };
+                    self.channels.lie_on(&parameter.name, 0, part, &features);
+                }
                 features
             }
             Op::Dense => self.dense(own, &features),
@@ -49,9 +73,12 @@ impl Walk {
                 // Rows of a picture are steps: a step holds the channels of every column.
                 let features = repeated(&features, node.input.features());
                 let ends = own.chunks_exact(4);
-                ends.flat_map(|four| self.recurrent(four, *kind, *hidden, &features)).collect()
+                let out: Vec<usize> = ends.flat_map(|four| self.recurrent(four, *kind, *hidden, &features)).collect();
+                let stack = own[0].name.rsplit_once('.').map_or("", |(stack, _)| stack);
+                self.channels.count_by(stack, &out);
+                out
             }
-            Op::Seq2seq(plan) => self.translation(own, plan),
+            Op::Seq2seq(plan) => self.translation(&node.name, own, plan),
             Op::Magnitude => {
                 let (real, imaginary) = features.split_at(features.len() / 2);
                 self.channels.join(real, imaginary);
@@ -72,47 +99,51 @@ impl Walk {
             // Each channel by itself: what comes out is what went in.
             features.iter().flat_map(|&channel| std::iter::repeat_n(channel, filters / groups)).collect()
         } else {
-            self.channels.lie_in_runs(&weight.name, 1, features, groups);
-            self.channels.make(filters)
+            self.channels.lie_in_runs(&weight.name, 1, Part::Reads, features, groups);
+            self.channels.make(filters, Maker::Convolution)
         };
         let runs = if groups == features.len() { 1 } else { groups };
-        self.channels.lie_in_runs(&weight.name, 0, &out, runs);
-        own[1..].iter().for_each(|bias| self.channels.lie_on(&bias.name, 0, &out));
+        self.channels.lie_in_runs(&weight.name, 0, Part::Writes, &out, runs);
+        own[1..].iter().for_each(|bias| self.channels.lie_on(&bias.name, 0, Part::Follows, &out));
         out
     }
 
     fn dense(&mut self, own: &[Parameter], features: &[usize]) -> Vec<usize> {
-        self.channels.lie_on(&own[0].name, 1, features);
-        let out = self.channels.make(own[0].shape[0]);
-        own.iter().for_each(|parameter| self.channels.lie_on(&parameter.name, 0, &out));
+        self.channels.lie_on(&own[0].name, 1, Part::Reads, features);
+        let out = self.channels.make(own[0].shape[0], Maker::Dense);
+        self.channels.lie_on(&own[0].name, 0, Part::Writes, &out);
+        own[1..].iter().for_each(|bias| self.channels.lie_on(&bias.name, 0, Part::Follows, &out));
         out
     }
 
     fn table(&mut self, own: &Parameter) -> Vec<usize> {
-        let out = self.channels.make(own.shape[1]);
-        self.channels.lie_on(&own.name, 1, &out);
+        let out = self.channels.make(own.shape[1], Maker::Embedding);
+        self.channels.lie_on(&own.name, 1, Part::Writes, &out);
         out
     }
 
     /// One direction: weight_ih, weight_hh, bias_ih, bias_hh.
     fn recurrent(&mut self, own: &[Parameter], kind: RecurrentKind, hidden: usize, features: &[usize]) -> Vec<usize> {
-        let out = self.channels.make(hidden);
+        let out = self.channels.make(hidden, Maker::Recurrent);
         let rows = repeated(&out, kind.gates() * hidden);
         for parameter in own {
             match parameter.role {
-                Role::RecurrentInput => self.channels.lie_on(&parameter.name, 1, features),
-                Role::RecurrentHidden => self.channels.lie_on(&parameter.name, 1, &out),
+                Role::RecurrentInput => self.channels.lie_on(&parameter.name, 1, Part::Reads, features),
+                Role::RecurrentHidden => self.channels.lie_on(&parameter.name, 1, Part::Reads, &out),
                 _ => {}
             }
-            self.channels.lie_on(&parameter.name, 0, &rows);
+            let is_weight = matches!(parameter.role, Role::RecurrentInput | Role::RecurrentHidden);
+            let part = if is_weight { Part::Writes } else { Part::Follows };
+            self.channels.lie_on(&parameter.name, 0, part, &rows);
         }
         out
     }
 
     /// The encoder's table and recurrent four, the decoder's, attention's weight and bias if it has one, the last layer's.
-    fn translation(&mut self, own: &[Parameter], plan: &Translation) -> Vec<usize> {
+    fn translation(&mut self, name: &str, own: &[Parameter], plan: &Translation) -> Vec<usize> {
         let mut side = |own: &[Parameter]| {
             let embedded = self.table(&own[0]);
+            self.channels.count_by(&format!("{name} embeddings"), &embedded);
             self.recurrent(&own[1..5], plan.kind, plan.hidden, &embedded)
         };
         let (encoder, decoder) = (side(own), side(&own[5..]));
@@ -120,9 +151,11 @@ impl Walk {
         self.channels.join(&encoder, &decoder);
         let last = &own[10..];
         match plan.has_attention {
-            // It reads a sum of the encoder's states, and the decoder's state beside it.
+            // It reads a sum of the encoder's states, and the decoder's state beside it; as many values come out.
             true => {
+                self.channels.count_by(&format!("{name} states"), &encoder);
                 let attended = self.dense(&last[..2], &[encoder, decoder].concat());
+                self.channels.count_by(&format!("{name} states"), &attended);
                 self.dense(&last[2..], &attended)
             }
             false => self.dense(last, &decoder),

@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 
 use dlopt_checkpoint::{
-    Dtype, Header, LAYOUT_KEY, NameGlob, Result, Selection, TensorInfo, dtype_named, read_history, read_layout,
+    Dtype, Header, HistoryEntry, LAYOUT_KEY, NameGlob, Result, Selection, TensorInfo, dtype_named, read_history,
+    read_layout,
 };
 use serde_json::Value;
 
-use crate::patterns::Pattern;
+use crate::patterns::{Pattern, Structure};
 use crate::prune::{KINDS, PruneScope, inputs_down, refusal};
 use crate::stores::bitmask::FORMAT;
 
@@ -21,10 +22,16 @@ use crate::stores::bitmask::FORMAT;
 /// # Errors
 /// When history or layout are unreadable.
 pub fn is_pruned(header: &Header) -> Result<bool> {
-    let is_claimed = read_history(header)?.iter().any(|pass| pass.verb == "prune");
+    let is_claimed = read_history(header)?.iter().any(|pass| pass.verb == "prune" && !is_structural(pass));
     let is_stored = read_layout(header)?.values().any(|stored| stored.format == FORMAT)
         || header.tensors.iter().any(|tensor| tensor.name.ends_with(".bitmask"));
     Ok(is_claimed || is_stored)
+}
+
+/// Whether whole channels or layers left, and no zeros were set.
+fn is_structural(pass: &HistoryEntry) -> bool {
+    let pattern = pass.options.get("pattern").and_then(Value::as_str).unwrap_or_default();
+    pass.verb == "prune" && matches!(Structure::parse(pattern), Ok(Some(_)))
 }
 
 /// What must hold of some tensors.
@@ -52,7 +59,9 @@ pub fn claims(header: &Header) -> Result<Vec<Claim>> {
     }
     let logical = logical_header(header)?;
     let mut claims = Vec::new();
-    for pass in passes.iter().filter(|p| p.verb == "prune") {
+    // Tensors that lost rows and columns are no longer what earlier passes spoke of.
+    let first = passes.iter().rposition(is_structural).map_or(0, |last| last + 1);
+    for pass in passes[first..].iter().filter(|p| p.verb == "prune") {
         let text = |key: &str| pass.options.get(key).and_then(Value::as_str).unwrap_or_default();
         let Ok(pattern) = Pattern::parse(text("pattern")) else { continue };
         let sparsity = pass.options.get("sparsity").and_then(Value::as_f64);

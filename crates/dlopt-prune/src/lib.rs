@@ -5,14 +5,17 @@
 //! * a **store** says how the rest lies on disk ([`stores`]).
 //!
 //! Each is one file and one line in the table of its `mod.rs`. [`Prune`] is the pass over a checkpoint, [`Densify`] the
-//! way back from bitmask storage, [`claims`] what a checkpoint's history promises of its zeros. [`Coupling`] says which
-//! slices of a network's tensors can only be cut together.
+//! way back from bitmask storage, [`claims`] what a checkpoint's history promises of its zeros.
+//!
+//! Where whole channels go, [`Coupling`] says which slices of a network's tensors can only be cut together, [`Importance`]
+//! how much each channel matters, [`Widths`] how many of each layer stay, and [`Cut`] what is then left of a tensor.
 
 mod claims;
 mod compressed;
 mod coupling;
 mod criteria;
 mod densify;
+mod importance;
 mod keys;
 mod patterns;
 mod prune;
@@ -21,16 +24,19 @@ mod stores;
 #[cfg(test)]
 mod tests;
 mod view;
+mod widths;
 
 pub use claims::{Claim, claims, is_pruned};
 pub use compressed::refuse_compressed;
-pub use coupling::{Coupling, Cut, Group, Member, Slices};
+pub use coupling::{Coupling, Cut, Group, Maker, Member, Part, Pieces, Slices};
 pub use criteria::{Criterion, Rank, criteria};
 pub use densify::Densify;
-pub use patterns::{Pattern, patterns};
+pub use importance::{Importance, importance_named, importances};
+pub use patterns::{Pattern, Structure, patterns};
 pub use prune::{Prune, PruneOptions, PruneScope};
 pub use search::zeros_at;
 pub use stores::{Store, stores};
+pub use widths::{Widths, closest_prefix};
 
 /// A line of a table: what it is called and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

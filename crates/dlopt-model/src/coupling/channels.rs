@@ -1,11 +1,11 @@
 //! Channels that are made one by one, found to be the same, and put into groups.
 //!
-//! Two disjoint-set forests (Tarjan, 1975): one of channels, one of the layers that made them. Roots are the smallest
-//! numbers of their sets, so that the order of groups and of their channels is that of the walk.
+//! Disjoint-set forests (Tarjan, 1975): of channels, of the layers that made them, of groups that share a size. Roots are the
+//! smallest numbers of their sets, so that the order of groups and of their channels is that of the walk.
 
 use std::collections::BTreeMap;
 
-use dlopt_prune::{Coupling, Group, Member};
+use dlopt_prune::{Coupling, Group, Maker, Member, Part};
 
 /// All channels of a walk.
 #[derive(Default)]
@@ -15,7 +15,11 @@ pub(super) struct Channels {
     /// For every call of [`Channels::make`].
     makers: Forest,
     maker_of: Vec<usize>,
-    is_fixed: Vec<bool>,
+    kinds: Vec<Maker>,
+    /// Why the channels of a maker stay, if they do.
+    fixed: Vec<Option<String>>,
+    /// The size that a maker's channels are counted by, where a description says it once for several.
+    sizes: Vec<Option<String>>,
     axes: Vec<Axis>,
 }
 
@@ -23,6 +27,7 @@ pub(super) struct Channels {
 struct Axis {
     tensor: String,
     axis: usize,
+    part: Part,
     channels: Vec<usize>,
     runs: usize,
 }
@@ -54,16 +59,36 @@ impl Forest {
 
 impl Channels {
     /// New channels of one layer.
-    pub(super) fn make(&mut self, count: usize) -> Vec<usize> {
+    pub(super) fn make(&mut self, count: usize, kind: Maker) -> Vec<usize> {
         let maker = self.makers.add();
-        self.is_fixed.push(false);
+        self.kinds.push(kind);
+        self.fixed.push(None);
+        self.sizes.push(None);
         self.maker_of.resize(self.maker_of.len() + count, maker);
         (0..count).map(|_| self.channels.add()).collect()
     }
 
-    /// None of these can be cut.
-    pub(super) fn fix(&mut self, channels: &[usize]) {
-        channels.iter().for_each(|&channel| self.is_fixed[self.maker_of[channel]] = true);
+    /// None of these can be cut, because of this.
+    pub(super) fn fix(&mut self, channels: &[usize], why: &str) {
+        for &channel in channels {
+            self.fixed[self.maker_of[channel]].get_or_insert_with(|| why.to_owned());
+        }
+    }
+
+    /// There are as many of these as of all others of this size.
+    pub(super) fn count_by(&mut self, size: &str, channels: &[usize]) {
+        channels.iter().for_each(|&channel| self.sizes[self.maker_of[channel]] = Some(size.to_owned()));
+    }
+
+    /// The group of each channel, by its place in what [`Self::groups`] gives, and its number in it; nothing where no tensor
+    /// has it.
+    pub(super) fn places(&self, coupling: &[usize], channels: &[usize]) -> Vec<Option<[usize; 2]>> {
+        let numbers = self.numbers();
+        let place = |&channel: &usize| {
+            let group = coupling.iter().position(|root| *root == self.group_of(channel))?;
+            Some([group, numbers[self.channels.root(channel)]])
+        };
+        channels.iter().map(place).collect()
     }
 
     /// Each of `a` is the one of `b` at the same place.
@@ -75,44 +100,73 @@ impl Channels {
     }
 
     /// The places on an axis of a tensor are of these channels.
-    pub(super) fn lie_on(&mut self, tensor: &str, axis: usize, channels: &[usize]) {
-        self.lie_in_runs(tensor, axis, channels, 1);
+    pub(super) fn lie_on(&mut self, tensor: &str, axis: usize, part: Part, channels: &[usize]) {
+        self.lie_in_runs(tensor, axis, part, channels, 1);
     }
 
     /// The same for a grouped convolution: its outputs (axis 0) come in runs, and so do its inputs (axis 1), where each run
     /// has the same places.
-    pub(super) fn lie_in_runs(&mut self, tensor: &str, axis: usize, channels: &[usize], runs: usize) {
-        self.axes.push(Axis { tensor: tensor.to_owned(), axis, channels: channels.to_vec(), runs });
+    pub(super) fn lie_in_runs(&mut self, tensor: &str, axis: usize, part: Part, channels: &[usize], runs: usize) {
+        self.axes.push(Axis { tensor: tensor.to_owned(), axis, part, channels: channels.to_vec(), runs });
     }
 
-    /// Channels that are cut in step, with all that they lie on.
-    pub(super) fn groups(&self) -> Coupling {
-        // Channels by group, and the place of each in its group.
-        let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut places = vec![0; self.maker_of.len()];
-        for channel in 0..places.len() {
-            let root = self.channels.root(channel);
-            if root == channel {
-                let own = members.entry(self.group_of(channel)).or_default();
-                places[channel] = own.len();
-                own.push(channel);
-            }
-            places[channel] = places[root];
-        }
+    /// Channels that are cut in step, with all that they lie on; and the number that each group goes by here.
+    pub(super) fn groups(&self) -> (Coupling, Vec<usize>) {
+        let places = self.numbers();
         let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
-        for (&group, own) in &members {
-            let made = Group { channels: own.len(), members: Vec::new(), is_cuttable: true, runs: 1 };
-            groups.insert(group, made);
+        for channel in (0..places.len()).filter(|&channel| self.channels.root(channel) == channel) {
+            let made_by = self.maker_of_group(self.group_of(channel));
+            let new = || Group { channels: 0, members: Vec::new(), made_by, fixed: None, runs: 1 };
+            groups.entry(self.group_of(channel)).or_insert_with(new).channels += 1;
         }
-        for (maker, _) in self.is_fixed.iter().enumerate().filter(|(_, is_fixed)| **is_fixed) {
-            if let Some(group) = groups.get_mut(&self.makers.root(maker)) {
-                group.is_cuttable = false;
+        for (maker, why) in self.fixed.iter().enumerate() {
+            if let (Some(why), Some(group)) = (why, groups.get_mut(&self.makers.root(maker))) {
+                group.fixed.get_or_insert_with(|| why.clone());
             }
         }
         for axis in &self.axes {
             self.add(axis, &places, &mut groups);
         }
-        Coupling { groups: groups.into_values().filter(|group| !group.members.is_empty()).collect() }
+        groups.retain(|_, group| !group.members.is_empty());
+        let (roots, mut groups): (Vec<usize>, Vec<Group>) = groups.into_iter().unzip();
+        let sizes = self.shared_sizes(&roots);
+        sizes.iter().for_each(|size| agree(size, &mut groups));
+        (Coupling { groups, sizes }, roots)
+    }
+
+    /// The number of each channel in its group.
+    fn numbers(&self) -> Vec<usize> {
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut numbers = vec![0; self.maker_of.len()];
+        for channel in 0..numbers.len() {
+            let root = self.channels.root(channel);
+            if root == channel {
+                let count = counts.entry(self.group_of(channel)).or_default();
+                numbers[channel] = *count;
+                *count += 1;
+            }
+            numbers[channel] = numbers[root];
+        }
+        numbers
+    }
+
+    /// What made a group: the first of its makers but for the network's inputs.
+    fn maker_of_group(&self, group: usize) -> Maker {
+        let own = (0..self.kinds.len()).filter(|&maker| self.makers.root(maker) == group);
+        own.map(|maker| self.kinds[maker]).find(|kind| *kind != Maker::Input).unwrap_or(Maker::Input)
+    }
+
+    /// Groups by the sizes that they share; one that shares none is a size by itself.
+    fn shared_sizes(&self, roots: &[usize]) -> Vec<Vec<usize>> {
+        let mut forest = Forest { parents: (0..roots.len()).collect() };
+        let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+        for (maker, size) in self.sizes.iter().enumerate() {
+            let Some(size) = size else { continue };
+            let Some(group) = roots.iter().position(|root| *root == self.makers.root(maker)) else { continue };
+            forest.join(*first.entry(size).or_insert(group), group);
+        }
+        let own = |root: usize| (0..roots.len()).filter(|&group| forest.root(group) == root).collect::<Vec<_>>();
+        (0..roots.len()).map(own).filter(|size| !size.is_empty()).collect()
     }
 
     fn group_of(&self, channel: usize) -> usize {
@@ -134,7 +188,8 @@ impl Channels {
             let in_order = |(channel, places): (usize, &Vec<usize>)| places[..] == [channel];
             let is_whole = share.iter().enumerate().all(in_order) && share.len() == axis.channels.len();
             if per_channel == 0 || share.iter().any(|own| own.len() != per_channel) || (axis.runs > 1 && !is_whole) {
-                group.is_cuttable = false;
+                let why = || format!("its channels do not lie side by side, as often each, in `{}`", axis.tensor);
+                group.fixed.get_or_insert_with(why);
                 continue;
             }
             let mut entries = share.concat();
@@ -146,7 +201,22 @@ impl Channels {
                     entries.iter_mut().for_each(|place| *place %= axis.channels.len() / axis.runs);
                 }
             }
-            group.members.push(Member { tensor: axis.tensor.clone(), axis: axis.axis, entries, per_channel, blocks });
+            let (tensor, axis, part) = (axis.tensor.clone(), axis.axis, axis.part);
+            group.members.push(Member { tensor, axis, part, entries, per_channel, blocks });
+        }
+    }
+}
+
+/// Groups that share a size can only be cut if all of them can, and have as many channels.
+fn agree(size: &[usize], groups: &mut [Group]) {
+    let own = || size.iter().map(|&group| &groups[group]);
+    let uneven = own()
+        .find(|group| group.channels != groups[size[0]].channels)
+        .map(|group| format!("its size is also that of `{}`, which has {} channels", group.name(), group.channels));
+    let also = |group: &Group| Some(format!("its size is also that of `{}`: {}", group.name(), group.fixed.as_ref()?));
+    if let Some(why) = own().find_map(also).or(uneven) {
+        for &group in size {
+            groups[group].fixed.get_or_insert_with(|| why.clone());
         }
     }
 }

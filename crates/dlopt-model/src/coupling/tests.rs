@@ -37,7 +37,7 @@ fn a_filter_goes_with_its_norm_and_all_that_reads_it() {
         picture(2),
         3,
     );
-    let groups: Vec<(usize, bool)> = own.groups.iter().map(|group| (group.channels, group.is_cuttable)).collect();
+    let groups: Vec<(usize, bool)> = own.groups.iter().map(|group| (group.channels, group.is_cuttable())).collect();
     assert_eq!(groups, [(2, false), (5, true), (7, true), (3, false)]);
     assert_eq!(members(&own.groups[0]), ["conv1.weight 1"]);
     let filters = [
@@ -79,7 +79,7 @@ fn depthwise_filters_are_the_channels_that_go_in() {
     assert_eq!(find(&own, "conv2.weight", 0).1, [2, 3]);
     assert_eq!(find(&own, "conv3.bias", 0).1, [6, 7, 8, 9, 10, 11]);
     assert_eq!(find(&own, "fc.weight", 1).1, [6, 7, 8, 9, 10, 11]);
-    assert!(own.groups[1].is_cuttable);
+    assert!(own.groups[1].is_cuttable());
     assert_eq!(own.groups[1].runs, 1);
 }
 
@@ -109,14 +109,14 @@ fn an_identity_shortcut_makes_one_group_of_what_it_runs_through() {
     assert_eq!(find(&own, "layer3.2.conv2.weight", 0).0, find(&own, "fc.weight", 1).0);
     // The input, three trunks, what lies within nine blocks, the classes.
     assert_eq!(own.groups.len(), 1 + 3 + 9 + 1);
-    assert_eq!(own.groups.iter().filter(|group| !group.is_cuttable).count(), 2);
+    assert_eq!(own.groups.iter().filter(|group| !group.is_cuttable()).count(), 2);
 }
 
 #[test]
 fn what_is_added_to_an_input_or_an_output_stays() {
     let block = "{ type = \"residual\", body = [{ type = \"dense\", units = 4 }, { type = \"dense\", units = 3 }] }";
     let own = of(block, Shape::Vector { features: 3 }, 3);
-    let groups: Vec<(usize, bool)> = own.groups.iter().map(|group| (group.channels, group.is_cuttable)).collect();
+    let groups: Vec<(usize, bool)> = own.groups.iter().map(|group| (group.channels, group.is_cuttable())).collect();
     assert_eq!(groups, [(3, false), (4, true)]);
 }
 
@@ -167,7 +167,7 @@ fn encoder_and_decoder_share_their_state() {
     assert_eq!(state, find(&own, "decoder.gru.bias_hh_l0", 0).0);
     assert_eq!(find(&own, "attention.weight", 0).0, find(&own, "output.weight", 1).0);
     assert_eq!(find(&own, "decoder.embedding.weight", 1).0, find(&own, "decoder.gru.weight_ih_l0", 1).0);
-    assert!(!find(&own, "output.bias", 0).0.is_cuttable);
+    assert!(!find(&own, "output.bias", 0).0.is_cuttable());
     let plain = description_without_attention();
     let own = coupling(&resolve_for(&plain, &Shape::Tokens { time: 7 }, 9, true).unwrap());
     assert_eq!(find(&own, "output.weight", 1).0, find(&own, "encoder.lstm.weight_hh_l0", 0).0);
@@ -187,7 +187,7 @@ fn real_and_imaginary_parts_go_together() {
                   { type = \"global_avg_pool\" }, { type = \"dense\", units = \"classes\" }";
     let own = of(layers, Shape::Series { time: 4, features: 2 }, 3);
     let (group, places) = find(&own, "conv1.weight", 0);
-    assert_eq!((group.channels, group.is_cuttable, places), (3, true, vec![1, 4]));
+    assert_eq!((group.channels, group.is_cuttable(), places), (3, true, vec![1, 4]));
 }
 
 #[test]
@@ -207,5 +207,5 @@ fn channels_that_cannot_be_cut_in_step_stay() {
                   { type = \"dense\", units = \"classes\" }";
     let own = of(layers, Shape::Series { time: 4, features: 2 }, 3);
     let (group, _) = find(&own, "block1.fc.weight", 0);
-    assert_eq!((group.channels, group.is_cuttable), (4, false));
+    assert_eq!((group.channels, group.is_cuttable()), (4, false));
 }

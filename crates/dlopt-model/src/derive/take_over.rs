@@ -1,19 +1,20 @@
 //! The teacher's weights in the student.
 //!
 //! For every group of the teacher's coupling graph the channels that matter most are kept, in their order; of equals the
-//! first. Importance is that of [`dlopt_prune::Group::importance`], over the weights and scales that the student has:
+//! first. Importance is that of [`dlopt_prune::Group::importance`] by `l2`, over the weights and scales that the student has:
 //! biases, shifts and running statistics say where a channel lies, not how much it says. A tensor is then the teacher's
 //! without what goes, or starts anew where that is not the student's shape.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use dlopt_checkpoint::Result;
-use dlopt_prune::{Coupling, Cut, Group, Member};
+use dlopt_prune::{Coupling, Cut, Group, Importance, Member, importance_named};
 
 use super::{Derivation, depth};
 use crate::coupling::coupling;
+use crate::description::Description;
 use crate::layout::{FlatLayout, FlatTensor, NamedTensor};
-use crate::plan::{Node, Role};
+use crate::plan::Node;
 use crate::weights::Loaded;
 
 /// Where every tensor of a student comes from.
@@ -102,17 +103,18 @@ impl Derivation {
         weights: &mut Vec<f32>,
         buffers: &mut Vec<f32>,
     ) -> Result<TakenOver> {
-        let names = self.names(teacher, layout)?;
-        let stored = Stored::of(teacher);
+        let names = self.names(&teacher.config.description, layout)?;
+        let stored = Stored::new(teacher);
         let graph = coupling(&teacher.nodes);
-        let cut = Cut::new(&graph, choose(&graph, &coupling(nodes), &names, &stored));
+        let by = importance_named("l2")?;
+        let cut = Cut::new(&graph, choose(&graph, &coupling(nodes), &names, &stored, by));
         let mut taken = TakenOver::default();
         let mut values: HashMap<String, Vec<f32>> =
             layout.to_checkpoint(weights, buffers).into_iter().map(|t| (t.name, t.values)).collect();
         for tensor in layout.tensors() {
             let origin = match names.get(&tensor.name).and_then(|name| stored.get(name)) {
                 None => Origin::Fresh,
-                Some((_, source)) => {
+                Some(source) => {
                     let slices = cut.slices(&source.name, &source.shape);
                     let name = source.name.clone();
                     match slices.shape == tensor.shape {
@@ -138,8 +140,11 @@ impl Derivation {
     }
 
     /// The teacher's name of each tensor of the student.
-    fn names(&self, teacher: &Loaded, layout: &FlatLayout) -> Result<BTreeMap<String, String>> {
-        let description = teacher.config.description.named()?;
+    ///
+    /// # Errors
+    /// When a name of the teacher's description is no name.
+    pub(crate) fn names(&self, teacher: &Description, layout: &FlatLayout) -> Result<BTreeMap<String, String>> {
+        let description = teacher.named()?;
         let levels = self.layers.as_deref().map(|stays| depth::levels(&description.layers, stays)).unwrap_or_default();
         let name = |tensor: &FlatTensor| {
             let own = levels.iter().find_map(|(stack, levels)| {
@@ -154,38 +159,23 @@ impl Derivation {
     }
 }
 
-/// The teacher's tensors by name, with what each is to its layer.
-struct Stored(HashMap<String, (Role, NamedTensor)>);
+/// The teacher's tensors by name.
+struct Stored(HashMap<String, NamedTensor>);
 
 impl Stored {
-    fn of(teacher: &Loaded) -> Self {
-        let roles = teacher.layout.tensors().iter().map(|tensor| tensor.role);
+    fn new(teacher: &Loaded) -> Self {
         let tensors = teacher.layout.to_checkpoint(&teacher.params, &teacher.buffers);
-        Self(roles.zip(tensors).map(|(role, tensor)| (tensor.name.clone(), (role, tensor))).collect())
+        Self(tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect())
     }
 
-    fn get(&self, name: &str) -> Option<&(Role, NamedTensor)> {
+    fn get(&self, name: &str) -> Option<&NamedTensor> {
         self.0.get(name)
     }
 
-    /// A member's tensor, if it says how much a channel matters.
-    fn weighing(&self, member: &Member) -> Option<(&[usize], &[f32])> {
-        let (role, tensor) = self.get(&member.tensor)?;
-        let weighs = match role {
-            Role::ConvolutionWeight
-            | Role::DenseWeight { .. }
-            | Role::RecurrentInput
-            | Role::RecurrentHidden
-            | Role::Table
-            | Role::Scale => true,
-            Role::RecurrentInputBias
-            | Role::RecurrentHiddenBias
-            | Role::Bias
-            | Role::Shift
-            | Role::RunningMean
-            | Role::RunningVariance => false,
-        };
-        weighs.then_some((tensor.shape.as_slice(), tensor.values.as_slice()))
+    /// A member's tensor.
+    fn of(&self, member: &Member) -> Option<(&[usize], &[f32])> {
+        let tensor = self.get(&member.tensor)?;
+        Some((tensor.shape.as_slice(), tensor.values.as_slice()))
     }
 }
 
@@ -195,15 +185,16 @@ fn choose(
     student: &Coupling,
     names: &BTreeMap<String, String>,
     stored: &Stored,
+    by: &dyn Importance,
 ) -> Vec<Vec<usize>> {
     let counts = counts(teacher, student, names);
     let lives: BTreeSet<&str> = names.values().map(String::as_str).collect();
     let own = |(at, group): (usize, &Group)| {
         let all = || (0..group.channels).collect();
         let Some(&count) = counts.get(&at) else { return all() };
-        let weighing = |member: &Member| stored.weighing(member).filter(|_| lives.contains(member.tensor.as_str()));
+        let weighing = |member: &Member| stored.of(member).filter(|_| lives.contains(member.tensor.as_str()));
         // What cannot be cut stays whole, so that what it lies on has another shape than the student's and starts anew.
-        group.strongest(&group.importance(weighing), count).unwrap_or_else(|_| all())
+        group.strongest(&group.importance(by, weighing), count).unwrap_or_else(|_| all())
     };
     teacher.groups.iter().enumerate().map(own).collect()
 }

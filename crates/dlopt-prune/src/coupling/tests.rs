@@ -1,13 +1,18 @@
 //! Importance, choice and slices by hand.
 
 use super::*;
+use crate::importance::importance_named;
+
+fn l2() -> &'static dyn Importance {
+    importance_named("l2").unwrap()
+}
 
 fn member(tensor: &str, axis: usize, entries: &[usize], per_channel: usize) -> Member {
-    Member { tensor: tensor.into(), axis, entries: entries.into(), per_channel, blocks: 1 }
+    Member { tensor: tensor.into(), axis, part: Part::Writes, entries: entries.into(), per_channel, blocks: 1 }
 }
 
 fn group(channels: usize, members: Vec<Member>) -> Group {
-    Group { channels, members, is_cuttable: true, runs: 1 }
+    Group { channels, members, made_by: Maker::Dense, fixed: None, runs: 1 }
 }
 
 #[test]
@@ -16,14 +21,14 @@ fn every_member_counts_as_a_share_of_its_own_total() {
     // Rows of `a`: 25 and 75 of 100; columns 0, 2 of `b`: 2, columns 1, 3: 8; `c` does not count, `d` is nobody's.
     let a = [3.0, 4.0, 5.0, 50.0_f32.sqrt()];
     let b = [1.0, 2.0, 0.0, 0.0, 1.0, 0.0, 0.0, -2.0];
-    let found = own.importance(|member| match member.tensor.as_str() {
+    let found = own.importance(l2(), |member| match member.tensor.as_str() {
         "a" => Some((&[2, 2], &a)),
         "b" => Some((&[2, 4], &b)),
         _ => None,
     });
     // The root of 50 is rounded.
     assert!((found[0] - (0.25 + 0.2)).abs() < 1e-6 && (found[1] - (0.75 + 0.8)).abs() < 1e-6, "{found:?}");
-    let zeros = own.importance(|_| Some((&[2, 4], &[0.0; 8])));
+    let zeros = own.importance(l2(), |_| Some((&[2, 4], &[0.0; 8])));
     assert_eq!(zeros, [0.0, 0.0]);
 }
 
@@ -33,12 +38,12 @@ fn inputs_of_a_grouped_convolution_are_read_by_their_own_rows() {
     let reads = Member { blocks: 2, ..member("w", 1, &[0, 1, 0, 1], 1) };
     let own = Group { runs: 2, ..group(4, vec![reads]) };
     let weight = [1.0, 0.0, 1.0, 2.0, 3.0, 1.0, 1.0, 1.0];
-    let found = own.importance(|_| Some((&[4, 2], &weight)));
+    let found = own.importance(l2(), |_| Some((&[4, 2], &weight)));
     let total = 2.0 + 4.0 + 10.0 + 2.0;
     assert_eq!(found, [2.0 / total, 4.0 / total, 10.0 / total, 2.0 / total]);
     let kept = own.strongest(&found, 2).unwrap();
     assert_eq!(kept, [1, 2]);
-    let coupling = Coupling { groups: vec![own] };
+    let coupling = Coupling { groups: vec![own], sizes: vec![vec![0]] };
     let slices = Cut::new(&coupling, vec![kept]).slices("w", &[4, 2]);
     assert_eq!(slices.shape, [4, 1]);
     assert_eq!(slices.of(&weight), [0.0, 2.0, 3.0, 1.0]);
@@ -61,7 +66,7 @@ fn a_choice_that_cannot_be_made_is_refused() {
     assert_eq!(refused(&own, 3), "3 channels of 4, as many in each of 2 runs");
     assert_eq!(refused(&group(4, Vec::new()), 0), "0 channels of 4");
     assert_eq!(refused(&group(4, Vec::new()), 5), "5 channels of 4");
-    let fixed = Group { is_cuttable: false, ..own };
+    let fixed = Group { fixed: Some("it comes out".into()), ..own };
     assert_eq!(refused(&fixed, 2), "2 of 4 channels that cannot be cut");
     assert!(fixed.strongest(&[1.0; 4], 4).is_ok());
 }
@@ -73,6 +78,7 @@ fn both_axes_are_cut_and_what_no_group_has_stays() {
             group(3, vec![member("w", 0, &[0, 1, 2], 1), member("b", 0, &[0, 1, 2], 1)]),
             group(2, vec![member("w", 1, &[0, 1, 2, 3], 2)]),
         ],
+        sizes: vec![vec![0], vec![1]],
     };
     let cut = Cut::new(&coupling, vec![vec![0, 2], vec![1]]);
     let weight: Vec<u8> = (0..24).collect();

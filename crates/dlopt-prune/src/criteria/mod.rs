@@ -7,6 +7,8 @@ use dlopt_checkpoint::{Error, Result};
 
 use crate::{Plugin, names};
 
+pub(crate) use random::key as draw;
+
 /// One line for each criterion.
 static TABLE: [Criterion; 2] = [magnitude::CRITERION, random::CRITERION];
 static PLUGINS: [Plugin; TABLE.len()] = {

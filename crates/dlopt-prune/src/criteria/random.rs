@@ -16,7 +16,8 @@ pub(super) const CRITERION: Criterion = Criterion {
     rank: Rank::Drawn(key),
 };
 
-fn key(stream: u64, index: u64) -> u32 {
+/// The key of a weight, or the draw for a channel.
+pub(crate) fn key(stream: u64, index: u64) -> u32 {
     let state = stream.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     ((mix(state) >> 32) as u32).max(1)
 }

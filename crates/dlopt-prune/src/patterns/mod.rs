@@ -1,6 +1,7 @@
 //! Patterns: among which weights the keys are compared.
 
 pub(crate) mod n_of_m;
+mod structure;
 pub(crate) mod unstructured;
 
 use std::fmt;
@@ -9,8 +10,17 @@ use dlopt_checkpoint::{Error, Result};
 
 use crate::Plugin;
 
+pub use structure::Structure;
+
 /// One line for each pattern.
-static TABLE: [Plugin; 2] = [unstructured::PLUGIN, n_of_m::PLUGIN];
+static TABLE: [Plugin; 6] = [
+    unstructured::PLUGIN,
+    n_of_m::PLUGIN,
+    structure::PLUGINS[0],
+    structure::PLUGINS[1],
+    structure::PLUGINS[2],
+    structure::PLUGINS[3],
+];
 
 /// The patterns there are.
 pub fn patterns() -> &'static [Plugin] {
@@ -41,7 +51,8 @@ impl Pattern {
             return Ok(Self::Unstructured);
         }
         n_of_m::parse(text)?.ok_or_else(|| {
-            Error::usage(format!("no pattern is named `{text}`")).hint("`unstructured`, or N:M as in 2:4")
+            Error::usage(format!("no pattern is named `{text}`"))
+                .hint("`unstructured`, N:M as in 2:4, or channels, neurons, hidden, layers")
         })
     }
 }

@@ -88,9 +88,10 @@ fn assert_close(a: &[f32], b: &[f32], place: &str) {
 fn without_what_goes(teacher: &Loaded, text: &str) -> Loaded {
     let (student, _) = student(teacher, text);
     let derivation = Derivation::parse(text).unwrap().unwrap();
-    let names = derivation.names(teacher, &student.layout).unwrap();
+    let names = derivation.names(&teacher.config.description, &student.layout).unwrap();
     let graph = coupling(&teacher.nodes);
-    let kept = choose(&graph, &coupling(&student.nodes), &names, &Stored::of(teacher));
+    let by = importance_named("l2").unwrap();
+    let kept = choose(&graph, &coupling(&student.nodes), &names, &Stored::new(teacher), by);
     let mut tensors: BTreeMap<String, NamedTensor> = teacher
         .layout
         .to_checkpoint(&teacher.params, &teacher.buffers)
