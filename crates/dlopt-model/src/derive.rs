@@ -15,6 +15,7 @@ use dlopt_checkpoint::{Error, Result};
 
 use crate::description::{Description, nearest};
 
+pub(crate) use depth::droppable;
 pub use take_over::{Origin, Taken, TakenOver};
 
 /// The keys of a derivation.

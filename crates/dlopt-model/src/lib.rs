@@ -14,13 +14,14 @@ mod plan;
 mod presets;
 mod resolve;
 mod sampling;
+mod structure;
 mod summary;
 mod weights;
 
 pub use architectures::{ARCHITECTURES, Architecture};
 pub use candle::{CandleNetwork, device};
 pub use config::{MODEL_TYPE, ModelConfig, Stream};
-pub use coupling::coupling;
+pub use coupling::{Traced, coupling, traced};
 pub use derive::{Derivation, Origin, Taken, TakenOver};
 pub use description::{
     ActivationLayer, Answers, Attention, BatchNorm, Conv1d, Conv2d, Dense, DepthwiseConv2d, Description, Dropout,
@@ -38,5 +39,9 @@ pub use plan::{
 pub use presets::{PRESETS, Preset};
 pub use resolve::resolve;
 pub use sampling::{Sampler, Sampling};
+pub use structure::{
+    Costs, GivenImportance, GroupChange, LayerChange, MemberChange, PruneStructure, StructureOptions, StructureReport,
+    Target, Weigh,
+};
 pub use summary::{LayerSummary, Summary};
 pub use weights::{Adopted, Loaded, adopt_weights, config_of, load, load_weights, save, save_through, to_tensors};

@@ -232,7 +232,7 @@ fn describe(node: &Node) -> String {
 }
 
 /// Multiply-adds of a node's products for one sample.
-fn multiply_adds(node: &Node) -> u64 {
+pub(crate) fn multiply_adds(node: &Node) -> u64 {
     let weights = |from: usize| -> u64 { node.parameters.iter().skip(from).take(1).map(|p| p.len() as u64).sum() };
     let places = (node.output.len() / node.output.features().max(1)) as u64;
     match &node.op {

@@ -207,24 +207,8 @@ pub(crate) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// A prefix that all names share (`module.`, `model.`) is taken off if the names then are the network's; a network of
-    /// others has its names changed to the plan's.
     pub(crate) fn new(source: &'a dyn Tensors, layout: &FlatLayout) -> Self {
-        if let Some((architecture, _)) = Architecture::of(source.header()) {
-            let names = source.header().tensors.iter().enumerate();
-            let by_name = names.map(|(at, tensor)| (architecture.name_of(&tensor.name).to_owned(), at)).collect();
-            return Self { source, by_name };
-        }
-        let names: Vec<&str> = source.header().tensors.iter().map(|t| t.name.as_str()).collect();
-        let own: HashSet<&str> = layout.tensors().iter().map(|t| t.name.as_str()).collect();
-        let prefix = names.first().and_then(|name| name.split_once('.')).map(|(first, _)| format!("{first}."));
-        let without = |prefix: &str| names.iter().map(|name| name.strip_prefix(prefix)).collect::<Option<Vec<&str>>>();
-        let stripped = prefix
-            .filter(|_| !names.iter().any(|name| own.contains(name)))
-            .and_then(|prefix| without(&prefix))
-            .filter(|names| names.iter().any(|name| own.contains(name)));
-        let by_name = stripped.unwrap_or(names).iter().enumerate().map(|(i, name)| ((*name).to_owned(), i)).collect();
-        Self { source, by_name }
+        Self { source, by_name: names_in_plan(source.header(), layout).into_iter().zip(0..).collect() }
     }
 
     fn info(&self, name: &str) -> Option<&TensorInfo> {
@@ -329,7 +313,24 @@ impl<'a> Found<'a> {
     }
 }
 
-fn is_readable(dtype: Dtype) -> bool {
+/// What a plan calls each tensor of a checkpoint. A prefix that all names share (`module.`, `model.`) is taken off if the
+/// names then are the network's; a network of others has its names changed to the plan's.
+pub(crate) fn names_in_plan(header: &Header, layout: &FlatLayout) -> Vec<String> {
+    if let Some((architecture, _)) = Architecture::of(header) {
+        return header.tensors.iter().map(|tensor| architecture.name_of(&tensor.name).to_owned()).collect();
+    }
+    let names: Vec<&str> = header.tensors.iter().map(|t| t.name.as_str()).collect();
+    let own: HashSet<&str> = layout.tensors().iter().map(|t| t.name.as_str()).collect();
+    let prefix = names.first().and_then(|name| name.split_once('.')).map(|(first, _)| format!("{first}."));
+    let without = |prefix: &str| names.iter().map(|name| name.strip_prefix(prefix)).collect::<Option<Vec<&str>>>();
+    let stripped = prefix
+        .filter(|_| !names.iter().any(|name| own.contains(name)))
+        .and_then(|prefix| without(&prefix))
+        .filter(|names| names.iter().any(|name| own.contains(name)));
+    stripped.unwrap_or(names).into_iter().map(str::to_owned).collect()
+}
+
+pub(crate) fn is_readable(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 

@@ -91,11 +91,60 @@ pub(crate) fn tmp_dir(work: &WorkArgs, output: Option<&Path>) -> Result<PathBuf>
     })
 }
 
+/// What a verb tells beside what every job does.
+pub(crate) trait Telling {
+    /// More of what `--explain` says, once the work is planned.
+    fn explain(&self) -> String {
+        String::new()
+    }
+
+    /// A table for people.
+    fn table(&self) -> String {
+        String::new()
+    }
+
+    /// Its part of the report, under its name.
+    fn report(&self) -> serde_json::Map<String, serde_json::Value> {
+        serde_json::Map::new()
+    }
+
+    /// Writes what was asked for beside the output.
+    fn write(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Tells nothing more.
+struct NothingMore;
+
+impl Telling for NothingMore {}
+
+/// A report, and what a verb adds to it.
+#[derive(serde::Serialize)]
+struct Told<'a, T> {
+    #[serde(flatten)]
+    own: &'a T,
+    #[serde(flatten)]
+    more: serde_json::Map<String, serde_json::Value>,
+}
+
 /// Runs passes over the input of a verb.
 pub(crate) fn run(
     input: Option<&Path>,
     args: &OutputArgs,
     passes: &[Box<dyn Pass>],
+    stop: &Arc<AtomicBool>,
+) -> Result<ExitCode> {
+    let passes: Vec<&dyn Pass> = passes.iter().map(|p| &**p).collect();
+    run_telling(input, args, &passes, &NothingMore, stop)
+}
+
+/// The same, with more to tell.
+pub(crate) fn run_telling(
+    input: Option<&Path>,
+    args: &OutputArgs,
+    passes: &[&dyn Pass],
+    more: &dyn Telling,
     stop: &Arc<AtomicBool>,
 ) -> Result<ExitCode> {
     // A terminal must be refused before work, and before standard input is waited for.
@@ -118,7 +167,7 @@ pub(crate) fn run(
     let is_folder = matches!(out, Out::Folder(_)) || (args.dry_run && args.max_shard_size.is_some());
     let job = Job {
         checkpoint: &checkpoint,
-        passes: passes.iter().map(|p| &**p).collect(),
+        passes: passes.to_vec(),
         is_folder,
         max_shard_bytes: args.max_shard_size.map(|s| s.as_u64()),
         keep_files: !args.no_files,
@@ -136,11 +185,11 @@ pub(crate) fn run(
         let plan = job.plan()?;
         bar.clear();
         if args.explain {
-            let text = tables::explain(&plan);
+            let text = tables::explain(&plan) + &more.explain();
             if args.dry_run { streams::print(&text)? } else { messages::tell(&text) }
         }
         if args.dry_run {
-            return dry_run(args, &plan);
+            return dry_run(args, &plan, more);
         }
     }
     for entry in &checkpoint.left_out {
@@ -151,7 +200,8 @@ pub(crate) fn run(
     let done = job.run(target);
     bar.clear();
     let outcome = done?;
-    tell(args, &checkpoint.name, &outcome, goes_to_stdout)?;
+    tell(args, &checkpoint.name, &outcome, more, goes_to_stdout)?;
+    more.write()?;
     Ok(exit::for_gates(outcome.passes.iter().filter_map(|p| p.gate.as_deref())))
 }
 
@@ -169,23 +219,26 @@ fn take_files_from(checkpoint: &mut Checkpoint, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn dry_run(args: &OutputArgs, plan: &JobPlan) -> Result<ExitCode> {
+fn dry_run(args: &OutputArgs, plan: &JobPlan, more: &dyn Telling) -> Result<ExitCode> {
+    let told = Told { own: plan, more: more.report() };
     if args.report.json {
-        streams::print_json(plan)?;
+        streams::print_json(&told)?;
     } else if !args.report.quiet {
-        streams::print(&tables::plan(plan))?;
+        streams::print(&(tables::plan(plan) + &more.table()))?;
     }
-    write_report(args.report.report.as_deref(), plan)?;
+    write_report(args.report.report.as_deref(), &told)?;
+    more.write()?;
     Ok(exit::for_gates(plan.passes.iter().filter_map(|p| p.gate.as_deref())))
 }
 
-fn tell(args: &OutputArgs, input: &str, outcome: &Outcome, goes_to_stdout: bool) -> Result<()> {
-    write_report(args.report.report.as_deref(), outcome)?;
+fn tell(args: &OutputArgs, input: &str, outcome: &Outcome, more: &dyn Telling, goes_to_stdout: bool) -> Result<()> {
+    let told = Told { own: outcome, more: more.report() };
+    write_report(args.report.report.as_deref(), &told)?;
     if args.report.json {
         if goes_to_stdout {
-            messages::tell(&streams::json(outcome));
+            messages::tell(&streams::json(&told));
         } else {
-            streams::print_json(outcome)?;
+            streams::print_json(&told)?;
         }
         return Ok(());
     }
@@ -203,6 +256,9 @@ fn tell(args: &OutputArgs, input: &str, outcome: &Outcome, goes_to_stdout: bool)
     // Two verbs of a pipe share the terminal: one line each.
     let is_short = goes_to_stdout && streams::stdout_is_pipe() && !args.report.verbose;
     messages::tell(&tables::outcome(input, outcome, is_short, args.report.verbose));
+    if !is_short {
+        messages::tell(&more.table());
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What people read: plans, outcomes and explanations as text.
 
 mod datasets;
+mod structure;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -10,6 +11,7 @@ use dlopt_checkpoint::{JobPlan, Note, Outcome, PassReport, TensorReport};
 use crate::messages::one_line;
 
 pub(crate) use datasets::{balance, sources, statistics};
+pub(crate) use structure::structure;
 
 /// Bytes with thousands separated.
 pub(crate) fn grouped(number: u64) -> String {

@@ -4,6 +4,7 @@
 //! colours are those of Okabe and Ito (2008), which colour-blind people can tell apart.
 
 mod confusion;
+mod coupling;
 mod curves;
 mod distillation;
 mod reliability;
@@ -11,6 +12,7 @@ mod robustness;
 mod sheet;
 
 pub use confusion::confusion_matrix_svg;
+pub use coupling::{CoupledChannels, Stop, coupling_svg};
 pub use curves::learning_curves_svg;
 pub use distillation::{DistillationRole, distillation_svg};
 pub use reliability::reliability_svg;

@@ -82,6 +82,11 @@ pub(super) fn levels(layers: &[Layer], stays: &[usize]) -> BTreeMap<String, Vec<
     all
 }
 
+/// Whether each of the layers that `layers` counts can be dropped.
+pub(crate) fn droppable(layers: &[Layer]) -> Vec<bool> {
+    units(layers).iter().map(|unit| unit.must_stay.is_none()).collect()
+}
+
 fn units(layers: &[Layer]) -> Vec<Unit> {
     let mut all = Vec::new();
     for layer in layers {

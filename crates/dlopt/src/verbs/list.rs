@@ -38,6 +38,7 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
     tables.push(("quantize: stored formats", quantize(formats)));
     tables.push(("quantize: layouts", quantize(LAYOUTS.to_vec())));
     tables.push(("prune --criterion", prune(dlopt_prune::criteria())));
+    tables.push(("prune --criterion of channels and layers", prune(&dlopt_prune::importances())));
     tables.push(("prune --pattern", prune(dlopt_prune::patterns())));
     tables.push(("prune --store", prune(dlopt_prune::stores())));
     tables.extend(of_prepare());

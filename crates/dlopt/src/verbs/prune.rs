@@ -1,5 +1,8 @@
-//! `dlopt prune`: set weights to zero.
+//! `dlopt prune`: set weights to zero, or take whole channels and layers out.
 
+mod structure;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,6 +14,8 @@ use dlopt_prune::{Criterion, Prune, PruneOptions, PruneScope};
 use crate::args::{IoArgs, SelectArgs};
 use crate::job;
 
+use structure::StructureArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   dlopt prune model/ --sparsity 0.5 -o half/                 half of each weight tensor, the smallest first
@@ -18,10 +23,13 @@ Examples:
   dlopt prune model/ --pattern 2:4 -o sparse/                two of each four along the inputs
   dlopt prune model.safetensors --sparsity 0.7 --store bitmask -o small.safetensors
   dlopt prune model/ --pattern 2:4 | dlopt quantize --scheme w4a16 -o small/
+  dlopt prune cnn.safetensors --pattern channels --sparsity 0.5 --target flops -o narrow.safetensors
+                                                           half of the multiply-adds: a smaller dense network
+  dlopt prune lstm.safetensors --pattern hidden --sparsity 0.5 --target width -o narrow.safetensors
 
 Layers selected by default: linear, convolution and recurrent weights. `dlopt list` shows criteria, patterns, stores.";
 
-/// Set weights to zero: a share of them, or N of M
+/// Set weights to zero, or take whole channels, neurons, hidden units or layers out
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct PruneArgs {
@@ -30,34 +38,43 @@ pub(crate) struct PruneArgs {
 
     #[command(flatten)]
     pass: PrunePass,
+
+    /// Draw which channels go together, and how many stay, to this SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    graph: Option<PathBuf>,
 }
 
-/// Set weights to zero: a share of them, or N of M
+/// Set weights to zero, or take whole channels, neurons, hidden units or layers out
 #[derive(Args, Debug)]
 pub(crate) struct PrunePass {
-    /// Share of zeros, 0..=1; N:M patterns imply it
+    /// Share of zeros, 0..=1, which N:M patterns imply; where channels or layers leave, the share of --target that leaves
     #[arg(long, value_name = "SHARE")]
     sparsity: Option<f64>,
 
-    /// Which weights go first: magnitude or random
-    #[arg(long, default_value = "magnitude")]
-    criterion: String,
+    /// Which weights go first: magnitude or random; which channels or layers: l2, l1, scale, geometric-median or random
+    /// [default: magnitude, l2]
+    #[arg(long)]
+    criterion: Option<String>,
 
-    /// unstructured, or N:M such as 2:4: N of each M weights along the inputs are kept
+    /// unstructured; N:M such as 2:4: N of each M weights along the inputs are kept; channels (of convolutions), neurons (of
+    /// dense layers), hidden (units of recurrent layers), several of these with commas between; or layers
     #[arg(long, default_value = "unstructured")]
     pattern: String,
 
-    /// Among which weights an unstructured pattern compares [default: tensor]
+    /// Among which weights an unstructured pattern compares, or which channels compete [default: tensor]
     #[arg(long, value_enum)]
     scope: Option<Scope>,
 
-    /// How the rest is stored: dense (every runtime reads it) or bitmask (smaller; only dlopt reads it)
-    #[arg(long, default_value = "dense")]
-    store: String,
+    /// How the rest is stored: dense (every runtime reads it) or bitmask (smaller; only dlopt reads it) [default: dense]
+    #[arg(long)]
+    store: Option<String>,
 
     /// Seed of the random criterion [default: 0]
     #[arg(long)]
     seed: Option<u64>,
+
+    #[command(flatten)]
+    structure: StructureArgs,
 
     #[command(flatten)]
     select: SelectArgs,
@@ -72,30 +89,63 @@ enum Scope {
     Global,
 }
 
+impl From<Scope> for PruneScope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Tensor => Self::Tensor,
+            Scope::Global => Self::Global,
+        }
+    }
+}
+
 impl PrunePass {
     /// The pass.
     pub(super) fn passes(&self) -> Result<Vec<Box<dyn Pass>>> {
-        if self.seed.is_some() && !Criterion::named(&self.criterion)?.is_seeded() {
-            return Err(Error::usage(format!("criterion `{}` draws nothing, so --seed means nothing", self.criterion))
-                .hint("leave --seed out, or take --criterion random"));
+        match self.structure()? {
+            Some(own) => Ok(vec![Box::new(own)]),
+            None => Ok(vec![Box::new(self.zeros()?)]),
         }
-        let prune = Prune::new(PruneOptions {
-            criterion: self.criterion.clone(),
+    }
+
+    /// The pass that sets weights to zero.
+    fn zeros(&self) -> Result<Prune> {
+        self.structure.refuse()?;
+        let criterion = self.criterion.as_deref().unwrap_or("magnitude");
+        self.refuse_seed(criterion, Criterion::named(criterion)?.is_seeded())?;
+        Prune::new(PruneOptions {
+            criterion: criterion.to_owned(),
             pattern: self.pattern.clone(),
-            scope: self.scope.map(|scope| match scope {
-                Scope::Tensor => PruneScope::Tensor,
-                Scope::Global => PruneScope::Global,
-            }),
+            scope: self.scope.map(PruneScope::from),
             sparsity: self.sparsity,
-            store: self.store.clone(),
+            store: self.store.clone().unwrap_or_else(|| "dense".to_owned()),
             selection: self.select.selection()?,
             allow_nonfinite: self.select.allow_nonfinite,
             seed: self.seed.unwrap_or(0),
-        })?;
-        Ok(vec![Box::new(prune)])
+        })
+    }
+
+    /// Refuses a seed for a criterion that draws nothing.
+    fn refuse_seed(&self, criterion: &str, is_seeded: bool) -> Result<()> {
+        match self.seed {
+            Some(_) if !is_seeded => {
+                Err(Error::usage(format!("criterion `{criterion}` draws nothing, so --seed means nothing"))
+                    .hint("leave --seed out, or take --criterion random"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
 pub(super) fn run(args: &PruneArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
-    job::run(args.io.input.as_deref(), &args.io.output, &args.pass.passes()?, stop)
+    let (input, output) = (args.io.input.as_deref(), &args.io.output);
+    job::check_files(&[("--graph", args.graph.as_deref())], &[input, output.output.as_deref()])?;
+    match args.pass.structure()? {
+        Some(own) => {
+            let telling = structure::Leaving { pass: &own, graph: args.graph.as_deref() };
+            job::run_telling(input, output, &[&own], &telling, stop)
+        }
+        None if args.graph.is_some() => Err(Error::usage("--graph draws which channels go together, and none leave")
+            .hint("--pattern channels, neurons, hidden or layers")),
+        None => job::run(input, output, &[Box::new(args.pass.zeros()?)], stop),
+    }
 }
