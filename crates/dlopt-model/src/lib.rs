@@ -16,6 +16,8 @@ mod resolve;
 mod sampling;
 mod structure;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod weights;
 
 pub use architectures::{ARCHITECTURES, Architecture};

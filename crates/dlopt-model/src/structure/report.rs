@@ -46,6 +46,8 @@ pub struct GroupChange {
     pub channels_before: usize,
     /// How many stay.
     pub channels_after: usize,
+    /// Which stay, where some leave.
+    pub kept: Option<Vec<usize>>,
     /// Why they all stay, where they must.
     pub fixed: Option<String>,
     /// Tensors that have a slice for each.
@@ -92,7 +94,7 @@ impl StructureReport {
             before: structure.costs(&structure.nodes, &own),
             after: structure.costs(&pruned.nodes, &pruned.sources),
             layers,
-            groups: groups.map(|(at, group)| of_group(group, kept.map(|kept| kept[at].len()))).collect(),
+            groups: groups.map(|(at, group)| of_group(group, kept.map(|kept| kept[at].as_slice()))).collect(),
         }
     }
 
@@ -131,7 +133,7 @@ fn collect<'n>(nodes: &'n [Node], see: &mut dyn FnMut(&'n Node)) {
     }
 }
 
-fn of_group(group: &Group, kept: Option<usize>) -> GroupChange {
+fn of_group(group: &Group, kept: Option<&[usize]>) -> GroupChange {
     let part = |part| match part {
         Part::Writes => "writes",
         Part::Reads => "reads",
@@ -147,7 +149,8 @@ fn of_group(group: &Group, kept: Option<usize>) -> GroupChange {
     GroupChange {
         group: group.name().to_owned(),
         channels_before: group.channels,
-        channels_after: kept.unwrap_or(group.channels),
+        channels_after: kept.map_or(group.channels, <[usize]>::len),
+        kept: kept.filter(|kept| kept.len() < group.channels).map(<[usize]>::to_vec),
         fixed: group.fixed.clone(),
         members: members.collect(),
     }

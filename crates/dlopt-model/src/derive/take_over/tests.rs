@@ -1,46 +1,8 @@
 //! Students that compute what their teachers compute, once what goes is zero in the teacher.
 
-use std::sync::Arc;
-
-use dlopt_kernels::nn::Team;
-
 use super::*;
-use crate::config::ModelConfig;
-use crate::description::{Answers, Description, Tokens};
-use crate::init::initial_values;
-use crate::network::{DecoderInputs, Mode, Network};
 use crate::plan::Shape;
-use crate::presets::Preset;
-
-/// A network with weights and statistics that no layer starts with.
-fn network(description: &Description, input: Shape, outputs: usize, is_per_step: bool) -> Loaded {
-    let mut config = ModelConfig::new(description, input, outputs, Vec::new()).unwrap();
-    config.is_per_step = is_per_step;
-    let nodes = config.resolve().unwrap();
-    let layout = FlatLayout::of(&nodes);
-    let (mut params, mut buffers) = initial_values(&nodes, &layout, 3).unwrap();
-    params.iter_mut().enumerate().for_each(|(i, value)| *value += 0.05 * (i as f32 * 0.7).sin());
-    buffers.iter_mut().enumerate().for_each(|(i, value)| *value += 0.3 * (i as f32 * 0.9).sin());
-    Loaded { config, nodes, layout, params, buffers }
-}
-
-/// A preset for data that are small.
-fn preset(name: &str) -> Loaded {
-    let description = Preset::named(name).unwrap().description();
-    let tokens = Tokens { vocabulary: Some(13), answers: Some(Answers { steps: 6, start: 0, end: 1 }) };
-    let input = match name {
-        "cnn" | "resnet20" | "mobilenet" => Shape::Image { height: 11, width: 12, channels: 3 },
-        "lenet5" => Shape::Image { height: 28, width: 28, channels: 1 },
-        "textcnn" | "textgru" | "charlstm" | "seq2seq" => Shape::Tokens { time: 7 },
-        _ => Shape::Series { time: 6, features: 5 },
-    };
-    let is_per_step = matches!(name, "seq2seq" | "charlstm");
-    network(&description.with_tokens(&tokens), input, 9, is_per_step)
-}
-
-fn described(layers: &str, input: Shape) -> Loaded {
-    network(&Description::from_toml(&format!("layers = [{layers}]")).unwrap(), input, 4, false)
-}
+use crate::testing::{assert_close, clear, described, network, outputs, preset};
 
 /// A student whose fresh values are all one number that no weight is.
 fn student(teacher: &Loaded, text: &str) -> (Loaded, TakenOver) {
@@ -55,34 +17,6 @@ fn student(teacher: &Loaded, text: &str) -> (Loaded, TakenOver) {
 }
 
 const FRESH: f32 = 77.0;
-
-/// What a network puts out for three samples, two of them shorter where samples are series.
-fn outputs(own: &Loaded) -> Vec<f32> {
-    let mut network = Network::new(&own.nodes, &own.layout, &[], Arc::new(Team::new(2)));
-    network.load(&own.params, false);
-    let len = own.config.input.len();
-    let inputs: Vec<f32> = match own.config.input {
-        Shape::Tokens { .. } => (0..3 * len).map(|i| (i * 5 % 13) as f32).collect(),
-        _ => (0..3 * len).map(|i| (i as f32 * 0.37).sin()).collect(),
-    };
-    let lengths = match own.config.input {
-        Shape::Tokens { time } | Shape::Series { time, .. } => Some([time as u32, 5, 3]),
-        _ => None,
-    };
-    let tokens: Vec<u32> = (0..3 * 6).map(|i| i * 4 % 9).collect();
-    let decoder = Some(DecoderInputs { tokens: &tokens, lengths: &[6, 2, 4] });
-    let lengths = lengths.as_ref().map(|lengths| &lengths[..]);
-    network.forward_taught(&own.params, &mut own.buffers.clone(), &inputs, lengths, decoder, Mode::Inference)
-}
-
-fn assert_close(a: &[f32], b: &[f32], place: &str) {
-    assert_eq!(a.len(), b.len(), "{place}");
-    // Sums are the same but for zeros, which lie elsewhere in the lanes.
-    let far = a.iter().zip(b).fold(0.0_f32, |far, (a, b)| far.max((a - b).abs()));
-    let size = a.iter().fold(1.0_f32, |size, a| size.max(a.abs()));
-    assert!(far < 1e-5 * size, "{place}: {far} of {size}");
-    assert!(a.iter().any(|value| value.abs() > 1e-3), "{place}: nothing comes out");
-}
 
 /// The teacher with zeros wherever the channels that `text` drops lie.
 fn without_what_goes(teacher: &Loaded, text: &str) -> Loaded {
@@ -111,21 +45,6 @@ fn without_what_goes(teacher: &Loaded, text: &str) -> Loaded {
     assert!(cut > 0, "nothing goes");
     let (params, buffers) = teacher.layout.from_checkpoint(|tensor| Ok(tensors[&tensor.name].values.clone())).unwrap();
     Loaded { params, buffers, ..teacher.clone() }
-}
-
-fn clear(tensor: &mut NamedTensor, member: &Member, group: &Group, channel: usize) {
-    let shape = tensor.shape.clone();
-    let (rows, inner): (usize, usize) = (shape[0], shape[member.axis + 1..].iter().product());
-    let outer: usize = shape[..member.axis].iter().product();
-    for row in 0..outer {
-        // Of a grouped convolution only the rows that read the channel's run.
-        if member.blocks > 1 && row / (rows / member.blocks) != channel / (group.channels / member.blocks) {
-            continue;
-        }
-        for place in member.of(channel) {
-            tensor.values[(row * shape[member.axis] + place) * inner..][..inner].fill(0.0);
-        }
-    }
 }
 
 /// Checks that the student computes what the teacher does without what goes, and takes over all.
