@@ -7,6 +7,8 @@
 
 mod channels;
 
+use std::collections::BTreeMap;
+
 use dlopt_prune::{Coupling, Maker, Part};
 
 use crate::plan::{FlattenOrder, Node, Op, Parameter, RecurrentKind, Role, Shape, Translation};
@@ -17,41 +19,43 @@ pub fn coupling(nodes: &[Node]) -> Coupling {
     traced(nodes).coupling
 }
 
-/// The coupling graph of a plan, and what flows between its outermost nodes.
+/// The coupling graph of a plan, and what flows between its nodes.
 #[derive(Clone, Debug)]
 pub struct Traced {
     /// The graph.
     pub coupling: Coupling,
-    /// For every outermost node the group and the channel of each feature that comes out; nothing where no tensor has it.
-    pub flows: Vec<Vec<Option<[usize; 2]>>>,
+    /// For every node, by its name, the group and the channel of each feature that comes out; nothing where no tensor has it.
+    pub flows: BTreeMap<String, Vec<Option<[usize; 2]>>>,
 }
 
-/// The coupling graph of a plan with the channels behind the features of every outermost node.
+/// The coupling graph of a plan with the channels behind the features of every node.
 pub fn traced(nodes: &[Node]) -> Traced {
-    let mut walk = Walk { channels: Channels::default() };
+    let mut walk = Walk { channels: Channels::default(), flows: BTreeMap::new() };
     let count = nodes.first().map_or(0, |node| node.input.features());
     let inputs = walk.channels.make(count, Maker::Input);
     walk.channels.fix(&inputs, "it is what goes into the network");
-    let mut features = inputs;
-    let mut all = Vec::new();
-    for node in nodes {
-        features = walk.node(node, features);
-        all.push(features.clone());
-    }
-    walk.channels.fix(&features, "it is what comes out of the network");
+    let outputs = walk.nodes(nodes, inputs);
+    walk.channels.fix(&outputs, "it is what comes out of the network");
     let (coupling, roots) = walk.channels.groups();
-    let flows = all.iter().map(|features| walk.channels.places(&roots, features)).collect();
+    let places = |features: &Vec<usize>| walk.channels.places(&roots, features);
+    let flows = walk.flows.iter().map(|(name, features)| (name.clone(), places(features))).collect();
     Traced { coupling, flows }
 }
 
 struct Walk {
     channels: Channels,
+    /// The channels of the features that come out of every node.
+    flows: BTreeMap<String, Vec<usize>>,
 }
 
 impl Walk {
     /// The channels of the features that come out, from those of the features that go in.
     fn nodes(&mut self, nodes: &[Node], inputs: Vec<usize>) -> Vec<usize> {
-        nodes.iter().fold(inputs, |features, node| self.node(node, features))
+        nodes.iter().fold(inputs, |features, node| {
+            let out = self.node(node, features);
+            self.flows.insert(node.name.clone(), out.clone());
+            out
+        })
     }
 
     fn node(&mut self, node: &Node, features: Vec<usize>) -> Vec<usize> {

@@ -13,6 +13,7 @@ mod network;
 mod plan;
 mod presets;
 mod resolve;
+mod restate;
 mod sampling;
 mod structure;
 mod summary;
@@ -33,13 +34,16 @@ pub use description::{
 pub use inference::{Arithmetic, Choice, Execution, Kernels, Prepared, prepare};
 pub use init::{initial, initial_values};
 pub use layout::{FlatLayout, FlatTensor, NamedTensor, NodeSlots};
-pub use network::{DecoderInputs, Decoding, Held, HeldLayer, Hypothesis, Mode, Network, States, Tap, Translator, taps};
+pub use network::{
+    DecoderInputs, Decoding, Held, HeldLayer, Hypothesis, Mode, Network, States, Tap, Translator, tap_at, taps,
+};
 pub use plan::{
     Activation, Direction, FlattenOrder, Init, Node, Op, PadKind, Parameter, PoolKind, RecurrentKind, Role, Shape,
     Translation, parameters, vocabulary,
 };
 pub use presets::{PRESETS, Preset};
 pub use resolve::resolve;
+pub use restate::Restate;
 pub use sampling::{Sampler, Sampling};
 pub use structure::{
     Costs, GivenImportance, GroupChange, LayerChange, MemberChange, PruneStructure, StructureOptions, StructureReport,

@@ -5,14 +5,16 @@
 //! reads one tensor after the other, writes each without what goes, and states the new sizes in the config.
 
 mod decide;
+mod given;
 mod network;
 mod pass;
 mod report;
 mod resize;
 mod survey;
 
+pub use given::GivenImportance;
 pub use network::Costs;
-pub use pass::{GivenImportance, PruneStructure, StructureOptions, Target, Weigh};
+pub use pass::{PruneStructure, StructureOptions, Target, Weigh};
 pub use report::{GroupChange, LayerChange, MemberChange, StructureReport};
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod extension;
 #[cfg(test)]
 mod extension_tests;
 mod fake_quantize;
+mod fitting;
 #[cfg(test)]
 mod golden_tests;
 mod loss;
@@ -18,6 +19,7 @@ mod optimizer;
 #[cfg(test)]
 mod recovery_tests;
 mod right;
+mod salience;
 mod schedule;
 mod selection;
 #[cfg(test)]
@@ -26,6 +28,7 @@ mod sequences;
 mod settings;
 mod setup;
 mod state;
+mod statistics;
 mod trainer;
 
 pub use changes::{TensorChange, changes};
@@ -33,9 +36,11 @@ pub use engine::Engine;
 pub use evaluate::{run_over, run_over_changed};
 pub use extension::{Extension, ExtraLoss, Moment, Passed};
 pub use fake_quantize::FakeQuantize;
+pub use fitting::open_fitting;
 pub use loss::{LOSSES, Loss};
 pub use masks::Masks;
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
+pub use salience::{Looking, Salience};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
 pub use selection::{split_ranges, training_samples};
 pub use sequences::sample_tokens;
@@ -44,6 +49,7 @@ pub use setup::{
     Model, Request, check_learns, check_preprocessing, check_shape, check_vocabulary, run_facts, shape_of,
     use_own_preprocessing,
 };
+pub use statistics::statistics;
 pub use trainer::{
     EVALUATION_BATCH, Observer, Trained, Trainer, balanced_weights, difference, frozen_nodes, frozen_slots, groups,
     state_folder,

@@ -380,7 +380,7 @@ pub fn use_own_preprocessing(config: &ModelConfig, name: &str, dataset: &mut Dat
 }
 
 /// What identifies the data: the digests of their sources, or their own facts.
-fn dataset_digest(dataset: &Dataset) -> serde_json::Value {
+pub(crate) fn dataset_digest(dataset: &Dataset) -> serde_json::Value {
     let info = dataset.info();
     serde_json::json!({
         "sources": info.sources.iter().map(|s| &s.sha256).collect::<Vec<_>>(),

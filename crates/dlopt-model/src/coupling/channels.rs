@@ -80,12 +80,12 @@ impl Channels {
         channels.iter().for_each(|&channel| self.sizes[self.maker_of[channel]] = Some(size.to_owned()));
     }
 
-    /// The group of each channel, by its place in what [`Self::groups`] gives, and its number in it; nothing where no tensor
-    /// has it.
-    pub(super) fn places(&self, coupling: &[usize], channels: &[usize]) -> Vec<Option<[usize; 2]>> {
+    /// The group of each channel and its number in it; nothing where no tensor has it. `roots` are the numbers that the
+    /// groups of [`Self::groups`] go by here.
+    pub(super) fn places(&self, roots: &[usize], channels: &[usize]) -> Vec<Option<[usize; 2]>> {
         let numbers = self.numbers();
         let place = |&channel: &usize| {
-            let group = coupling.iter().position(|root| *root == self.group_of(channel))?;
+            let group = roots.iter().position(|root| *root == self.group_of(channel))?;
             Some([group, numbers[self.channels.root(channel)]])
         };
         channels.iter().map(place).collect()

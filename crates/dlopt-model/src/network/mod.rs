@@ -46,7 +46,7 @@ pub use layer::DecoderInputs;
 pub use seq2seq::{Decoding, Hypothesis, Translator};
 use states::Carried;
 pub use states::States;
-pub use taps::{Tap, taps};
+pub use taps::{Tap, tap_at, taps};
 use values::{Memory, Values};
 
 /// What a pass through the network is for.

@@ -32,6 +32,11 @@ pub fn taps(nodes: &[Node], names: &[String]) -> Result<Vec<Tap>> {
     names.iter().map(find).collect()
 }
 
+/// The place behind a node of the outermost chain, its number given.
+pub fn tap_at(nodes: &[Node], node: usize) -> Option<Tap> {
+    nodes.get(node).map(|own| Tap { name: own.name.clone(), shape: own.output.clone(), node })
+}
+
 /// Every layer of the outermost chain, with the last of the nodes that are its own.
 fn places(nodes: &[Node]) -> Vec<Tap> {
     let mut all: Vec<Tap> = Vec::new();

@@ -62,14 +62,14 @@ impl PruneStructure {
         if !self.may(group) {
             return Ok(vec![0.0; group.channels]);
         }
-        match &self.options.weigh {
-            Weigh::Given(given) => Ok(given.groups[at].clone()),
-            Weigh::Weights(by) => seen.importance(at, group).ok_or_else(|| {
-                let criterion = by.plugin().name;
-                Error::input(format!("criterion `{criterion}` says nothing of the channels of `{}`", group.name()))
-                    .hint(format!("--exclude '{}', or another criterion: l2", group.name()))
-            }),
-        }
+        let (found, criterion) = match &self.options.weigh {
+            Weigh::Given(given) => (given.groups.get(at).cloned().flatten(), given.criterion.as_str()),
+            Weigh::Weights(by) => (seen.importance(at, group), by.plugin().name),
+        };
+        found.ok_or_else(|| {
+            Error::input(format!("criterion `{criterion}` says nothing of the channels of `{}`", group.name()))
+                .hint(format!("--exclude '{}', or another criterion: l2", group.name()))
+        })
     }
 
     /// How many channels of each group stay. Without importance, the same share of each.

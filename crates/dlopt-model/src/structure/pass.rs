@@ -12,6 +12,7 @@ use dlopt_prune::{Importance, PruneScope, Slices, Structure};
 use serde_json::{Value, json};
 
 use super::decide::Stays;
+use super::given::GivenImportance;
 use super::network::{Prunable, Pruned};
 use super::report::StructureReport;
 use super::survey::Seen;
@@ -58,19 +59,6 @@ pub enum Weigh {
     Weights(&'static dyn Importance),
     /// Something that was found out before, on data.
     Given(GivenImportance),
-}
-
-/// How much channels matter on data.
-#[derive(Clone, Debug)]
-pub struct GivenImportance {
-    /// The criterion.
-    pub criterion: String,
-    /// On which data, and how much of it: for the history.
-    pub facts: Value,
-    /// A number for each channel of each group of the coupling graph.
-    pub groups: Vec<Vec<f64>>,
-    /// The sum over the values of each trained tensor, by its name; `None` where the criterion says nothing of layers.
-    pub tensors: Option<BTreeMap<String, f64>>,
 }
 
 /// What was asked for.

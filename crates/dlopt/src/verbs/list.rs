@@ -39,6 +39,8 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
     tables.push(("quantize: layouts", quantize(LAYOUTS.to_vec())));
     tables.push(("prune --criterion", prune(dlopt_prune::criteria())));
     tables.push(("prune --criterion of channels and layers", prune(&dlopt_prune::importances())));
+    let on_data = dlopt_train::Salience::all().iter().map(|own| row(own.name, own.summary, own.source)).collect();
+    tables.push(("prune --criterion of channels and layers, on --data", on_data));
     tables.push(("prune --pattern", prune(dlopt_prune::patterns())));
     tables.push(("prune --store", prune(dlopt_prune::stores())));
     tables.extend(of_prepare());

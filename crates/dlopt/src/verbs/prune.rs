@@ -1,5 +1,6 @@
 //! `dlopt prune`: set weights to zero, or take whole channels and layers out.
 
+mod data;
 mod structure;
 
 use std::path::PathBuf;
@@ -9,11 +10,12 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{Error, Pass, Result};
-use dlopt_prune::{Criterion, Prune, PruneOptions, PruneScope};
+use dlopt_prune::{Criterion, Prune, PruneOptions, PruneScope, Structure};
 
-use crate::args::{IoArgs, SelectArgs};
+use crate::args::{IoArgs, OutputArgs, SelectArgs};
 use crate::job;
 
+use data::DataArgs;
 use structure::StructureArgs;
 
 const EXAMPLES: &str = "\
@@ -42,6 +44,9 @@ pub(crate) struct PruneArgs {
     /// Draw which channels go together, and how many stay, to this SVG file
     #[arg(long, value_name = "FILE.svg")]
     graph: Option<PathBuf>,
+
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 /// Set weights to zero, or take whole channels, neurons, hidden units or layers out
@@ -51,8 +56,8 @@ pub(crate) struct PrunePass {
     #[arg(long, value_name = "SHARE")]
     sparsity: Option<f64>,
 
-    /// Which weights go first: magnitude or random; which channels or layers: l2, l1, scale, geometric-median or random
-    /// [default: magnitude, l2]
+    /// Which weights go first: magnitude or random; which channels or layers: l2, l1, scale, geometric-median or random, or
+    /// on --data taylor, fisher, mean-activation or apoz [default: magnitude, l2]
     #[arg(long)]
     criterion: Option<String>,
 
@@ -101,7 +106,7 @@ impl From<Scope> for PruneScope {
 impl PrunePass {
     /// The pass.
     pub(super) fn passes(&self) -> Result<Vec<Box<dyn Pass>>> {
-        match self.structure()? {
+        match self.structure(None)? {
             Some(own) => Ok(vec![Box::new(own)]),
             None => Ok(vec![Box::new(self.zeros()?)]),
         }
@@ -138,14 +143,18 @@ impl PrunePass {
 
 pub(super) fn run(args: &PruneArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let (input, output) = (args.io.input.as_deref(), &args.io.output);
-    job::check_files(&[("--graph", args.graph.as_deref())], &[input, output.output.as_deref()])?;
-    match args.pass.structure()? {
-        Some(own) => {
-            let telling = structure::Leaving { pass: &own, graph: args.graph.as_deref() };
-            job::run_telling(input, output, &[&own], &telling, stop)
+    let data = args.data.files();
+    job::check_files(&[("--graph", args.graph.as_deref())], &[&[input, output.output.as_deref()], &data[..]].concat())?;
+    if Structure::parse(&args.pass.pattern)?.is_none() {
+        if let Some(flag) = args.data.given().or(args.graph.as_ref().map(|_| "--graph")) {
+            return Err(Error::usage(format!("{flag} is about channels or layers that leave, and none do"))
+                .hint("--pattern channels, neurons, hidden or layers"));
         }
-        None if args.graph.is_some() => Err(Error::usage("--graph draws which channels go together, and none leave")
-            .hint("--pattern channels, neurons, hidden or layers")),
-        None => job::run(input, output, &[Box::new(args.pass.zeros()?)], stop),
+        return job::run(input, output, &[Box::new(args.pass.zeros()?)], stop);
     }
+    let given = args.data.weigh(args.pass.criterion.as_deref(), input, output.work.threads(), stop)?;
+    let Some(own) = args.pass.structure(given)? else { unreachable!("the pattern is one of structure") };
+    let telling = structure::Leaving { pass: &own, graph: args.graph.as_deref() };
+    let run = |output: &OutputArgs| job::run_telling(input, output, &[&own], &telling, stop);
+    args.data.recovered(output, run, stop)
 }

@@ -5,12 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dlopt_checkpoint::{Checkpoint, Error, Progress, Result, TensorInfo};
-use dlopt_data::{Batch, Changes, Dataset, Learns};
+use dlopt_data::{Batch, Changes, Dataset};
 use dlopt_model::{Loaded, Prepared};
-use dlopt_train::{
-    Engine, check_learns, check_preprocessing, check_shape, check_vocabulary, run_over, run_over_changed,
-    use_own_preprocessing,
-};
+use dlopt_train::{Engine, open_fitting, run_over, run_over_changed};
 
 use super::{Job, Metrics, ModelReport};
 use crate::job;
@@ -42,33 +39,7 @@ impl Opened {
         let checkpoint = job::open_whole(path)?;
         let prepared = job.args.kernels.prepare(&checkpoint, job.args.batch, &job.args.device, &job.team)?;
         let loaded = &prepared.loaded;
-        let mut dataset = Dataset::open(&job.args.data)?;
-        check_shape(&loaded.config, &checkpoint.name, &dataset)?;
-        check_vocabulary(&loaded.nodes, &dataset)?;
-        if job.args.use_own_preprocessing {
-            use_own_preprocessing(&loaded.config, &checkpoint.name, &mut dataset)?;
-        }
-        check_preprocessing(&loaded.config, &checkpoint.name, &dataset)?;
-        check_learns(&loaded.nodes, &dataset)?;
-        if loaded.config.outputs != dataset.outputs() {
-            return Err(Error::input(format!(
-                "{}: has {} outputs, and {} asks for {}",
-                checkpoint.name,
-                loaded.config.outputs,
-                dataset.name(),
-                dataset.outputs()
-            )));
-        }
-        let learns_steps = dataset.info().learns != Learns::Sample;
-        if loaded.config.is_per_step != learns_steps {
-            return Err(Error::input(format!(
-                "{}: {} at every step, and {} {} tokens to learn",
-                checkpoint.name,
-                if learns_steps { "scores no tokens" } else { "scores tokens" },
-                dataset.name(),
-                if learns_steps { "has" } else { "has no" }
-            )));
-        }
+        let dataset = open_fitting(loaded, &checkpoint.name, &job.args.data, job.args.use_own_preprocessing)?;
         Ok(Self { checkpoint, prepared, dataset: Arc::new(dataset) })
     }
 

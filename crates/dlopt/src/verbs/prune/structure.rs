@@ -5,8 +5,9 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{Context, Error, Result};
 use dlopt_metrics::{CoupledChannels, Stop, coupling_svg};
-use dlopt_model::{MemberChange, PruneStructure, StructureOptions, StructureReport, Target, Weigh};
+use dlopt_model::{GivenImportance, MemberChange, PruneStructure, StructureOptions, StructureReport, Target, Weigh};
 use dlopt_prune::{PruneScope, Structure, importance_named};
+use dlopt_train::Salience;
 use serde_json::{Map, Value};
 
 use super::PrunePass;
@@ -53,8 +54,8 @@ impl StructureArgs {
 }
 
 impl PrunePass {
-    /// The pass that takes channels or layers out, if the pattern is one of theirs.
-    pub(super) fn structure(&self) -> Result<Option<PruneStructure>> {
+    /// The pass that takes channels or layers out, if the pattern is one of theirs; by what was found out on data, if it was.
+    pub(super) fn structure(&self, given: Option<GivenImportance>) -> Result<Option<PruneStructure>> {
         let Some(structure) = Structure::parse(&self.pattern)? else { return Ok(None) };
         let refuse = |flag: &str| {
             Error::usage(format!("{flag} is about weights that become zero; with --pattern {structure} they leave"))
@@ -70,8 +71,16 @@ impl PrunePass {
             return Err(Error::usage(format!("--pattern {structure} needs a sparsity")).hint("--sparsity 0.5"));
         };
         let criterion = self.criterion.as_deref().unwrap_or("l2");
-        let by = importance_named(criterion)?;
-        self.refuse_seed(criterion, by.is_seeded())?;
+        let weigh = match given {
+            Some(given) => Weigh::Given(given),
+            None if Salience::named(criterion).is_some() => {
+                return Err(Error::usage(format!("criterion `{criterion}` looks at data, and there are none"))
+                    .hint("--data D.safetensors; recipes go by weights alone"));
+            }
+            None => Weigh::Weights(importance_named(criterion)?),
+        };
+        let is_seeded = matches!(&weigh, Weigh::Weights(by) if by.is_seeded());
+        self.refuse_seed(criterion, is_seeded)?;
         let selection = self.select.selection()?;
         PruneStructure::new(StructureOptions {
             structure,
@@ -84,7 +93,7 @@ impl PrunePass {
             },
             scope: self.scope.map(PruneScope::from),
             floor: self.structure.floor,
-            weigh: Weigh::Weights(by),
+            weigh,
             include: selection.include,
             exclude: selection.exclude,
             allow_nonfinite: self.select.allow_nonfinite,

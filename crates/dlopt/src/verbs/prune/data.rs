@@ -1,0 +1,152 @@
+//! Flags of pruning that looks at data: criteria before, statistics after.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use dlopt_checkpoint::{Checkpoint, Context, Error, Result};
+use dlopt_data::Dataset;
+use dlopt_kernels::nn::Team;
+use dlopt_model::{GivenImportance, Loaded, Restate, load};
+use dlopt_train::{Looking, Salience, open_fitting, statistics};
+
+use crate::args::{OutputArgs, ReportArgs};
+use crate::{job, messages};
+
+/// Batches that are looked at.
+const BATCHES: usize = 16;
+/// Samples of a batch.
+const BATCH: usize = 64;
+/// Which samples.
+const SPLIT: &str = "train";
+
+/// Data that pruning looks at.
+#[derive(Args, Debug, Default)]
+pub(super) struct DataArgs {
+    /// Dataset that the criterion looks at: its training split
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
+
+    /// Batches of 64 samples that --data and --recover look at, evenly spaced [default: 16]
+    #[arg(long, value_name = "N")]
+    batches: Option<usize>,
+
+    /// Estimate the running statistics of batch norms anew on the training split of this dataset, once channels left
+    #[arg(long, value_name = "DATA")]
+    recover: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// A flag that was given, if one was.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--data", self.data.is_some()),
+            ("--batches", self.batches.is_some()),
+            ("--recover", self.recover.is_some()),
+        ];
+        flags.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
+    }
+
+    /// The files that are read.
+    pub(super) fn files(&self) -> [Option<&Path>; 2] {
+        [self.data.as_deref(), self.recover.as_deref()]
+    }
+
+    /// How much channels matter, if the criterion is one that looks at data.
+    pub(super) fn weigh(
+        &self,
+        criterion: Option<&str>,
+        input: Option<&Path>,
+        threads: usize,
+        stop: &AtomicBool,
+    ) -> Result<Option<GivenImportance>> {
+        if self.batches.is_some() && self.data.is_none() && self.recover.is_none() {
+            return Err(Error::usage("--batches is about --data or --recover, and neither is given"));
+        }
+        let name = criterion.unwrap_or("l2");
+        let (salience, data) = match (Salience::named(name), &self.data) {
+            (Some(salience), Some(data)) => (salience, data),
+            (None, Some(_)) => {
+                return Err(Error::usage(format!(
+                    "criterion `{name}` looks at weights alone, so --data means nothing"
+                ))
+                .hint("--criterion taylor, fisher, mean-activation or apoz; --recover re-estimates batch norms"));
+            }
+            (_, None) => return Ok(None),
+        };
+        let Some(path) = input.filter(|path| *path != Path::new("-")) else {
+            return Err(Error::usage(format!(
+                "criterion `{name}` reads the checkpoint twice, and standard input is read once"
+            ))
+            .hint("name the checkpoint's file"));
+        };
+        let checkpoint = Checkpoint::open(path)?;
+        let loaded = load(&checkpoint)?;
+        let found =
+            self.looking(&loaded, &checkpoint.name, data, threads, stop, |looking| salience.of(&loaded, looking))?;
+        Ok(Some(found))
+    }
+
+    /// Runs `work` on the data, which fit the network.
+    fn looking<T>(
+        &self,
+        loaded: &Loaded,
+        name: &str,
+        data: &Path,
+        threads: usize,
+        stop: &AtomicBool,
+        work: impl FnOnce(&Looking<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let dataset: Dataset = open_fitting(loaded, name, data, false)?;
+        let team = Arc::new(Team::new(threads));
+        let batches = [self.batches.unwrap_or(BATCHES), BATCH];
+        work(&Looking { dataset: &dataset, split: SPLIT, batches, team: &team, stop })
+    }
+
+    /// Prunes by `run`, to the output or, where statistics are to be estimated anew, by way of a file beside it.
+    pub(super) fn recovered(
+        &self,
+        output: &OutputArgs,
+        run: impl FnOnce(&OutputArgs) -> Result<ExitCode>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<ExitCode> {
+        let Some(data) = self.recover.as_deref().filter(|_| !output.dry_run) else { return run(output) };
+        if output.output.as_deref().is_none_or(|path| path == Path::new("-")) {
+            return Err(Error::usage("--recover writes a file or a folder").hint("-o OUT"));
+        }
+        let beside = job::tmp_dir(&output.work, output.output.as_deref())?;
+        let between = tempfile::Builder::new().prefix(".dlopt-").suffix(".safetensors").tempfile_in(&beside);
+        let between = between.at(beside.display())?.into_temp_path();
+        let to_it = OutputArgs {
+            output: Some(between.to_path_buf()),
+            force: true,
+            resume: false,
+            max_shard_size: None,
+            ..output.clone()
+        };
+        let code = run(&to_it)?;
+        let checkpoint = Checkpoint::open(&between)?;
+        let loaded = load(&checkpoint)?;
+        let threads = output.work.threads();
+        let (found, facts) = self.looking(&loaded, "the pruned network", data, threads, stop, |looking| {
+            Ok((statistics(&loaded, looking)?, looking.facts()?))
+        })?;
+        if !output.report.quiet {
+            let what = match found.len() / 2 {
+                0 => "no batch norm to recover".to_owned(),
+                norms => format!("statistics of {norms} batch norms estimated anew"),
+            };
+            messages::tell(&format!("{what}; to go on: dlopt train --init, dlopt distill --teacher\n"));
+        }
+        let quietly = OutputArgs {
+            report: ReportArgs { quiet: true, ..ReportArgs::default() },
+            explain: false,
+            files_from: None,
+            ..output.clone()
+        };
+        job::run(Some(&between), &quietly, &[Box::new(Restate::new("recover", facts, found))], stop)?;
+        Ok(code)
+    }
+}
