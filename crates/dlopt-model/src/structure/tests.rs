@@ -1,5 +1,6 @@
 //! Pruned networks compute what the whole ones do, once what goes is zero in them; and what cannot be had is refused.
 
+mod golden;
 mod random;
 
 use std::collections::{BTreeMap, HashMap};
