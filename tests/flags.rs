@@ -570,6 +570,83 @@ const PRUNE: [Case; 10] = [
     }),
 ];
 
+/// Flags of patterns in which channels leave.
+const STRUCTURE: [Case; 7] = [
+    ("target", |g| {
+        let of = |target: &str| channels(g, &format!("--sparsity 0.5 {target}"));
+        assert!(of("") == of("--target params"), "parameters are the default");
+        assert_eq!(of("--target width"), [6, 5]);
+        // The second convolution has most of the multiply-adds, the dense layer most of the parameters.
+        assert_ne!(of("--target flops"), of(""));
+        assert_eq!(of("--target size"), of(""), "all of it is f32");
+    }),
+    ("floor", |g| {
+        assert_eq!(channels(g, "--sparsity 0.5 --target width --floor 0.5"), [6, 5]);
+        let refused = g.run("prune net.safetensors --pattern channels --sparsity 0.5 --target width --floor 0.6");
+        assert_code(&refused, 1, "less than that stays");
+        assert_eq!(channels(g, "--sparsity 0.3 --target width --floor 0.7"), [9, 7]);
+        let global = |floor: &str| channels(g, &format!("--sparsity 0.3 --target width --scope global {floor}"));
+        assert_ne!(global("--floor 0.69"), global(""));
+    }),
+    ("round-to", |g| {
+        // Twelve is a multiple of four, ten is none.
+        assert_eq!(channels(g, "--sparsity 0.3 --target width"), [8, 7]);
+        assert_eq!(channels(g, "--sparsity 0.3 --target width --round-to 6"), [6, 8]);
+    }),
+    ("graph", |g| {
+        channels(g, "--sparsity 0.5 --graph own.svg");
+        assert!(fs::read_to_string(g.path("own.svg")).unwrap().contains("conv2"));
+    }),
+    ("data", |g| {
+        let by = |more: &str| {
+            let line = format!("prune net.safetensors --pattern channels --sparsity 0.5 --criterion taylor {more}");
+            parse(&g.ok(&line).stdout).get("conv2.weight").values()
+        };
+        channels(g, "--sparsity 0");
+        assert_ne!(by("--data d.safetensors"), by("--data other.safetensors"));
+    }),
+    ("batches", |g| {
+        channels(g, "--sparsity 0");
+        let samples = |batches: &str| {
+            let line =
+                "prune net.safetensors --pattern channels --sparsity 0.5 --criterion taylor --data d.safetensors";
+            let stored = parse(&g.ok(&format!("{line} {batches}")).stdout);
+            let history: Value = serde_json::from_str(stored.metadata("dlopt.history").unwrap()).unwrap();
+            history["passes"][1]["options"]["on"]["samples"].clone()
+        };
+        assert_eq!([samples(""), samples("--batches 1"), samples("--batches 2")], [json!(100), json!(64), json!(100)]);
+    }),
+    ("recover", |g| {
+        channels(g, "--sparsity 0");
+        let mean = |more: &str| {
+            g.ok(&format!("prune net.safetensors --pattern channels --sparsity 0.5 -o r.safetensors --force {more}"));
+            read_file(&g.path("r.safetensors")).get("bn1.running_mean").values()
+        };
+        assert_ne!(mean("--recover d.safetensors"), mean(""));
+    }),
+];
+
+/// Prunes channels of a network of two convolutions, of 12 and 10 filters, and says how many stay of each. Leaves the
+/// network, `net.safetensors`, and the data, `d.safetensors` and `other.safetensors`, behind.
+fn channels(g: &Ground, more: &str) -> [usize; 2] {
+    if !g.path("net.safetensors").exists() {
+        let layers = "layers = [{ type = \"conv2d\", filters = 12, kernel = 3 }, { type = \"batch_norm\", activation = \"relu\" }, \
+                      { type = \"conv2d\", filters = 10, kernel = 3, activation = \"relu\" }, { type = \"flatten\" }, \
+                      { type = \"dense\", units = \"classes\" }]";
+        fs::write(g.path("net.toml"), layers).unwrap();
+        for (name, first) in [("d", 0), ("other", 700)] {
+            let rows = fixture("digits/digits.csv.gz");
+            let rows = std::io::read_to_string(flate2::read::GzDecoder::new(fs::File::open(rows).unwrap())).unwrap();
+            let rows: Vec<&str> = rows.lines().skip(first).take(150).collect();
+            fs::write(g.path(&format!("{name}.csv")), rows.join("\n")).unwrap();
+            g.ok(&format!("prepare {name}.csv --shape 8x8 --split-at 100 --standardise none -o {name}.safetensors -q"));
+        }
+        g.ok("train --model net.toml --data d.safetensors --epochs 2 -o net.safetensors -q");
+    }
+    let stored = parse(&g.ok(&format!("prune net.safetensors --pattern channels {more}")).stdout);
+    ["conv1.weight", "conv2.weight"].map(|name| stored.get(name).shape[0])
+}
+
 /// Makes the model say that embeddings and head are one.
 fn tie(g: &Ground) {
     let mut config = llama_config(SMALL);
@@ -738,7 +815,12 @@ fn verbs() -> Vec<Verb> {
         verb("diff", "diff model.safetensors", "diff model.safetensors - --json", &DIFF),
         verb("verify", "verify", "verify --json", &VERIFY),
         pass("convert", "convert", "convert deflated.pth", &CONVERT),
-        pass("prune", "prune --sparsity 0.5", "prune --sparsity 0.5 --scope global", &PRUNE),
+        pass(
+            "prune",
+            "prune --sparsity 0.5",
+            "prune --sparsity 0.5 --scope global",
+            &[&PRUNE[..], &STRUCTURE].concat(),
+        ),
         pass("quantize", "quantize", "quantize deflated.pth --group channel --include whole", &QUANTIZE),
         pass("run", "run recipe.toml", "run recipe.toml", &[]),
         verb("list", "list", "", &LIST),

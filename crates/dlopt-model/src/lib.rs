@@ -46,8 +46,8 @@ pub use resolve::resolve;
 pub use restate::Restate;
 pub use sampling::{Sampler, Sampling};
 pub use structure::{
-    Costs, GivenImportance, GroupChange, LayerChange, MemberChange, PruneStructure, StructureOptions, StructureReport,
-    Target, Weigh,
+    Costs, GivenImportance, GroupChange, JointChanges, LayerChange, MemberChange, PruneStructure, StructureOptions,
+    StructureReport, Target, Weigh,
 };
 pub use summary::{LayerSummary, Summary};
 pub use weights::{Adopted, Loaded, adopt_weights, config_of, load, load_weights, save, save_through, to_tensors};

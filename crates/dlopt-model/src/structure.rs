@@ -12,7 +12,7 @@ mod report;
 mod resize;
 mod survey;
 
-pub use given::GivenImportance;
+pub use given::{GivenImportance, JointChanges};
 pub use network::Costs;
 pub use pass::{PruneStructure, StructureOptions, Target, Weigh};
 pub use report::{GroupChange, LayerChange, MemberChange, StructureReport};

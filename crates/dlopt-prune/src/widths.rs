@@ -33,8 +33,8 @@ struct Size {
 
 impl<'a> Widths<'a> {
     /// The sizes all of whose groups can be cut and `may` be, of which at least the share `floor` (0..=1) of the channels
-    /// stays, and at least one step.
-    pub fn new(coupling: &'a Coupling, floor: f64, may: impl Fn(&Group) -> bool) -> Self {
+    /// stays, and at least one step. Sizes that are multiples of `round_to` stay so: vectors of that many values are full.
+    pub fn new(coupling: &'a Coupling, floor: f64, round_to: usize, may: impl Fn(&Group) -> bool) -> Self {
         let size = |groups: &Vec<usize>| {
             let own = || groups.iter().map(|&group| &coupling.groups[group]);
             let channels = own().next()?.channels;
@@ -42,6 +42,8 @@ impl<'a> Widths<'a> {
             if !own().all(|group| group.is_cuttable() && may(group)) || channels % step != 0 {
                 return None;
             }
+            let rounded = least_common_multiple(step, round_to.max(1));
+            let step = if channels % rounded == 0 { rounded } else { step };
             let steps = channels / step;
             let stays = ((floor * steps as f64).ceil() as usize).clamp(1, steps);
             Some(Size { groups: groups.clone(), step, steps, most: steps - stays })
@@ -143,22 +145,25 @@ mod tests {
     #[test]
     fn every_size_loses_the_same_share() {
         let coupling = coupling();
-        let widths = Widths::new(&coupling, 0.0, |_| true);
+        let widths = Widths::new(&coupling, 0.0, 1, |_| true);
         let order = widths.evenly();
         // All but one step of each: 3, 5 and 3.
         assert_eq!(order, [1, 0, 2, 1, 0, 2, 1, 1, 0, 2, 1]);
         assert_eq!(widths.counts(&order[..6]), [2, 4, 4, 4, 3]);
         assert_eq!(widths.counts(&order), [1, 1, 1, 2, 3]);
-        let widths = Widths::new(&coupling, 0.5, |group| group.runs == 1);
+        let widths = Widths::new(&coupling, 0.5, 1, |group| group.runs == 1);
         let order = widths.evenly();
         assert_eq!(widths.counts(&order), [2, 3, 3, 8, 3]);
-        assert!(Widths::new(&coupling, 1.0, |_| true).is_empty());
+        assert!(Widths::new(&coupling, 1.0, 1, |_| true).is_empty());
+        // Of 4, 6, 6 and 8 channels those of 4 and 8 are multiples.
+        let widths = Widths::new(&coupling, 0.0, 4, |_| true);
+        assert_eq!(widths.counts(&widths.evenly()), [4, 1, 1, 4, 3]);
     }
 
     #[test]
     fn the_least_important_go_first_relative_to_their_group() {
         let coupling = coupling();
-        let widths = Widths::new(&coupling, 0.0, |group| group.channels != 6);
+        let widths = Widths::new(&coupling, 0.0, 1, |group| group.channels != 6);
         // Means 25 and 1: relative 0.04, 0.08, 1.2, 2.68; runs of 0.5 0.5 1 1 and 1 1 1.5 1.5.
         let importance = [
             vec![67.0, 1.0, 30.0, 2.0],

@@ -40,8 +40,8 @@ pub struct Salience {
 /// What a criterion looks at.
 #[derive(Clone, Copy, Debug)]
 enum Looks {
-    /// Gradients of the loss: of a batch, or of each sample by itself; and what a weight scores with its gradient.
-    Gradients { of_samples: bool, score: fn(gradient: f64, weight: f64) -> f64 },
+    /// Gradients of the loss: of a batch, or of each sample by itself; and what their squares are multiplied by.
+    Gradients { of_samples: bool, factor: f64 },
     /// What layers put out, and what a value scores.
     Activations { score: fn(f64) -> f64 },
 }
@@ -81,9 +81,9 @@ impl Salience {
         let facts = looking.facts()?;
         match self.looks {
             Looks::Activations { score } => activations::importance(self.name, facts, loaded, looking, &samples, score),
-            Looks::Gradients { of_samples, score } => {
+            Looks::Gradients { of_samples, factor } => {
                 let batch = if of_samples { 1 } else { batch };
-                gradients::importance(self.name, facts, loaded, looking, &samples, batch, score)
+                gradients::importance(self.name, facts, loaded, looking, &samples, batch, factor)
             }
         }
     }

@@ -74,7 +74,7 @@ impl PruneStructure {
 
     /// How many channels of each group stay. Without importance, the same share of each.
     fn counts(&self, network: &Prunable, importance: Option<&[Vec<f64>]>) -> Result<Vec<usize>> {
-        let widths = Widths::new(&network.coupling, self.floor(), |group| self.may(group));
+        let widths = Widths::new(&network.coupling, self.floor(), self.options.round_to, |group| self.may(group));
         if widths.is_empty() && self.options.sparsity > 0.0 {
             return Err(self.nothing_to_cut(network));
         }

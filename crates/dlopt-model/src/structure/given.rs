@@ -20,23 +20,54 @@ pub struct GivenImportance {
     pub tensors: Option<BTreeMap<String, f64>>,
 }
 
-impl GivenImportance {
-    /// How much channels matter where every weight has a number of its own, all on one scale: a channel counts as the sum
-    /// over its slices of weights and scales.
-    pub fn of_weights(criterion: &str, facts: Value, coupling: &Coupling, weights: &[NamedTensor]) -> Self {
-        let by_name: BTreeMap<&str, &NamedTensor> = weights.iter().map(|own| (own.name.as_str(), own)).collect();
-        let mut groups = Vec::new();
-        for group in &coupling.groups {
+/// What channels change of a loss as wholes: sums over passes of `(sum over w of g w)^2`, with `w` all weights that take a
+/// channel in and `g` their gradients. To take a channel out is to set these weights to zero, all of them together: it is
+/// the gate of Molchanov et al., 2019, arXiv:1906.10771, section 3.3.
+#[derive(Debug)]
+pub struct JointChanges<'a> {
+    coupling: &'a Coupling,
+    groups: Vec<Vec<f64>>,
+    /// Sums of `(g w)^2` over the values of each tensor.
+    tensors: BTreeMap<String, f64>,
+    passes: usize,
+}
+
+impl<'a> JointChanges<'a> {
+    /// Nothing yet.
+    pub fn new(coupling: &'a Coupling) -> Self {
+        let groups = coupling.groups.iter().map(|group| vec![0.0; group.channels]).collect();
+        Self { coupling, groups, tensors: BTreeMap::new(), passes: 0 }
+    }
+
+    /// Adds a pass: the product of every weight and its gradient, as tensors of a checkpoint.
+    pub fn add(&mut self, products: &[NamedTensor]) {
+        self.passes += 1;
+        let by_name: BTreeMap<&str, &NamedTensor> = products.iter().map(|own| (own.name.as_str(), own)).collect();
+        for (group, changes) in self.coupling.groups.iter().zip(&mut self.groups) {
             let mut sums = vec![0.0; group.channels];
-            for member in group.members.iter().filter(|member| member.part != Part::Follows) {
+            for member in group.members.iter().filter(|member| member.part == Part::Reads) {
                 let Some(own) = by_name.get(member.tensor.as_str()) else { continue };
                 let pieces = Pieces::new(member, group.channels, &own.shape, &own.values);
                 sums.iter_mut().zip(pieces.sums(|value| value)).for_each(|(sum, own)| *sum += own);
             }
-            groups.push(Some(sums));
+            changes.iter_mut().zip(sums).for_each(|(change, sum)| *change += sum * sum);
         }
-        let sum = |own: &NamedTensor| own.values.iter().map(|&value| f64::from(value)).sum();
-        let tensors = Some(weights.iter().map(|own| (own.name.clone(), sum(own))).collect());
-        Self { criterion: criterion.to_owned(), facts, groups, tensors }
+        for own in products {
+            let squares: f64 = own.values.iter().map(|&value| f64::from(value).powi(2)).sum();
+            *self.tensors.entry(own.name.clone()).or_default() += squares;
+        }
+    }
+
+    /// The mean over all passes, times `factor`.
+    pub fn importance(self, criterion: &str, facts: Value, factor: f64) -> GivenImportance {
+        let scale = factor / self.passes.max(1) as f64;
+        let is_read = |at: usize| self.coupling.groups[at].members.iter().any(|member| member.part == Part::Reads);
+        let scaled = |(at, own): (usize, Vec<f64>)| is_read(at).then(|| own.into_iter().map(|v| scale * v).collect());
+        GivenImportance {
+            criterion: criterion.to_owned(),
+            facts,
+            groups: self.groups.into_iter().enumerate().map(scaled).collect(),
+            tensors: Some(self.tensors.into_iter().map(|(name, sum)| (name, scale * sum)).collect()),
+        }
     }
 }

@@ -74,6 +74,8 @@ pub struct StructureOptions {
     pub scope: Option<PruneScope>,
     /// Share of the channels of each layer that stays at least, 0..=1; `None`: a tenth where the scope is global, else 0.
     pub floor: Option<f64>,
+    /// What widths that are multiples of it stay multiples of; 1 for any.
+    pub round_to: usize,
     /// What says how much a channel matters.
     pub weigh: Weigh,
     /// Only channels that tensors of these names write may go; all where there are none.
@@ -265,6 +267,7 @@ impl Pass for PruneStructure {
         });
         if own.structure != Structure::Layers {
             options["scope"] = json!(own.scope.unwrap_or_default().name());
+            options["round_to"] = json!(own.round_to);
         }
         match &own.weigh {
             Weigh::Weights(by) => {

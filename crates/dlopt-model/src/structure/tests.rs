@@ -22,6 +22,7 @@ pub(super) fn options(pattern: &str, sparsity: f64) -> StructureOptions {
         target: Target::Parameters,
         scope: None,
         floor: None,
+        round_to: 1,
         weigh: Weigh::Weights(importance_named("l2").unwrap()),
         include: Vec::new(),
         exclude: Vec::new(),
@@ -169,6 +170,8 @@ fn patterns_cut_the_layers_that_they_name() {
     };
     assert_eq!(of(StructureOptions { exclude: glob("conv1.*"), ..half() }), [3, 32, 32, 64, 9]);
     assert_eq!(of(StructureOptions { include: glob("conv1.weight"), ..half() }), [3, 16, 64, 64, 9]);
+    let options = StructureOptions { round_to: 16, target: Target::MultiplyAdds, ..options("channels", 0.5) };
+    assert_eq!(of(options), [3, 16, 48, 64, 9]);
     // Both directions of both layers keep as many units, though not the same.
     let layers =
         "{ type = \"gru\", hidden = 9, layers = 2, bidirectional = true }, { type = \"dense\", units = \"classes\" }";

@@ -1,18 +1,18 @@
-//! What every weight scores with its gradient, and so every channel.
+//! How the loss changes, to first order, with all weights together that take a channel in.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dlopt_checkpoint::{Error, Result};
 use dlopt_data::Batch;
-use dlopt_model::{GivenImportance, Loaded, Mode, Node, Op, coupling};
+use dlopt_model::{GivenImportance, JointChanges, Loaded, Mode, Node, Op, coupling};
 use serde_json::Value;
 
 use super::{Looking, loss_of};
 use crate::engine::Engine;
 use crate::loss::LossOptions;
 
-/// The mean of `score` over batches of `batch` samples, for every weight.
+/// `factor` times the mean square of the change over batches of `batch` samples, for every channel.
 pub(super) fn importance(
     criterion: &str,
     facts: Value,
@@ -20,7 +20,7 @@ pub(super) fn importance(
     looking: &Looking<'_>,
     samples: &[usize],
     batch: usize,
-    score: fn(f64, f64) -> f64,
+    factor: f64,
 ) -> Result<GivenImportance> {
     let (mut nodes, mut is_frozen) = (loaded.nodes.clone(), Vec::new());
     settle(&mut nodes, &mut is_frozen);
@@ -28,7 +28,8 @@ pub(super) fn importance(
     engine.load(&loaded.params, true)?;
     let loss = loss_of(loaded, looking.dataset);
     let mut buffers = loaded.buffers.clone();
-    let mut scores = vec![0.0_f64; loaded.params.len()];
+    let graph = coupling(&loaded.nodes);
+    let mut changes = JointChanges::new(&graph);
     let mut gradients = vec![0.0; loaded.params.len()];
     let mut own = Batch::default();
     for indices in samples.chunks(batch) {
@@ -43,14 +44,10 @@ pub(super) fn importance(
         engine.recycle(outputs);
         gradients.fill(0.0);
         engine.backward(&loaded.params, gradient, Vec::new(), &mut gradients)?;
-        for ((sum, gradient), weight) in scores.iter_mut().zip(&gradients).zip(&loaded.params) {
-            *sum += score(f64::from(*gradient), f64::from(*weight));
-        }
+        gradients.iter_mut().zip(&loaded.params).for_each(|(gradient, weight)| *gradient *= weight);
+        changes.add(&loaded.layout.params_to_checkpoint(&gradients));
     }
-    let batches = samples.chunks(batch).len() as f64;
-    let means: Vec<f32> = scores.into_iter().map(|sum| (sum / batches) as f32).collect();
-    let tensors = loaded.layout.params_to_checkpoint(&means);
-    Ok(GivenImportance::of_weights(criterion, facts, &coupling(&loaded.nodes), &tensors))
+    Ok(changes.importance(criterion, facts, factor))
 }
 
 /// Drops nothing, and has batch norms go by their running statistics: notes for every node whether it is frozen.

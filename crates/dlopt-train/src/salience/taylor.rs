@@ -1,7 +1,7 @@
 //! Taylor: channels whose removal changes the loss least go first, to first order.
 //!
-//! `s(w) = mean over batches of (g w)^2`, with `g` the gradient of the batch's mean loss. Source: Molchanov et al., 2019,
-//! arXiv:1906.10771, equation 8.
+//! `s(k) = mean over batches of (sum over w of g w)^2`, with `w` the weights that take channel `k` in and `g` the gradient of
+//! the batch's mean loss. Source: Molchanov et al., 2019, arXiv:1906.10771, their gate.
 
 use super::{Looks, Salience};
 
@@ -9,5 +9,5 @@ pub(super) const TAYLOR: Salience = Salience {
     name: "taylor",
     summary: "channels whose removal changes the loss least go first, to first order",
     source: "Molchanov et al. 2019, arXiv 1906.10771",
-    looks: Looks::Gradients { of_samples: false, score: |gradient, weight| (gradient * weight).powi(2) },
+    looks: Looks::Gradients { of_samples: false, factor: 1.0 },
 };

@@ -2,7 +2,7 @@
 
 use dlopt_checkpoint::Dtype;
 use dlopt_data::{Batch, DatasetInfo, Elements, Parts};
-use dlopt_model::{Description, FlatLayout, Mode, ModelConfig, Network, Shape, coupling, initial_values};
+use dlopt_model::{Description, FlatLayout, JointChanges, Mode, ModelConfig, Network, Shape, coupling, initial_values};
 
 use super::*;
 use crate::loss::LossOptions;
@@ -76,13 +76,15 @@ fn gradients_score_as_the_slope_of_the_loss_does() {
          { type = \"dropout\", rate = 0.9 }, { type = \"global_avg_pool\" }, { type = \"dense\", units = 3, activation = \"tanh\" }",
     );
     let slopes = slopes(&loaded);
-    let is_norm = |name: &str| name.starts_with("bn");
-    let check = |criterion: &str, batch: usize, score: &dyn Fn(&[f64]) -> f64| {
-        let values: Vec<f32> = slopes.iter().map(|own| score(own) as f32).collect();
-        let tensors = loaded.layout.params_to_checkpoint(&values);
-        let graph = coupling(&loaded.nodes);
-        let weights: Vec<_> = tensors.into_iter().filter(|own| !is_norm(&own.name)).collect();
-        let wanted = GivenImportance::of_weights("", Value::Null, &graph, &weights);
+    let graph = coupling(&loaded.nodes);
+    for (criterion, batch, looked_at, factor) in [("taylor", 6, 6, 1.0), ("fisher", 6, 1, 0.5)] {
+        let mut wanted = JointChanges::new(&graph);
+        for first in (0..SAMPLES).step_by(looked_at) {
+            let mean = |own: &Vec<f64>| (own[first..first + looked_at].iter().sum::<f64>() / looked_at as f64) as f32;
+            let products: Vec<f32> = slopes.iter().map(mean).collect();
+            wanted.add(&loaded.layout.params_to_checkpoint(&products));
+        }
+        let wanted = wanted.importance("", Value::Null, factor);
         let found = found(criterion, &loaded, [SAMPLES / batch, batch]);
         for (found, wanted) in found.groups.iter().flatten().zip(wanted.groups.iter().flatten()) {
             let size = wanted.iter().fold(1e-9_f64, |size, value| size.max(*value));
@@ -90,12 +92,31 @@ fn gradients_score_as_the_slope_of_the_loss_does() {
                 assert!((a - b).abs() < 0.03 * size, "{criterion}: {a} and {b}");
             }
         }
+        assert!(found.groups[3].is_none(), "nothing reads what comes out");
         let tensors = found.tensors.unwrap();
         assert!(tensors["conv1.weight"] > 0.0 && tensors["bn1.weight"] == 0.0);
+    }
+}
+
+#[test]
+fn a_channel_counts_as_the_gate_behind_it() {
+    // `fc1`, 3 units of the pictures' mean, then `tanh`: the product of the readers' weights with their gradients is that of
+    // what they read with its gradient.
+    let loaded = network("{ type = \"global_avg_pool\" }, { type = \"dense\", units = 3, activation = \"tanh\" }");
+    let gated = |unit: usize, by: f32| {
+        let mut all = loaded.layout.to_checkpoint(&loaded.params, &loaded.buffers);
+        let weight = all.iter_mut().find(|tensor| tensor.name == "fc2.weight").unwrap();
+        weight.values.iter_mut().skip(unit).step_by(3).for_each(|value| *value *= by);
+        let values =
+            |own: &dlopt_model::FlatTensor| Ok(all.iter().find(|t| t.name == own.name).unwrap().values.clone());
+        losses(&loaded, &loaded.layout.params_from_checkpoint(values).unwrap())
     };
-    // Every sample in turn, in batches of six: the mean over each batch, squared.
-    check("taylor", 6, &|own| own.chunks(6).map(|own| (own.iter().sum::<f64>() / 6.0).powi(2)).sum::<f64>() / 4.0);
-    check("fisher", 6, &|own| 0.5 * own.iter().map(|slope| slope * slope).sum::<f64>() / SAMPLES as f64);
+    let found = found("fisher", &loaded, [4, 6]);
+    for (unit, found) in found.groups[1].as_ref().unwrap().iter().enumerate() {
+        let slopes = gated(unit, 1.02).into_iter().zip(gated(unit, 0.98)).map(|(up, down)| (up - down) / 0.04);
+        let wanted = 0.5 * slopes.map(|slope| slope * slope).sum::<f64>() / SAMPLES as f64;
+        assert!((found - wanted).abs() < 0.02 * wanted, "{found} and {wanted}");
+    }
 }
 
 #[test]

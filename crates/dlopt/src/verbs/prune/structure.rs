@@ -26,6 +26,10 @@ pub(super) struct StructureArgs {
     /// Share of the channels of each layer that stays at least, 0..=1 [default: 0.1 with --scope global, else one channel]
     #[arg(long, value_name = "SHARE")]
     floor: Option<f64>,
+
+    /// Keep widths that are multiples of N multiples of it: 8 or 16 fill the vectors of a CPU [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    round_to: Option<u16>,
 }
 
 /// What a sparsity is a share of.
@@ -44,7 +48,11 @@ enum TargetName {
 impl StructureArgs {
     /// Refuses flags that mean nothing where weights become zero.
     pub(super) fn refuse(&self) -> Result<()> {
-        let given = [("--target", self.target.is_some()), ("--floor", self.floor.is_some())];
+        let given = [
+            ("--target", self.target.is_some()),
+            ("--floor", self.floor.is_some()),
+            ("--round-to", self.round_to.is_some()),
+        ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((flag, _)) => Err(Error::usage(format!("{flag} is about channels or layers that leave, and none do"))
                 .hint("--pattern channels, neurons, hidden or layers")),
@@ -66,6 +74,11 @@ impl PrunePass {
         }
         if self.select.tied == Tied::Both {
             return Err(refuse("--tied"));
+        }
+        if structure == Structure::Layers && self.structure.round_to.is_some() {
+            return Err(
+                Error::usage("--round-to is about widths, and --pattern layers leaves them").hint("leave it out")
+            );
         }
         let Some(sparsity) = self.sparsity else {
             return Err(Error::usage(format!("--pattern {structure} needs a sparsity")).hint("--sparsity 0.5"));
@@ -93,6 +106,7 @@ impl PrunePass {
             },
             scope: self.scope.map(PruneScope::from),
             floor: self.structure.floor,
+            round_to: self.structure.round_to.map_or(1, usize::from),
             weigh,
             include: selection.include,
             exclude: selection.exclude,

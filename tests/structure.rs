@@ -1,0 +1,253 @@
+//! Whole channels, units and blocks that leave a checkpoint, end to end: what is left is a network like any other, the same
+//! whatever it is read from and written to.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::{
+    Stored, assert_code, assert_same_tensors, err, fixture, json_out, ok_in, out, parse, pipe_in, read, read_file,
+    run_in, temp_dir,
+};
+
+/// A residual block, a depthwise convolution, dense layers: all that channels run through.
+const NET: &str = "layers = [\n    { type = \"conv2d\", filters = 12, kernel = 3, padding = 1, bias = false },\n    { type = \"batch_norm\", activation = \"relu\" },\n    { type = \"residual\", activation = \"relu\", body = [\n        { type = \"depthwise_conv2d\", kernel = 3, padding = 1 },\n        { type = \"conv2d\", filters = 9, kernel = 1, activation = \"relu\" },\n        { type = \"conv2d\", filters = 12, kernel = 1 },\n        { type = \"batch_norm\" },\n    ] },\n    { type = \"max_pool2d\" },\n    { type = \"flatten\" },\n    { type = \"dense\", units = 20, activation = \"relu\" },\n    { type = \"dense\", units = \"classes\" },\n]\n";
+
+const TRAIN: &str = "train --data d.safetensors --batch 32 --learning-rate 0.004";
+
+/// A folder with digits of 8 x 8 pixels (`d.safetensors`) and a network that knows most of them (`m.safetensors`).
+fn ground() -> tempfile::TempDir {
+    let dir = temp_dir();
+    let digits = fixture("digits/digits.csv.gz");
+    fs::write(dir.path().join("net.toml"), NET).unwrap();
+    let prepare = format!("prepare {} --shape 8x8 --split-at 1437 -o d.safetensors -q", digits.display());
+    ok_in(dir.path(), &prepare);
+    ok_in(dir.path(), &format!("{TRAIN} --model net.toml --epochs 4 -o m.safetensors -q"));
+    dir
+}
+
+fn accuracy(dir: &Path, file: &str) -> f64 {
+    let report = json_out(&ok_in(dir, &format!("eval {file} --data d.safetensors --json")));
+    report["model"]["metrics"]["classification"]["accuracy"]["value"].as_f64().unwrap()
+}
+
+/// Rows of each weight matrix.
+fn widths(stored: &Stored) -> Vec<(String, usize)> {
+    let weights = stored.names.iter().filter(|name| name.ends_with(".weight"));
+    weights.map(|name| (name.clone(), stored.get(name).shape[0])).collect()
+}
+
+fn config(stored: &Stored) -> Value {
+    serde_json::from_str(stored.metadata("config").unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_left_is_evaluated_trained_on_and_pruned_again() {
+    let ground = ground();
+    let dir = ground.path();
+    let line =
+        "prune m.safetensors --pattern channels --sparsity 0.5 --target flops --report r.json -o half.safetensors";
+    let told = ok_in(dir, line);
+    assert!(err(&told).contains("block1.conv2") && err(&told).contains("of the multiply-adds"), "{}", err(&told));
+    let report: Value = serde_json::from_slice(&fs::read(dir.join("r.json")).unwrap()).unwrap();
+    let [before, after] = ["before", "after"].map(|when| report["structure"][when]["multiply_adds"].as_f64().unwrap());
+    assert!((after / before - 0.5).abs() < 0.03, "{after} of {before}");
+    let half = read_file(&dir.join("half.safetensors"));
+    let own = config(&half);
+    assert_eq!(own["layers"][0]["filters"].as_u64(), Some(half.get("conv1.weight").shape[0] as u64));
+    assert_eq!(half.get("conv1.weight").shape[0], half.get("block1.conv1.weight").shape[0], "depthwise");
+    assert_eq!(half.get("fc1.weight").shape, [20, 16 * half.get("conv1.weight").shape[0]]);
+    let counted = json_out(&ok_in(dir, "inspect half.safetensors --json"));
+    assert!(counted.to_string().contains("\"prune\""), "the history says so");
+    let (whole, pruned) = (accuracy(dir, "m.safetensors"), accuracy(dir, "half.safetensors"));
+    ok_in(dir, &format!("{TRAIN} --init half.safetensors --epochs 3 -o tuned.safetensors -q"));
+    let tuned = accuracy(dir, "tuned.safetensors");
+    assert!(tuned > pruned && tuned > whole - 0.05, "{whole}, {pruned}, {tuned}");
+    // No zeros were set, so none are kept, and none are promised.
+    let told = ok_in(dir, &format!("{TRAIN} --init half.safetensors --epochs 1 -o again.safetensors"));
+    assert!(!err(&told).contains("zeros stay"), "{}", err(&told));
+    ok_in(dir, "verify half.safetensors");
+    ok_in(
+        dir,
+        "prune tuned.safetensors --pattern channels,neurons --scope global --sparsity 0.3 -o less.safetensors -q",
+    );
+    assert!(read_file(&dir.join("less.safetensors")).get("fc1.weight").shape[0] <= 20);
+    accuracy(dir, "less.safetensors");
+    // And as a student's teacher, and in other formats.
+    ok_in(dir, "quantize less.safetensors --scheme w8a16 --group channel -o small.safetensors -q");
+    accuracy(dir, "small.safetensors");
+    let twice = run_in(dir, "prune small.safetensors --pattern channels --sparsity 0.1 -o no.safetensors");
+    assert_code(&twice, 1, "quantized");
+    assert!(err(&twice).contains("dlopt convert --decompress"), "{}", err(&twice));
+}
+
+#[test]
+fn zeros_of_before_are_promised_no_more() {
+    let ground = ground();
+    let dir = ground.path();
+    ok_in(dir, "prune m.safetensors --sparsity 0.6 -o zeros.safetensors -q");
+    ok_in(dir, "prune zeros.safetensors --pattern channels --sparsity 0.4 -o both.safetensors -q");
+    ok_in(dir, "verify both.safetensors");
+    ok_in(dir, "prune both.safetensors --sparsity 0.7 -o more.safetensors -q");
+    let verified = out(&ok_in(dir, "verify more.safetensors"));
+    assert!(verified.contains("holds"), "{verified}");
+}
+
+#[test]
+fn a_file_a_folder_a_pipe_and_a_recipe_give_the_same_tensors() {
+    let ground = ground();
+    let dir = ground.path();
+    ok_in(dir, "convert m.safetensors -o model/ -q");
+    fs::write(
+        dir.join("recipe.toml"),
+        "[[pass]]\nverb = \"prune\"\npattern = \"channels,neurons\"\nsparsity = 0.4\nscope = \"global\"\n\
+         [[pass]]\nverb = \"convert\"\ndtype = \"bf16\"\n",
+    )
+    .unwrap();
+    for scope in ["tensor", "global"] {
+        let prune = format!("prune --pattern channels,neurons --sparsity 0.4 --scope {scope} -q");
+        let one = ok_in(dir, &format!("{prune} m.safetensors --threads 1")).stdout;
+        let many = ok_in(dir, &format!("{prune} m.safetensors --threads 9 --memory 8MiB")).stdout;
+        assert!(one == many, "{scope}");
+        let piped = pipe_in(dir, Some(&fs::read(dir.join("m.safetensors")).unwrap()), &[&prune]).ok();
+        assert!(one == piped, "{scope}");
+        ok_in(dir, &format!("{prune} model -o out/ --force"));
+        assert_same_tensors(&read(&dir.join("out")), &parse(&one));
+        let text = fs::read_to_string(dir.join("out/config.json")).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), config(&parse(&one)));
+        if scope == "global" {
+            let recipe = ok_in(dir, "run recipe.toml m.safetensors -q").stdout;
+            let pipe = pipe_in(dir, None, &[&format!("{prune} m.safetensors"), "convert --dtype bf16 -q"]).ok();
+            assert!(recipe == pipe);
+        }
+    }
+}
+
+#[test]
+fn blocks_leave_and_the_rest_keeps_its_names() {
+    let ground = ground();
+    let dir = ground.path();
+    ok_in(dir, "prune m.safetensors --pattern layers --sparsity 1 --target width -o flat.safetensors -q");
+    let flat = read_file(&dir.join("flat.safetensors"));
+    let names: Vec<String> = widths(&flat).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["conv1.weight", "bn1.weight", "fc1.weight", "fc2.weight"]);
+    assert_eq!(flat.get("fc1.weight"), read_file(&dir.join("m.safetensors")).get("fc1.weight"));
+    ok_in(dir, &format!("{TRAIN} --init flat.safetensors --epochs 1 -o tuned.safetensors -q"));
+    let refused = run_in(dir, "prune flat.safetensors --pattern layers --sparsity 0.5 -o no.safetensors");
+    assert_code(&refused, 1, "no blocks");
+    assert!(err(&refused).contains("no layers can leave"), "{}", err(&refused));
+}
+
+#[test]
+fn data_say_which_channels_matter_and_statistics_are_estimated_anew() {
+    let ground = ground();
+    let dir = ground.path();
+    let prune = "prune m.safetensors --pattern channels --sparsity 0.5 --target flops -q";
+    let kept = |criterion: &str, more: &str| {
+        ok_in(dir, &format!("{prune} --criterion {criterion} {more} -o p.safetensors --force"));
+        read_file(&dir.join("p.safetensors"))
+    };
+    let plain = kept("l2", "");
+    for criterion in ["taylor", "fisher", "mean-activation", "apoz"] {
+        let data = kept(criterion, "--data d.safetensors");
+        assert_eq!(widths(&data), widths(&plain));
+        assert_ne!(data.get("conv1.weight"), plain.get("conv1.weight"), "{criterion}");
+        let history = data.metadata("dlopt.history").unwrap();
+        assert!(history.contains(criterion) && history.contains("\"samples\":1024"), "{history}");
+        let again = ok_in(dir, &format!("{prune} --criterion {criterion} --data d.safetensors --threads 5")).stdout;
+        assert!(fs::read(dir.join("p.safetensors")).unwrap() == again, "{criterion}: at any number of threads");
+    }
+    let told =
+        ok_in(dir, "prune m.safetensors --pattern channels --sparsity 0.5 --recover d.safetensors -o r.safetensors");
+    assert!(err(&told).contains("statistics of 2 batch norms estimated anew"), "{}", err(&told));
+    ok_in(dir, "prune m.safetensors --pattern channels --sparsity 0.5 -o p.safetensors --force -q");
+    let (before, after) = (read_file(&dir.join("p.safetensors")), read_file(&dir.join("r.safetensors")));
+    for name in &before.names {
+        assert_eq!(before.get(name) == after.get(name), !name.contains("running"), "{name}");
+    }
+    assert!(accuracy(dir, "r.safetensors") > accuracy(dir, "p.safetensors") - 0.02);
+    assert!(!support::names_in(dir).iter().any(|name| name.starts_with(".dlopt-")), "nothing is left between");
+}
+
+#[test]
+fn the_graph_is_explained_and_drawn() {
+    let ground = ground();
+    let dir = ground.path();
+    let line = "prune m.safetensors --pattern channels --sparsity 0.5 --dry-run --explain --graph g.svg";
+    let told = out(&ok_in(dir, line));
+    for line in
+        ["group conv1.weight: 12 channels -> ", "reads    block1.conv2.weight, axis 1", "scales   bn1.weight, axis 0"]
+    {
+        assert!(told.contains(line), "{line} in {told}");
+    }
+    assert!(told.contains("group fc2.weight: 10 channels stay: it is what comes out of the network"), "{told}");
+    assert!(told.contains("reads    fc1.weight, axis 1, 16 places each"), "{told}");
+    let svg = fs::read_to_string(dir.join("g.svg")).unwrap();
+    assert!(svg.contains("block1.conv2") && svg.contains("<circle"), "{svg}");
+    let plan = json_out(&ok_in(dir, "prune m.safetensors --pattern neurons --sparsity 0.5 --dry-run --json"));
+    assert_eq!(plan["structure"]["groups"].as_array().unwrap().len(), 5);
+    assert!(!dir.join("out.safetensors").exists());
+}
+
+#[test]
+fn what_is_asked_wrongly_is_one_clear_error() {
+    let ground = ground();
+    let dir = ground.path();
+    for (line, code, part) in [
+        ("--pattern channels", 2, "--pattern channels needs a sparsity"),
+        ("--pattern channels --sparsity 1.5", 2, "--sparsity is 1.5, and not in 0..=1"),
+        ("--pattern channels --sparsity 1", 1, "100% of the parameters cannot leave"),
+        ("--pattern channels,bones --sparsity 0.5", 2, "`bones` in pattern `channels,bones`"),
+        ("--pattern hidden --sparsity 0.5", 1, "no hidden can leave: the network has no such layers"),
+        ("--pattern channels --sparsity 0.5 --store bitmask", 2, "--store is about weights that become zero"),
+        ("--pattern channels --sparsity 0.5 --tied both", 2, "--tied is about weights that become zero"),
+        ("--pattern channels --sparsity 0.5 --seed 1", 2, "criterion `l2` draws nothing"),
+        ("--pattern channels --sparsity 0.5 --criterion magnitude", 2, "no criterion of channels is named `magnitude`"),
+        ("--pattern channels --sparsity 0.5 --criterion taylor", 2, "criterion `taylor` looks at data"),
+        ("--pattern channels --sparsity 0.5 --data d.safetensors", 2, "criterion `l2` looks at weights alone"),
+        ("--pattern channels --sparsity 0.5 --batches 3", 2, "--batches is about --data or --recover"),
+        ("--pattern channels --sparsity 0.5 --exclude nothing.*", 1, "`nothing.*` matches no tensor"),
+        (
+            "--pattern channels --sparsity 0.03 --criterion scale --include block1.conv2.*",
+            1,
+            "criterion `scale` says nothing",
+        ),
+        ("--pattern layers --sparsity 0.5 --scope global", 2, "--scope means nothing"),
+        ("--pattern layers --sparsity 0.5 --criterion apoz --data d.safetensors", 1, "says nothing of layers"),
+        ("--pattern channels --sparsity 0.5 --graph m.safetensors", 2, "--graph m.safetensors: is read"),
+        ("--sparsity 0.5 --target flops", 2, "--target is about channels or layers that leave"),
+        ("--sparsity 0.5 --floor 0.5", 2, "--floor is about channels or layers that leave"),
+        ("--sparsity 0.5 --graph g.svg", 2, "--graph is about channels or layers that leave"),
+        ("--sparsity 0.5 --recover d.safetensors", 2, "--recover is about channels or layers that leave"),
+        ("--sparsity 0.5 --criterion l2", 2, "no criterion is named `l2`"),
+    ] {
+        let refused = run_in(dir, &format!("prune m.safetensors -o no.safetensors {line}"));
+        assert_code(&refused, code, line);
+        assert!(err(&refused).contains(part), "{line}: {}", err(&refused));
+        assert!(!dir.join("no.safetensors").exists(), "{line}");
+    }
+    let refused = run_in(dir, "prune m.safetensors --pattern channels --sparsity 0.5 --recover d.safetensors");
+    assert_code(&refused, 2, "a pipe");
+    let bare = run_in(
+        dir,
+        &format!("prune {} --pattern channels --sparsity 0.5", fixture("layers/dense.safetensors").display()),
+    );
+    assert_code(&bare, 1, "no config");
+    assert!(err(&bare).contains("no config"), "{}", err(&bare));
+}
+
+#[test]
+fn networks_of_others_are_pruned_too() {
+    let dir = temp_dir();
+    let silero = fixture("silero/silero_vad_16k.safetensors");
+    let line = format!("prune {} --pattern channels,hidden --sparsity 0.4 -o small.safetensors", silero.display());
+    ok_in(dir.path(), &line);
+    let small = read_file(&dir.path().join("small.safetensors"));
+    assert_eq!(config(&small)["model_type"], "sequential");
+    ok_in(dir.path(), "inspect small.safetensors");
+    ok_in(dir.path(), "prune small.safetensors --pattern channels --sparsity 0.1 -o less.safetensors -q");
+}
