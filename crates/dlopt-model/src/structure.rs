@@ -18,4 +18,4 @@ pub use pass::{PruneStructure, StructureOptions, Target, Weigh};
 pub use report::{GroupChange, LayerChange, MemberChange, StructureReport};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

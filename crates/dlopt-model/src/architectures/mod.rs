@@ -1,6 +1,7 @@
 //! Networks that others made and trained, told by the names and shapes of their tensors: each becomes a config and a plan
 //! of this crate, so that whatever runs and compresses dlopt's own networks runs and compresses them.
 
+mod efficientnet_lite;
 mod g2p;
 mod silero;
 
@@ -24,7 +25,7 @@ pub struct Architecture {
 }
 
 /// All of them.
-pub const ARCHITECTURES: &[Architecture] = &[g2p::ARCHITECTURE, silero::ARCHITECTURE];
+pub const ARCHITECTURES: &[Architecture] = &[g2p::ARCHITECTURE, silero::ARCHITECTURE, efficientnet_lite::ARCHITECTURE];
 
 impl Architecture {
     /// The one whose tensors a checkpoint holds, and its config.

@@ -201,7 +201,7 @@ impl PruneStructure {
                 }
             }
             notes.push(note(tensor, &action, network));
-            if !is_known || (is_layers && (decided.is_some() || !self.weighs(network, &name))) {
+            if !is_known || (is_layers && decided.is_some()) {
                 units.push(Unit::rename(at, tensor, name));
                 continue;
             }

@@ -15,7 +15,7 @@ use crate::plan::Shape;
 use crate::testing::{assert_close, clear, described, outputs, preset};
 use crate::weights::{Loaded, load, to_tensors};
 
-pub(super) fn options(pattern: &str, sparsity: f64) -> StructureOptions {
+pub(crate) fn options(pattern: &str, sparsity: f64) -> StructureOptions {
     StructureOptions {
         structure: Structure::parse(pattern).unwrap().unwrap(),
         sparsity,
@@ -64,7 +64,7 @@ fn bytes(
 }
 
 /// What is left of a network, and what left.
-pub(super) fn pruned(own: &Loaded, options: &StructureOptions) -> dlopt_checkpoint::Result<(Loaded, StructureReport)> {
+pub(crate) fn pruned(own: &Loaded, options: &StructureOptions) -> dlopt_checkpoint::Result<(Loaded, StructureReport)> {
     let (bytes, report) = bytes(own, options, 2)?;
     let checkpoint = Checkpoint::from_stream(Box::new(std::io::Cursor::new(bytes)), "it".to_owned()).unwrap();
     Ok((load(&checkpoint).unwrap(), report))
@@ -81,7 +81,7 @@ fn with_tensors(own: &Loaded, tensors: &HashMap<String, NamedTensor>) -> Loaded 
 }
 
 /// The network with zeros wherever the channels that left lie.
-pub(super) fn masked(own: &Loaded, report: &StructureReport) -> Loaded {
+pub(crate) fn masked(own: &Loaded, report: &StructureReport) -> Loaded {
     let mut tensors = tensors(own);
     for (group, change) in coupling(&own.nodes).groups.iter().zip(&report.groups) {
         let Some(kept) = &change.kept else { continue };
@@ -170,8 +170,8 @@ fn patterns_cut_the_layers_that_they_name() {
     };
     assert_eq!(of(StructureOptions { exclude: glob("conv1.*"), ..half() }), [3, 32, 32, 64, 9]);
     assert_eq!(of(StructureOptions { include: glob("conv1.weight"), ..half() }), [3, 16, 64, 64, 9]);
-    let options = StructureOptions { round_to: 16, target: Target::MultiplyAdds, ..options("channels", 0.5) };
-    assert_eq!(of(options), [3, 16, 48, 64, 9]);
+    let rounded = StructureOptions { round_to: 16, target: Target::MultiplyAdds, ..options("channels", 0.5) };
+    assert_eq!(of(rounded), [3, 16, 48, 64, 9]);
     // Both directions of both layers keep as many units, though not the same.
     let layers =
         "{ type = \"gru\", hidden = 9, layers = 2, bidirectional = true }, { type = \"dense\", units = \"classes\" }";
