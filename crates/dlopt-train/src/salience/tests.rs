@@ -50,7 +50,7 @@ fn losses(loaded: &Loaded, params: &[f32]) -> Vec<f64> {
         dataset.gather(&[sample], &mut batch).unwrap();
         let outputs = network.forward(params, &mut loaded.buffers.clone(), &batch.inputs, None, Mode::Inference);
         let options = LossOptions { class_weights: &[], label_smoothing: 0.0, scale: 1.0 };
-        Loss::CrossEntropy.evaluate(&options, &outputs, &batch, &mut vec![0.0; 3])
+        Loss::CrossEntropy.evaluate(&options, &outputs, &batch, &mut [0.0; 3])
     };
     (0..SAMPLES).map(&mut one).collect()
 }
