@@ -585,9 +585,6 @@ const STRUCTURE: [Case; 7] = [
         let refused = g.run("prune net.safetensors --pattern channels --sparsity 0.5 --target width --floor 0.6");
         assert_code(&refused, 1, "less than that stays");
         assert_eq!(channels(g, "--sparsity 0.25 --target width --floor 0.7"), [9, 8]);
-        let global = |floor: &str| channels(g, &format!("--sparsity 0.5 --target width --scope global {floor}"));
-        assert_eq!(global("--floor 0.5"), [6, 5]);
-        assert_ne!(global(""), [6, 5]);
     }),
     ("round-to", |g| {
         // Twelve is a multiple of four, ten is none.
