@@ -3,7 +3,7 @@
 #
 #   bash scripts/check-structure.sh WORK [ROW…]
 #
-# Rows: channels hidden vowels criteria; all of them when none is named. WORK, outside the repository, takes the datasets and
+# Rows: channels vectors hidden vowels criteria; all of them when none is named. WORK, outside the repository, takes the datasets and
 # networks. DLOPT names another binary, SEEDS how many networks are trained of each kind (3). Fetches what it needs and skips
 # when that fails. Accuracy is that of the test split; every network that is trained on is so for as long as its control.
 set -euo pipefail
@@ -14,7 +14,7 @@ mkdir -p "$1"
 work=$(cd "$1" && pwd)
 shift
 rows=("$@")
-[ ${#rows[@]} -gt 0 ] || rows=(channels hidden vowels criteria)
+[ ${#rows[@]} -gt 0 ] || rows=(channels vectors hidden vowels criteria)
 if [ -z "${DLOPT:-}" ]; then
   (cd "$here/.." && cargo build --release --locked --quiet)
   DLOPT="$here/../target/release/dlopt"
@@ -77,11 +77,19 @@ for way in accuracy:
           f"({min(lost):+.2f} to {max(lost):+.2f}), {statistics.median(rate[way]):.0f} samples/s, {statistics.median(faster):.2f} x")'
 }
 
-row_channels() {
+# Half of the multiply-adds, with widths that are multiples of $1.
+half() {
   fashion
   compared cnn cnn "$fashion" 9 "--epochs 12 --schedule cosine" \
-    "--pattern channels --sparsity 0.5 --target flops --round-to 8 --criterion taylor --data $fashion" \
+    "--pattern channels --sparsity 0.5 --target flops --round-to $1 --criterion taylor --data $fashion" \
     "--epochs 8 --schedule cosine --learning-rate 0.0007"
+}
+row_channels() {
+  half 8
+}
+# Steps of 16 channels are coarse: what comes nearest to half is 40 %.
+row_vectors() {
+  half 16
 }
 row_hidden() {
   fashion
