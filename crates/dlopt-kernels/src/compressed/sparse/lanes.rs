@@ -290,7 +290,7 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) {
         unsafe fn narrow<K: Kernel>(kernel: K) {
             kernel.run::<Narrow>()
         }
-        match crate::compressed::level() {
+        match crate::level::level() {
             crate::level::Level::Avx512 => return wide(kernel),
             crate::level::Level::Avx2 => return narrow(kernel),
             crate::level::Level::Portable => {}
@@ -304,7 +304,7 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) {
 /// # Safety
 /// As for [`run`].
 pub(super) unsafe fn run_with<K: Kernel>(lanes: usize, kernel: K) {
-    let level = crate::compressed::level();
+    let level = crate::level::level();
     match lanes {
         16 if level < crate::level::Level::Avx512 => kernel.run::<Plain<16>>(),
         8 if level == crate::level::Level::Avx512 => kernel.run::<Plain<8>>(),

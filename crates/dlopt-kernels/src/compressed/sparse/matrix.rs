@@ -10,8 +10,8 @@ use super::stream::with_lines;
 use super::target::Target;
 use super::transpose::transpose;
 use super::windowed::Windowed;
-use crate::compressed::{Codes, Product, level};
-use crate::level::Level;
+use crate::compressed::{Codes, Product};
+use crate::level::{Level, level};
 use crate::nn::Team;
 
 /// How many rows of activations a matrix will see at a time; it works for others too, but slower.

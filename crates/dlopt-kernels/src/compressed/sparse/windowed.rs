@@ -14,8 +14,7 @@ use super::lanes::{Kernel, Lanes, MOST_ADVANCE, Weight, run_with, words};
 use super::rows::Rows;
 use super::stream::Stream;
 use super::target::Target;
-use crate::compressed::level;
-use crate::level::Level;
+use crate::level::{Level, level};
 
 /// Outputs that share a loop.
 const TILE: usize = 32;
