@@ -16,12 +16,13 @@ use crate::patterns::Pattern;
 use crate::prune::{KINDS, PruneScope, inputs_down, refusal};
 use crate::stores::bitmask::FORMAT;
 
-/// Whether weights were pruned, as far as the header tells: the history says so, or they are stored as bitmasks.
+/// Whether weights were pruned, as far as the header tells: the history says so (they left in a pass or in training), or they are stored as bitmasks.
 ///
 /// # Errors
 /// When history or layout are unreadable.
 pub fn is_pruned(header: &Header) -> Result<bool> {
-    let is_claimed = read_history(header)?.iter().any(|pass| pass.verb == "prune");
+    let is_claimed =
+        read_history(header)?.iter().any(|pass| pass.verb == "prune" || pass.options.get("pruning").is_some());
     let is_stored = read_layout(header)?.values().any(|stored| stored.format == FORMAT)
         || header.tensors.iter().any(|tensor| tensor.name.ends_with(".bitmask"));
     Ok(is_claimed || is_stored)

@@ -15,6 +15,7 @@ mod golden_tests;
 mod loss;
 mod masks;
 mod optimizer;
+mod pruning;
 #[cfg(test)]
 mod recovery_tests;
 mod right;
@@ -36,6 +37,7 @@ pub use fake_quantize::FakeQuantize;
 pub use loss::{LOSSES, Loss};
 pub use masks::Masks;
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
+pub use pruning::{Among, Curve, GradualPruning, Pruning};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
 pub use selection::{split_ranges, training_samples};
 pub use sequences::sample_tokens;
