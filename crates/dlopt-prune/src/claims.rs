@@ -17,12 +17,14 @@ use crate::patterns::{Pattern, Structure};
 use crate::prune::{KINDS, PruneScope, inputs_down, refusal};
 use crate::stores::bitmask::FORMAT;
 
-/// Whether weights were pruned, as far as the header tells: the history says so, or they are stored as bitmasks.
+/// Whether weights were pruned, as far as the header tells: the history says so (they left in a pass or in training), or they are stored as bitmasks.
 ///
 /// # Errors
 /// When history or layout are unreadable.
 pub fn is_pruned(header: &Header) -> Result<bool> {
-    let is_claimed = read_history(header)?.iter().any(|pass| pass.verb == "prune" && !is_structural(pass));
+    let sets_zeros =
+        |pass: &HistoryEntry| pass.verb == "prune" && !is_structural(pass) || pass.options.get("pruning").is_some();
+    let is_claimed = read_history(header)?.iter().any(sets_zeros);
     let is_stored = read_layout(header)?.values().any(|stored| stored.format == FORMAT)
         || header.tensors.iter().any(|tensor| tensor.name.ends_with(".bitmask"));
     Ok(is_claimed || is_stored)

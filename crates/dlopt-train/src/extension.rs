@@ -90,6 +90,16 @@ pub trait Extension: Send {
         Ok(())
     }
 
+    /// After an update, the running average of the weights, if there is one.
+    fn averaged(&mut self, _at: Moment, _average: &mut [f32]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether the weights of now may be those that training comes to (a schedule is done).
+    fn may_end(&self, _at: Moment) -> bool {
+        true
+    }
+
     /// What must be saved for a resume, as named vectors.
     fn save(&self) -> Vec<(String, Vec<f32>)> {
         Vec::new()

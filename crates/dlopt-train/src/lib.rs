@@ -16,6 +16,7 @@ mod golden_tests;
 mod loss;
 mod masks;
 mod optimizer;
+mod pruning;
 #[cfg(test)]
 mod recovery_tests;
 mod right;
@@ -40,6 +41,7 @@ pub use fitting::open_fitting;
 pub use loss::{LOSSES, Loss};
 pub use masks::Masks;
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
+pub use pruning::{Among, Curve, GradualPruning, Pruning};
 pub use salience::{Looking, Salience};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
 pub use selection::{split_ranges, training_samples};

@@ -8,6 +8,8 @@
 //! gradients know nothing of weights that are gone, and `w` after every update. A running average of 0 is 0. Fixed-mask
 //! training on after pruning by magnitude is of Han et al., 2015, arXiv:1506.02626.
 
+use std::ops::Range;
+
 use dlopt_checkpoint::Result;
 use dlopt_model::FlatLayout;
 
@@ -28,15 +30,9 @@ impl Masks {
     /// same ones: a weight may come through 0 on its way.
     pub fn of(layout: &FlatLayout, first: &[f32]) -> Self {
         let mut masks = Self { keeps: vec![u32::MAX; first.len()], zeros: 0, weights: 0 };
-        let mut end = 0;
-        for tensor in layout.tensors().iter().filter(|t| t.is_trained && is_weight(t.role)) {
-            // Tensors of a recurrent layer share a range.
-            if tensor.range.start < end {
-                continue;
-            }
-            end = tensor.range.end;
-            masks.weights += tensor.range.len();
-            for (keep, weight) in masks.keeps[tensor.range.clone()].iter_mut().zip(&first[tensor.range.clone()]) {
+        for range in ranges_of_weights(layout) {
+            masks.weights += range.len();
+            for (keep, weight) in masks.keeps[range.clone()].iter_mut().zip(&first[range]) {
                 if *weight == 0.0 {
                     *keep = 0;
                     masks.zeros += 1;
@@ -56,10 +52,27 @@ impl Masks {
         self.zeros as f64 / self.weights.max(1) as f64
     }
 
+    /// 1 where a value is trained, 0 where it stays 0.
+    pub(crate) fn to_floats(&self) -> Vec<f32> {
+        self.keeps.iter().map(|&keep| if keep == 0 { 0.0 } else { 1.0 }).collect()
+    }
+
     fn apply(&self, values: &mut [f32]) {
         // By bits: a NaN or an infinity times 0 would not be 0.
         values.iter_mut().zip(&self.keeps).for_each(|(v, keep)| *v = f32::from_bits(v.to_bits() & keep));
     }
+}
+
+/// Where weights that may be pruned lie, each once.
+pub(crate) fn ranges_of_weights(layout: &FlatLayout) -> Vec<Range<usize>> {
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for tensor in layout.tensors().iter().filter(|t| t.is_trained && is_weight(t.role)) {
+        // Tensors of a recurrent layer share a range.
+        if ranges.last().is_none_or(|last| last.end <= tensor.range.start) {
+            ranges.push(tensor.range.clone());
+        }
+    }
+    ranges
 }
 
 impl Extension for Masks {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::loss::Loss;
 use crate::optimizer::Optimizer;
+use crate::pruning::Pruning;
 use crate::schedule::Schedule;
 
 /// Everything that decides the bytes of a trained checkpoint, beside the data and the first weights.
@@ -56,6 +57,9 @@ pub struct Settings {
     pub patience: Option<usize>,
     /// Whether the weights with the best validation loss are written, not the last ones.
     pub keeps_best: bool,
+    /// How weights leave while training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<Pruning>,
     /// Whether weights that are 0 in the beginning stay 0.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_zeros: bool,
@@ -137,6 +141,7 @@ impl Default for Settings {
             average: None,
             patience: None,
             keeps_best: false,
+            pruning: None,
             keeps_zeros: false,
             fake_quantize: None,
             freeze: Vec::new(),
@@ -174,6 +179,7 @@ impl Settings {
                     "--validation NAME takes a split of the dataset; `dlopt prepare --split validation=0.1` makes one",
                 ));
         }
+        self.pruning.as_ref().map_or(Ok(()), |pruning| pruning.check(self.epochs))?;
         self.optimizer.check()
     }
 

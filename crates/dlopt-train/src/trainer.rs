@@ -144,7 +144,8 @@ impl Trainer<'_> {
                 Some(range) => Some(self.look_at(at, &mut state, range.clone())?),
                 None => None,
             };
-            let record = self.end_epoch(&mut state, outcome, learning_rate, began, seconds);
+            let may_end = self.extensions.iter().all(|extension| extension.may_end(at));
+            let record = self.end_epoch(&mut state, outcome, may_end, learning_rate, began, seconds);
             observer.epoch_ended(&record, training.len() as f64 / seconds.max(1e-9))?;
             observer.history(&state.facts.history)?;
             if observer.wants_checkpoints() {
@@ -417,6 +418,9 @@ impl Trainer<'_> {
         }
         if let (Some(average), Some(decay)) = (&mut state.average, self.settings.average) {
             nn::ema(average, &state.weights, decay);
+            for extension in &mut self.extensions {
+                extension.averaged(at, average)?;
+            }
         }
         Ok(())
     }
@@ -428,11 +432,12 @@ impl Trainer<'_> {
         look(&mut self.engine, self.settings, &self.dataset, range, weights, &mut state.buffers, self.stop)
     }
 
-    /// Closes an epoch: record, plateau, best, early stopping.
+    /// Closes an epoch: record, plateau, and, where training `may_end`, best and early stopping.
     fn end_epoch(
         &self,
         state: &mut State,
         outcome: Option<Outcome>,
+        may_end: bool,
         learning_rate: f64,
         began: Instant,
         seconds: f64,
@@ -454,6 +459,8 @@ impl Trainer<'_> {
         };
         if let Some(outcome) = outcome {
             facts.plateau.observe(&self.settings.schedule, outcome.loss);
+        }
+        if let (Some(outcome), true) = (outcome, may_end) {
             if facts.best.is_none_or(|(best, _)| outcome.loss < f64::from(best)) {
                 facts.best = Some((outcome.loss.into(), facts.epoch));
                 facts.waited = 0;

@@ -14,20 +14,12 @@ mod weight_only;
 
 use std::fmt::Debug;
 
-use crate::level::Level;
 use crate::nn::{ConvShape, Team};
 
 pub use dense::{DenseConvolution, DenseMatrix};
 pub use integer::{Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix};
 pub use recurrent::RecurrentProduct;
 pub use weight_only::{Float8Codes, WeightOnly};
-
-/// The instruction set that these kernels use now: that of the process, but AVX-512 only with the feature
-/// `avx512-compressed`. Its forms were written where no machine has it, so they wait for one that runs their tests.
-pub(crate) fn level() -> Level {
-    let level = crate::level::level();
-    if cfg!(feature = "avx512-compressed") { level } else { level.min(Level::Avx2) }
-}
 
 /// A matrix `[outputs, inputs]` packed for its kernel.
 pub trait Product: Debug + Send + Sync {

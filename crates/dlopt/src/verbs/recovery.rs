@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use dlopt_checkpoint::{Error, Pass, PassReport, Result};
+use dlopt_checkpoint::{Context, Error, Pass, PassReport, Result};
 use dlopt_kernels::nn::Team;
 use dlopt_prune::is_pruned;
 use dlopt_quantize::{Quantize, is_quantized};
-use dlopt_train::{Extension, FakeQuantize, Masks, Model, Settings};
+use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings};
 
 use super::codes::CodesArgs;
 use crate::messages;
@@ -16,6 +16,11 @@ use crate::tables;
 /// What stays of a compression while training goes on.
 #[derive(Args, Debug, Default, Clone)]
 pub(crate) struct RecoveryArgs {
+    /// Set the smallest weights to 0 little by little while training: the sparsity of the end, then if need be `cubic`, `linear` or
+    /// `once`, the epochs it takes (1..8), `every=100` updates, `global` or `tensor`; or a TOML file of these
+    #[arg(long, value_name = "SCHEDULE|FILE.toml", conflicts_with = "zeros")]
+    prune: Option<String>,
+
     /// Whether weights that are 0 in the beginning stay 0 [default: keep where the checkpoint was pruned, else free]
     #[arg(long, value_enum)]
     zeros: Option<Zeros>,
@@ -40,6 +45,7 @@ enum Zeros {
 
 /// What a training does beside training.
 pub(super) struct Recovery {
+    pruning: Option<Pruning>,
     masks: Option<Masks>,
     quantize: Option<Quantize>,
     /// What people should know of the quantization.
@@ -59,7 +65,10 @@ impl RecoveryArgs {
             return Err(Error::usage(format!("{flag} says how weights are quantized, and they are not"))
                 .hint("--fake-quantize SCHEME trains with quantized weights; `dlopt quantize` needs no training"));
         }
+        let pruning = self.prune.as_deref().map(schedule).transpose()?;
         let masks = match self.zeros {
+            // Pruning keeps what was 0 as well.
+            _ if pruning.is_some() => None,
             Some(Zeros::Free) => None,
             Some(Zeros::Keep) => Some(Masks::of(&model.layout, &model.weights)),
             None if is_pruned(model.source())? => Some(Masks::of(&model.layout, &model.weights)),
@@ -70,20 +79,24 @@ impl RecoveryArgs {
             None => Vec::new(),
         };
         let becomes_dense = quantize.is_none() && is_quantized(model.source())?;
-        Ok(Recovery { masks: masks.filter(|masks| masks.zeros() > 0), quantize, warnings, becomes_dense })
+        Ok(Recovery { pruning, masks: masks.filter(|masks| masks.zeros() > 0), quantize, warnings, becomes_dense })
     }
 }
 
 impl Recovery {
     /// Writes down what decides the bytes of the result.
     pub(super) fn settle(&self, settings: &mut Settings) {
+        settings.pruning.clone_from(&self.pruning);
         settings.keeps_zeros = self.masks.is_some();
         settings.fake_quantize = self.quantize.as_ref().map(Pass::options);
     }
 
     /// Who takes part in every step.
-    pub(super) fn extensions(&self, model: &Model, team: &Arc<Team>) -> Result<Vec<Box<dyn Extension>>> {
+    pub(super) fn extensions(&self, model: &Model, epochs: usize, team: &Arc<Team>) -> Result<Vec<Box<dyn Extension>>> {
         let mut extensions: Vec<Box<dyn Extension>> = Vec::new();
+        if let Some(pruning) = &self.pruning {
+            extensions.push(Box::new(GradualPruning::new(pruning, epochs, &model.layout, &model.weights)?));
+        }
         if let Some(masks) = &self.masks {
             extensions.push(Box::new(masks.clone()));
         }
@@ -112,9 +125,12 @@ impl Recovery {
         self.quantize.iter().map(|quantize| quantize as &dyn Pass).collect()
     }
 
-    /// Share of the weights that stay 0, 0..=1, where any do.
-    pub(super) fn sparsity(&self) -> Option<f64> {
-        self.masks.as_ref().map(Masks::sparsity)
+    /// Share of the weights that are 0 in the end, 0..=1, where masks decide it.
+    pub(super) fn sparsity(&self, model: &Model, trained: &[f32]) -> Option<f64> {
+        match (&self.pruning, &self.masks) {
+            (Some(_), _) => Some(Masks::of(&model.layout, trained).sparsity()),
+            (None, masks) => masks.as_ref().map(Masks::sparsity),
+        }
     }
 
     /// Says before training what stays and what does not.
@@ -133,6 +149,17 @@ impl Recovery {
             );
         }
     }
+}
+
+/// A schedule as terms, or in a file.
+fn schedule(text: &str) -> Result<Pruning> {
+    if !text.ends_with(".toml") {
+        return Pruning::parse(text);
+    }
+    let said = std::fs::read_to_string(text).at(text)?;
+    toml::from_str(&said).map_err(|error| {
+        Error::input(format!("{text}: {error}")).hint("keys are sparsity, curve, scope, begin, end, every")
+    })
 }
 
 /// Says what the passes did to a trained checkpoint.

@@ -217,6 +217,7 @@ impl TrainingArgs {
             average: self.average,
             patience: self.patience,
             keeps_best: self.keep_best,
+            pruning: None,
             keeps_zeros: false,
             fake_quantize: None,
             freeze: self.freeze.clone(),

@@ -32,8 +32,7 @@ pub use matrices::{Int2Matrix, Int4Matrix, Int8Matrix};
 use registers::Integers;
 use soft::Soft;
 
-use crate::compressed::level;
-use crate::level::Level;
+use crate::level::{Level, level};
 
 /// Inputs whose sums fit 32 bits, whatever the codes.
 const MOST_INPUTS: usize = 1 << 16;

@@ -24,6 +24,15 @@ impl ScalePlace {
             ScalePlace::Half(scales) => T::load_halves(scales.add(at)),
         }
     }
+
+    /// Asks for scales, which need not exist.
+    #[inline(always)]
+    unsafe fn prefetch<T: Integers>(self, at: usize) {
+        match self {
+            ScalePlace::Single(scales) => T::prefetch(scales.wrapping_add(at).cast()),
+            ScalePlace::Half(scales) => T::prefetch(scales.wrapping_add(at).cast()),
+        }
+    }
 }
 
 /// Panels of outputs and rows of activations that are multiplied.
@@ -144,6 +153,9 @@ unsafe fn groups<T: Integers, S: Source, const MR: usize, const NR: usize>(
             }
             return;
         }
+        if place.is_streamed {
+            ask_for_next::<T, NR>(task, group);
+        }
         fold::<T, MR, NR>(task, row, group, sums, &mut totals);
         place.codes = place.codes.add(S::bytes(part.quads));
         for m in 0..MR {
@@ -157,6 +169,18 @@ unsafe fn groups<T: Integers, S: Source, const MR: usize, const NR: usize>(
             for n in 0..NR {
                 totals[m][n].store(carried::<T, NR>(task, row + m, n) as *mut f32);
             }
+        }
+    }
+}
+
+/// Asks for what the same group of the next panels needs: their runs are too short for a machine to foresee.
+#[inline(always)]
+unsafe fn ask_for_next<T: Integers, const NR: usize>(task: &Task, group: usize) {
+    for panel in 0..(NR * T::N).div_ceil(PANEL) {
+        let at = ((NR * T::N / PANEL + panel) * task.groups + group) * PANEL;
+        task.scales.prefetch::<T>(at);
+        if !task.zeros.is_null() {
+            T::prefetch(task.zeros.wrapping_add(at).cast());
         }
     }
 }

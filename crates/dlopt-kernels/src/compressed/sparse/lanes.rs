@@ -14,7 +14,7 @@ use std::arch::x86_64::*;
 pub(super) trait Lanes: Copy {
     const N: usize;
     /// Words of 32 bits that say which values of a window go to the lanes, and how far the window moves first.
-    const WORDS: usize;
+    const WORDS: usize = Self::N / if Self::N == 8 { 8 } else { 4 };
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(p: *const f32) -> Self;
     /// The integers as floats.
@@ -28,8 +28,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn larger(self, o: Self) -> Self;
     /// How far the window of the step `words` lies behind the one before it.
     unsafe fn advance(words: *const u32) -> usize;
-    /// Picks for each lane one of the `N` values at `window`.
-    unsafe fn pick(window: *const f32, words: *const u32) -> Self;
+    /// Picks for each lane one of the values at `window`: `N` of them for eight lanes, `32 * PAIRS` for sixteen.
+    unsafe fn pick<const PAIRS: usize>(window: *const f32, words: *const u32) -> Self;
 }
 
 /// Eight lanes that are filled from anywhere.
@@ -38,16 +38,21 @@ pub(super) trait Eight: Lanes {
     unsafe fn look_up(x: *const f32, places: *const u16) -> Self;
 }
 
-/// The words of a step whose window moves by `advance` and whose lanes pick `places`; see [`Lanes::pick`].
-pub(super) fn words<const N: usize>(advance: usize, places: [u8; N]) -> [u32; 3] {
-    debug_assert!(advance <= MOST_ADVANCE && places.iter().all(|&place| usize::from(place) < N));
+/// Appends the words of a step whose window moves by `advance` and whose lanes pick `places`; see [`Lanes::pick`].
+///
+/// Eight lanes have three bits each and the advance above them. Sixteen have a byte each, of which the upper two bits in the
+/// first four are the advance.
+pub(super) fn put_words<const N: usize>(words: &mut Vec<u32>, advance: usize, places: [u8; N]) {
+    debug_assert!(advance <= MOST_ADVANCE && places.iter().all(|&place| place < 64));
     if N == 8 {
-        let word = places.iter().rev().fold(advance as u32, |word, &place| word << 3 | u32::from(place));
-        return [word, 0, 0];
+        words.push(places.iter().rev().fold(advance as u32, |word, &place| word << 3 | u32::from(place)));
+        return;
     }
-    // Even lanes in the first word, odd ones in the second.
-    let side = |odd: usize| places.iter().skip(odd).step_by(2).rev().fold(0, |word, &at| word << 4 | u32::from(at));
-    [side(0), side(1), advance as u32]
+    for (index, four) in places.as_chunks().0.iter().enumerate() {
+        let spread = |lane: usize| (advance as u32 >> (2 * lane) & 3) << (8 * lane + 6);
+        let above = if index == 0 { (0..4).map(spread).sum() } else { 0 };
+        words.push(u32::from_le_bytes(*four) | above);
+    }
 }
 
 /// The furthest a window moves in a step.
@@ -61,7 +66,6 @@ pub(super) struct Wide(__m512);
 #[cfg(target_arch = "x86_64")]
 impl Lanes for Wide {
     const N: usize = 16;
-    const WORDS: usize = 3;
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         Wide(_mm512_set1_ps(x))
@@ -92,14 +96,19 @@ impl Lanes for Wide {
     }
     #[inline(always)]
     unsafe fn advance(words: *const u32) -> usize {
-        *words.add(2) as usize
+        _pext_u32(*words, 0xc0c0_c0c0) as usize
     }
     #[inline(always)]
-    unsafe fn pick(window: *const f32, words: *const u32) -> Self {
-        // Only the low four bits of a lane count.
-        let shifts = _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
-        let both = _mm512_set1_epi64(words.cast::<i64>().read_unaligned());
-        Wide(_mm512_permutexvar_ps(_mm512_srlv_epi32(both, shifts), _mm512_loadu_ps(window)))
+    unsafe fn pick<const PAIRS: usize>(window: *const f32, words: *const u32) -> Self {
+        let places = _mm512_cvtepu8_epi32(_mm_loadu_si128(words.cast()));
+        // A pair of registers heeds the low five bits of a place, the sixth says which pair.
+        let pair =
+            |first: *const f32| _mm512_permutex2var_ps(_mm512_loadu_ps(first), places, _mm512_loadu_ps(first.add(16)));
+        if PAIRS == 1 {
+            return Wide(pair(window));
+        }
+        let is_high = _mm512_test_epi32_mask(places, _mm512_set1_epi32(32));
+        Wide(_mm512_mask_blend_ps(is_high, pair(window), pair(window.add(32))))
     }
 }
 
@@ -111,7 +120,6 @@ pub(super) struct Narrow(__m256);
 #[cfg(target_arch = "x86_64")]
 impl Lanes for Narrow {
     const N: usize = 8;
-    const WORDS: usize = 1;
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         Narrow(_mm256_set1_ps(x))
@@ -145,7 +153,7 @@ impl Lanes for Narrow {
         (*words >> 24) as usize
     }
     #[inline(always)]
-    unsafe fn pick(window: *const f32, words: *const u32) -> Self {
+    unsafe fn pick<const PAIRS: usize>(window: *const f32, words: *const u32) -> Self {
         // Only the low three bits of a lane count. The broadcast is one of floats because that needs no shuffle.
         let word = _mm256_castps_si256(_mm256_broadcast_ss(&*words.cast()));
         let places = _mm256_srlv_epi32(word, _mm256_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21));
@@ -182,7 +190,6 @@ pub(super) struct Plain<const N: usize>([f32; N]);
 
 impl<const N: usize> Lanes for Plain<N> {
     const N: usize = N;
-    const WORDS: usize = if N == 8 { 1 } else { 3 };
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self {
         Plain([x; N])
@@ -213,12 +220,15 @@ impl<const N: usize> Lanes for Plain<N> {
     }
     #[inline(always)]
     unsafe fn advance(words: *const u32) -> usize {
-        if N == 8 { (*words >> 24) as usize } else { *words.add(2) as usize }
+        if N == 8 {
+            return (*words >> 24) as usize;
+        }
+        (0..4).map(|lane| (*words >> (8 * lane + 6) & 3) << (2 * lane)).sum::<u32>() as usize
     }
     #[inline(always)]
-    unsafe fn pick(window: *const f32, words: *const u32) -> Self {
+    unsafe fn pick<const PAIRS: usize>(window: *const f32, words: *const u32) -> Self {
         Plain(std::array::from_fn(|lane| {
-            let place = if N == 8 { *words >> (3 * lane) & 7 } else { *words.add(lane % 2) >> (lane / 2 * 4) & 15 };
+            let place = if N == 8 { *words >> (3 * lane) & 7 } else { *words.add(lane / 4) >> (lane % 4 * 8) & 63 };
             *window.add(place as usize)
         }))
     }
@@ -282,7 +292,7 @@ pub(super) trait EightKernel {
 pub(super) unsafe fn run<K: Kernel>(kernel: K) {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
         unsafe fn wide<K: Kernel>(kernel: K) {
             kernel.run::<Wide>()
         }
@@ -290,7 +300,7 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) {
         unsafe fn narrow<K: Kernel>(kernel: K) {
             kernel.run::<Narrow>()
         }
-        match crate::compressed::level() {
+        match crate::level::level() {
             crate::level::Level::Avx512 => return wide(kernel),
             crate::level::Level::Avx2 => return narrow(kernel),
             crate::level::Level::Portable => {}
@@ -304,7 +314,7 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) {
 /// # Safety
 /// As for [`run`].
 pub(super) unsafe fn run_with<K: Kernel>(lanes: usize, kernel: K) {
-    let level = crate::compressed::level();
+    let level = crate::level::level();
     match lanes {
         16 if level < crate::level::Level::Avx512 => kernel.run::<Plain<16>>(),
         8 if level == crate::level::Level::Avx512 => kernel.run::<Plain<8>>(),

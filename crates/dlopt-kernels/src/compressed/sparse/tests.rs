@@ -230,8 +230,9 @@ fn sixteen_lanes_give_what_eight_give() {
             out
         };
         at_every_level(|| {
-            let wide = product(windowed::Windowed::pack_lanes::<16>(&rows));
-            assert_eq!(wide, product(windowed::Windowed::pack_lanes::<8>(&rows)), "{inputs} to {outputs}");
+            let wide = product(windowed::Windowed::pack_lanes::<16>(&rows, 64));
+            assert_eq!(wide, product(windowed::Windowed::pack_lanes::<16>(&rows, 32)), "{inputs} to {outputs}");
+            assert_eq!(wide, product(windowed::Windowed::pack_lanes::<8>(&rows, 8)), "{inputs} to {outputs}");
             let mut out = vec![f32::NAN; outputs];
             let listed = listed::Listed::pack(&rows);
             listed.multiply(0..listed.tiles(), &x, target::Target::new(None, None, false, &mut out));

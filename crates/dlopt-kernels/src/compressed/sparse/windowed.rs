@@ -1,22 +1,26 @@
 //! One row, outputs in the lanes, inputs picked from a window that slides over the row.
 //!
-//! A step loads as many neighbouring inputs as there are lanes and gives each lane the one that its output needs next, by
-//! one permutation of the register: no gathers, no masks, no loop over blocks with counts that no processor predicts. The
+//! A step loads neighbouring inputs (eight for eight lanes, 32 or 64 for sixteen) and gives each lane the one that its output
+//! needs next, by permutations of registers: no gathers, no loop over blocks with counts that no processor predicts. The
 //! window stands where the output that is furthest behind has its next weight; outputs whose next weight lies outside pass
-//! over the step with a 0. Of eight lanes 86 % work at a sparsity of 50 %, 74 % at 70, 64 % at 80, 49 % at 90.
+//! over the step with a 0. Of eight lanes 86 % work at a sparsity of 50 %, 74 % at 70, 64 % at 80, 49 % at 90; of sixteen
+//! over 32 inputs 94, 89, 83 and 71 %, over 64 97, 93, 90 and 81 %.
+//!
+//! A matrix that comes from memory is the faster the smaller it is, so it has wide windows; in a cache loads count.
 //!
 //! [`TILE`] outputs share a loop, so that sums do not wait for each other. Every sum takes its weights in ascending order of
 //! inputs. Steps are `[tile][step][slice]`, a slice being a register of outputs.
 #![allow(unsafe_op_in_unsafe_fn, reason = "kernels' pointers are valid for what was packed: see `multiply`")]
 #![allow(clippy::needless_range_loop, reason = "slices of a tile are numbers to the registers")]
 
-use super::lanes::{Kernel, Lanes, MOST_ADVANCE, Weight, run_with, words};
+use super::lanes::{Kernel, Lanes, MOST_ADVANCE, Weight, put_words, run_with};
 use super::rows::Rows;
 use super::stream::Stream;
 use super::target::Target;
-use crate::compressed::level;
-use crate::level::Level;
+use crate::level::{Level, level};
 
+/// Bytes that stay in a cache from one product to the next.
+const CACHED: usize = 4 << 20;
 /// Outputs that share a loop.
 const TILE: usize = 32;
 
@@ -24,6 +28,8 @@ const TILE: usize = 32;
 #[derive(Debug)]
 pub(super) struct Windowed<W> {
     lanes: usize,
+    /// Inputs that a step picks from.
+    window: usize,
     inputs: usize,
     /// Which output a lane is; no output from the end of the list on.
     order: Vec<u32>,
@@ -45,13 +51,17 @@ impl<W: Weight> Windowed<W> {
     /// Packs for the level in use.
     pub(super) fn pack(rows: &Rows<W>) -> Self {
         match level() {
-            Level::Avx512 => Self::pack_lanes::<16>(rows),
-            Level::Avx2 | Level::Portable => Self::pack_lanes::<8>(rows),
+            Level::Avx512 => {
+                let least = rows.nonzeros() * (size_of::<W>() + 1);
+                Self::pack_lanes::<16>(rows, if least > CACHED { 64 } else { 32 })
+            }
+            Level::Avx2 | Level::Portable => Self::pack_lanes::<8>(rows, 8),
         }
     }
 
-    pub(super) fn pack_lanes<const N: usize>(rows: &Rows<W>) -> Self {
-        let mut slices: Vec<_> = rows.by_count().chunks(N).map(|outputs| slice::<W, N>(rows, outputs)).collect();
+    pub(super) fn pack_lanes<const N: usize>(rows: &Rows<W>, window: usize) -> Self {
+        let lay_out = |outputs: &[u32]| slice::<W, N>(rows, outputs, window);
+        let mut slices: Vec<_> = rows.by_count().chunks(N).map(lay_out).collect();
         // A tile has as many steps as its longest slice. The slice that is not full comes last, whatever its length.
         let full = slices.len() - usize::from(!rows.outputs().is_multiple_of(N));
         slices[..full].sort_by_key(|slice| slice.steps);
@@ -59,7 +69,7 @@ impl<W: Weight> Windowed<W> {
         for tile in slices.chunks(TILE / N) {
             let steps = tile.iter().map(|slice| slice.steps).max().unwrap_or(0);
             tile.iter().for_each(|slice| order.extend(&slice.outputs));
-            let size = word_count(N);
+            let size = if N == 8 { 1 } else { 4 };
             for step in 0..steps {
                 for slice in tile {
                     if step < slice.steps {
@@ -74,7 +84,7 @@ impl<W: Weight> Windowed<W> {
             start.push(values.len() / N);
         }
         let (words, values) = (Stream::new(&words), Stream::new(&values));
-        Self { lanes: N, inputs: rows.inputs, order, start, words, values }
+        Self { lanes: N, window, inputs: rows.inputs, order, start, words, values }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -90,11 +100,16 @@ impl<W: Weight> Windowed<W> {
         self.start.len() - 1
     }
 
+    /// Whether inputs that begin on a line of the cache are read faster.
+    pub(super) fn prefers_lines(&self) -> bool {
+        self.lanes == 16
+    }
+
     /// Computes the outputs of some tiles from a row of inputs.
     pub(super) fn multiply(&self, tiles: std::ops::Range<usize>, x: &[f32], target: Target) {
         assert_eq!(x.len(), self.inputs, "values of a row");
-        let mut short = [0.0; 16];
-        let x = if x.len() < self.lanes {
+        let mut short = [0.0; 64];
+        let x = if x.len() < self.window {
             short[..x.len()].copy_from_slice(x);
             &short
         } else {
@@ -105,30 +120,27 @@ impl<W: Weight> Windowed<W> {
     }
 }
 
-fn word_count(lanes: usize) -> usize {
-    if lanes == 8 { 1 } else { 3 }
-}
-
 /// Lays out the steps of at most `N` outputs.
-fn slice<W: Weight, const N: usize>(rows: &Rows<W>, outputs: &[u32]) -> Slice<W> {
+fn slice<W: Weight, const N: usize>(rows: &Rows<W>, outputs: &[u32], window: usize) -> Slice<W> {
     let mut left: Vec<_> = outputs.iter().map(|&output| rows.of(output as usize)).collect();
     let mut slice = Slice { outputs: outputs.to_vec(), words: vec![], values: vec![], steps: 0 };
-    let last = rows.inputs.saturating_sub(N);
-    let mut window = 0;
+    let last = rows.inputs.saturating_sub(window);
+    let mut start = 0;
     while let Some(next) = left.iter().filter_map(|(places, _)| places.first()).min() {
-        let wanted = (*next as usize).min(last);
-        let advance = (wanted - window).min(MOST_ADVANCE);
-        window += advance;
+        // Wide windows begin where a line of the cache does, but the last of all.
+        let wanted = if N == 8 { *next as usize } else { *next as usize / N * N };
+        let advance = wanted.min(last).saturating_sub(start).min(MOST_ADVANCE);
+        start += advance;
         let (mut picks, mut values) = ([0; N], [W::default(); N]);
         for (lane, (places, weights)) in left.iter_mut().enumerate() {
             if let Some(&place) = places.first()
-                && (place as usize) < window + N
+                && (place as usize) < start + window
             {
-                (picks[lane], values[lane]) = ((place as usize - window) as u8, weights[0]);
+                (picks[lane], values[lane]) = ((place as usize - start) as u8, weights[0]);
                 (*places, *weights) = (&places[1..], &weights[1..]);
             }
         }
-        slice.words.extend(&words(advance, picks)[..word_count(N)]);
+        put_words(&mut slice.words, advance, picks);
         slice.values.extend(values);
         slice.steps += 1;
     }
@@ -148,11 +160,13 @@ impl<W: Weight> Kernel for Tiles<'_, W> {
         let order = &self.matrix.order;
         for tile in self.tiles.clone() {
             match (order.len() - tile * TILE).div_ceil(T::N) {
-                1 => self.tile::<T, 1>(tile),
-                2 => self.tile::<T, 2>(tile),
-                3 if T::N == 8 => self.tile::<T, 3>(tile),
-                _ if T::N == 8 => self.tile::<T, 4>(tile),
-                _ => self.tile::<T, 2>(tile),
+                1 if self.matrix.window > 32 => self.tile::<T, 1, 2>(tile),
+                _ if self.matrix.window > 32 => self.tile::<T, 2, 2>(tile),
+                1 => self.tile::<T, 1, 1>(tile),
+                2 => self.tile::<T, 2, 1>(tile),
+                3 if T::N == 8 => self.tile::<T, 3, 1>(tile),
+                _ if T::N == 8 => self.tile::<T, 4, 1>(tile),
+                _ => self.tile::<T, 2, 1>(tile),
             }
         }
     }
@@ -160,7 +174,7 @@ impl<W: Weight> Kernel for Tiles<'_, W> {
 
 impl<W: Weight> Tiles<'_, W> {
     #[inline(always)]
-    unsafe fn tile<T: Lanes, const SLICES: usize>(&self, tile: usize) {
+    unsafe fn tile<T: Lanes, const SLICES: usize, const PAIRS: usize>(&self, tile: usize) {
         let matrix = self.matrix;
         let order = &matrix.order[tile * TILE..];
         // Tiles before this one are full.
@@ -178,11 +192,18 @@ impl<W: Weight> Tiles<'_, W> {
         }
         let mut x = [self.x; SLICES];
         for _ in 0..steps {
-            prefetch(values, AHEAD);
+            if T::N == 8 {
+                prefetch(values, AHEAD);
+            } else {
+                // A step of wide registers takes two lines of weights.
+                prefetch(values, 4 * AHEAD);
+                prefetch(values, 4 * AHEAD + 64);
+                prefetch(words, AHEAD);
+            }
             for slice in 0..SLICES {
                 let word = words.add(slice * T::WORDS);
                 x[slice] = x[slice].add(T::advance(word));
-                let picked = T::pick(x[slice], word);
+                let picked = T::pick::<PAIRS>(x[slice], word);
                 sums[slice] = sums[slice].fma(picked, W::load(values.add(slice * T::N)));
             }
             words = words.add(SLICES * T::WORDS);

@@ -301,7 +301,7 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) {
         unsafe fn narrow<K: Kernel>(kernel: K) {
             kernel.run::<Y>()
         }
-        match crate::compressed::level() {
+        match crate::level::level() {
             crate::level::Level::Avx512 => return wide(kernel),
             crate::level::Level::Avx2 => return narrow(kernel),
             crate::level::Level::Portable => {}
