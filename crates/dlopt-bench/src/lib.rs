@@ -1,0 +1,4 @@
+//! Which variant of a model should be shipped: what each tensor can bear, the best choice under a budget, sweeps of
+//! variants, and reports of them.
+
+pub mod budget;
