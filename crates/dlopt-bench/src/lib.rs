@@ -2,3 +2,8 @@
 //! variants, and reports of them.
 
 pub mod budget;
+mod menu;
+pub mod sensitivity;
+pub mod sweep;
+
+pub use menu::{Fitted, HIT, Menu, changed_weights};

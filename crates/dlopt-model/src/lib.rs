@@ -39,4 +39,6 @@ pub use presets::{PRESETS, Preset};
 pub use resolve::resolve;
 pub use sampling::{Sampler, Sampling};
 pub use summary::{LayerSummary, Summary};
-pub use weights::{Adopted, Loaded, adopt_weights, config_of, load, load_weights, save, save_through, to_tensors};
+pub use weights::{
+    Adopted, Loaded, adopt_weights, config_of, load, load_weights, save, save_through, stored_names, to_tensors,
+};

@@ -1,6 +1,7 @@
 //! The verbs, one file each, and flags that some share: parse, call, print; no arithmetic.
 
 mod augment;
+mod budget;
 mod codes;
 mod completions;
 mod convert;
@@ -19,6 +20,7 @@ mod prune;
 mod quantize;
 mod recovery;
 mod run;
+mod sensitivity;
 mod teaching;
 mod train;
 mod training;
@@ -59,6 +61,7 @@ enum Verb {
     Prune(prune::PruneArgs),
     Quantize(quantize::QuantizeArgs),
     Run(run::RunArgs),
+    Sensitivity(sensitivity::SensitivityArgs),
     Prepare(Box<prepare::PrepareArgs>),
     Augment(augment::AugmentArgs),
     Train(Box<train::TrainArgs>),
@@ -82,6 +85,7 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Verb::Prune(args) => prune::run(&args, stop),
         Verb::Quantize(args) => quantize::run(&args, stop),
         Verb::Run(args) => run::run(&args, stop),
+        Verb::Sensitivity(args) => sensitivity::run(&args, stop),
         Verb::Prepare(args) => prepare::run(&args, stop),
         Verb::Augment(args) => augment::run(&args, stop),
         Verb::Train(args) => train::run(&args, stop),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser};
+use dlopt_bench::sweep::words;
 use dlopt_checkpoint::{Context, Error, Pass, Result};
 use serde::Deserialize;
 
@@ -77,8 +78,9 @@ pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let mut passes: Vec<Box<dyn Pass>> = Vec::new();
     for (i, table) in recipe.pass.iter().enumerate() {
         let place = format!("{name}: pass {}", i + 1);
-        let words = words(table).map_err(|e| e.within(&place))?;
-        let parsed = RecipePass::try_parse_from(words).map_err(|e| {
+        let (verb, flags) = words(table).map_err(|e| e.within(&place))?;
+        let line = ["pass".to_owned(), verb].into_iter().chain(flags);
+        let parsed = RecipePass::try_parse_from(line).map_err(|e| {
             let text = e.to_string();
             let first = text.lines().next().unwrap_or_default();
             Error::usage(format!("{place}: {}", first.trim_start_matches("error: ")))
@@ -89,52 +91,4 @@ pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     output.output = output.output.or(recipe.output);
     let input = args.io.input.clone().or(recipe.input);
     job::run(input.as_deref(), &output, &passes, stop)
-}
-
-/// The command line that a pass's table stands for.
-fn words(table: &toml::Table) -> Result<Vec<String>> {
-    let verb = table
-        .get("verb")
-        .and_then(toml::Value::as_str)
-        .ok_or_else(|| Error::usage("no verb").hint("verb = \"prune\", \"quantize\" or \"convert\""))?;
-    let mut words = vec!["pass".to_owned(), verb.to_owned()];
-    for (key, value) in table.iter().filter(|(key, _)| *key != "verb") {
-        let flag = format!("--{}", key.replace('_', "-"));
-        let values = match value {
-            toml::Value::Array(values) => values.clone(),
-            single => vec![single.clone()],
-        };
-        for value in values {
-            match value {
-                toml::Value::Boolean(true) => words.push(flag.clone()),
-                toml::Value::Boolean(false) => {}
-                toml::Value::String(text) => words.push(format!("{flag}={text}")),
-                toml::Value::Integer(number) => words.push(format!("{flag}={number}")),
-                toml::Value::Float(number) => words.push(format!("{flag}={number}")),
-                _ => {
-                    return Err(Error::usage(format!(
-                        "`{key}` must be text, a number, true or false, or a list of them"
-                    )));
-                }
-            }
-        }
-    }
-    Ok(words)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_stands_for_a_command_line() {
-        let table: toml::Table =
-            toml::from_str("verb = \"prune\"\nsparsity = 0.5\nallow_nonfinite = true\nexclude = [\"a\", \"b\"]")
-                .unwrap();
-        let mut words = words(&table).unwrap();
-        assert_eq!(words[..2], ["pass", "prune"]);
-        // The order of the flags says nothing.
-        words[2..].sort();
-        assert_eq!(words[2..], ["--allow-nonfinite", "--exclude=a", "--exclude=b", "--sparsity=0.5"]);
-    }
 }
