@@ -117,7 +117,8 @@ impl Quality {
         let estimate = own.pointer(place.path)?;
         let turned = |value: f64| if place.is_complement { 1.0 - value } else { value };
         let ends = |estimate: &Value, turned: &dyn Fn(f64) -> f64| {
-            let [low, high] = ["/interval/low", "/interval/high"].map(|end| estimate.pointer(end)?.as_f64().map(turned));
+            let [low, high] =
+                ["/interval/low", "/interval/high"].map(|end| estimate.pointer(end)?.as_f64().map(turned));
             Some([low?.min(high?), low?.max(high?)])
         };
         let negated = |value: f64| if place.is_complement { -value } else { value };

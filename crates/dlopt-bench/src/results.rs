@@ -8,9 +8,9 @@ use crate::quality::Quality;
 use crate::sweep::{Goal, Wanted};
 
 /// The form of `results.json`.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 /// A machine is called unsteady when the rounds of a timing spread by more.
-pub const NOISY: f64 = 0.1;
+pub(crate) const NOISY: f64 = 0.1;
 
 /// What a sweep found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -120,8 +120,7 @@ impl Results {
             }
         }
         self.verdicts = self.goal.map_or(Vec::new(), |goal| self.verdicts_of(goal));
-        let slower: Vec<&str> =
-            self.variants.iter().filter(|v| v.is_slower()).map(|v| v.name.as_str()).collect();
+        let slower: Vec<&str> = self.variants.iter().filter(|v| v.is_slower()).map(|v| v.name.as_str()).collect();
         if !slower.is_empty() {
             self.warnings.push(format!("slower here than their original, one sample at a time: {}", slower.join("; ")));
         }

@@ -1,6 +1,7 @@
 //! The verbs, one file each, and flags that some share: parse, call, print; no arithmetic.
 
 mod augment;
+mod bench;
 mod budget;
 mod codes;
 mod completions;
@@ -14,6 +15,7 @@ mod kernels;
 mod list;
 mod logits;
 mod man;
+mod measure;
 mod predict;
 mod prepare;
 mod prune;
@@ -59,9 +61,12 @@ enum Verb {
     Verify(verify::VerifyArgs),
     Convert(convert::ConvertArgs),
     Prune(prune::PruneArgs),
-    Quantize(quantize::QuantizeArgs),
+    Quantize(Box<quantize::QuantizeArgs>),
     Run(run::RunArgs),
     Sensitivity(sensitivity::SensitivityArgs),
+    Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    Measure(measure::MeasureArgs),
     Prepare(Box<prepare::PrepareArgs>),
     Augment(augment::AugmentArgs),
     Train(Box<train::TrainArgs>),
@@ -86,6 +91,8 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Verb::Quantize(args) => quantize::run(&args, stop),
         Verb::Run(args) => run::run(&args, stop),
         Verb::Sensitivity(args) => sensitivity::run(&args, stop),
+        Verb::Bench(args) => bench::run(&args, stop),
+        Verb::Measure(args) => measure::run(&args),
         Verb::Prepare(args) => prepare::run(&args, stop),
         Verb::Augment(args) => augment::run(&args, stop),
         Verb::Train(args) => train::run(&args, stop),

@@ -104,6 +104,14 @@ impl QuantizePass {
     }
 }
 
+impl QuantizeArgs {
+    /// Says what is wrong with the flags, before there is an input.
+    pub(super) fn check(&self) -> Result<()> {
+        self.budget.goal()?;
+        self.pass.passes().map(|_| ())
+    }
+}
+
 pub(super) fn run(args: &QuantizeArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     if let Some(goal) = args.budget.goal()? {
         let quantize = budget::choose(&args.budget, goal, &args.pass, &args.io, stop)?;
