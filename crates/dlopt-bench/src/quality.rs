@@ -131,7 +131,7 @@ impl Quality {
                 interval: ends(&difference["difference"], &negated),
                 p_value: difference["p_value"].as_f64()?,
                 test: place.test.to_owned(),
-                agreement: paired.pointer("/agreement/value").and_then(Value::as_f64).or(Some(same? / all?)),
+                agreement: paired.pointer("/agreement/value").and_then(Value::as_f64).or_else(|| Some(same? / all?)),
             })
         });
         Some(Self {

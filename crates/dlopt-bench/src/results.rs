@@ -12,6 +12,11 @@ pub(crate) const SCHEMA: u32 = 1;
 /// A machine is called unsteady when the rounds of a timing spread by more.
 pub(crate) const NOISY: f64 = 0.1;
 
+/// Names of variants in one warning.
+const NAMES: usize = 5;
+/// A latency over the original's that is called slower.
+const SLOWER: f64 = 1.03;
+
 /// What a sweep found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
@@ -91,9 +96,10 @@ impl VariantResult {
         self.measurement.as_ref().map(|m| m.disk_bytes).or(self.disk_bytes)
     }
 
-    /// Whether it is slower than its original on this machine, beyond what the rounds differ.
+    /// Whether it is slower than its original on this machine: in all rounds but one, and by more than is worth a word.
     pub fn is_slower(&self) -> bool {
-        self.measurement.as_ref().and_then(|m| m.latency_ratio).is_some_and(|ratio| ratio.low > 1.0)
+        let ratio = self.measurement.as_ref().and_then(|m| m.latency_ratio);
+        self.name != self.original && ratio.is_some_and(|ratio| ratio.low > 1.0 && ratio.median > SLOWER)
     }
 
     /// What there is least of to be wanted: bytes, microseconds, bytes of weights in memory.
@@ -122,7 +128,12 @@ impl Results {
         self.verdicts = self.goal.map_or(Vec::new(), |goal| self.verdicts_of(goal));
         let slower: Vec<&str> = self.variants.iter().filter(|v| v.is_slower()).map(|v| v.name.as_str()).collect();
         if !slower.is_empty() {
-            self.warnings.push(format!("slower here than their original, one sample at a time: {}", slower.join("; ")));
+            let more = slower.len().saturating_sub(NAMES);
+            let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+            self.warnings.push(format!(
+                "slower here than their original, one sample at a time: {}{rest}",
+                slower[..slower.len() - more].join("; ")
+            ));
         }
         let noise = |v: &VariantResult| v.measurement.as_ref().map(|m| m.latency.noise());
         let noisy: Vec<f64> = self.variants.iter().filter_map(noise).filter(|noise| *noise > NOISY).collect();

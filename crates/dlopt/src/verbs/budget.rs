@@ -86,6 +86,11 @@ pub(super) enum Goal {
 }
 
 impl BudgetArgs {
+    /// Those of a recipe, which has one goal.
+    pub(super) fn of_recipe(target_size: Option<ByteSize>, judging: &JudgingArgs) -> Self {
+        Self { target_size, judging: judging.clone(), ..Self::default() }
+    }
+
     /// What is to be reached, if anything.
     pub(super) fn goal(&self) -> Result<Option<Goal>> {
         let goal = match (self.target_size, self.target_bits, self.max_loss) {
@@ -103,7 +108,7 @@ impl BudgetArgs {
                 || judging.measure.is_some())
         {
             return Err(Error::usage("--data, --split, --samples and --measure choose schemes under a budget")
-                .hint("--target-size, --target-bits or --max-loss"));
+                .hint("quantize --target-size, --target-bits or --max-loss; run --budget"));
         }
         Ok(goal)
     }
