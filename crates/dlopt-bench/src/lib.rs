@@ -21,4 +21,4 @@ pub use menu::{Fitted, HIT, Menu, changed_weights};
 pub use quality::{Paired, Quality};
 pub use results::{Machine, Results, VariantResult};
 pub use runner::{Commands, Runner, words_of};
-pub use timing::{Ratio, Timing};
+pub use timing::{Ratio, Timing, in_turns};

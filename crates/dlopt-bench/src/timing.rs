@@ -96,7 +96,7 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 ///
 /// # Errors
 /// Those of the contenders.
-pub(crate) fn in_turns(contenders: &mut [&mut dyn FnMut() -> Result<()>], seconds: f64) -> Result<Vec<Timing>> {
+pub fn in_turns(contenders: &mut [&mut dyn FnMut() -> Result<()>], seconds: f64) -> Result<Vec<Timing>> {
     let mut warm_ups = Vec::with_capacity(contenders.len());
     for contender in contenders.iter_mut() {
         let began = Instant::now();
