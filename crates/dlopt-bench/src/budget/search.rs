@@ -10,10 +10,10 @@ use super::{Item, Solution};
 
 /// States kept after an item. More are thinned out, and the answer is no longer called optimal.
 const STATES: usize = 1 << 13;
+/// Items whose choice is searched for; with more, the others keep the linear program's.
+const CORE: usize = 64;
 /// A gap that no prediction of damage can resolve: among many items the search is not begun for it.
 const NEGLIGIBLE: f64 = 1e-4;
-/// So few items are searched whatever the gap.
-const FEW_ITEMS: usize = 64;
 
 /// A partial choice.
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ pub(super) fn search(items: &[Item], budget: u64, relaxation: &Relaxation) -> So
     let (mut bytes, mut damage) = sums(items, &best);
     let bound = relaxation.bound;
     let mut is_optimal = damage <= bound;
-    if !is_optimal && (items.len() <= FEW_ITEMS || damage - bound > NEGLIGIBLE * bound.abs()) {
+    if !is_optimal && (items.len() <= CORE || damage - bound > NEGLIGIBLE * bound.abs()) {
         let found = exhaust(items, budget, relaxation, damage - bound);
         is_optimal = found.is_complete;
         if let Some(picks) = found.picks {
@@ -75,22 +75,36 @@ struct Found {
     is_complete: bool,
 }
 
-/// The best choice whose regrets stay below `slack`, what the best so far lies above the bound.
+/// An item that may get another choice than the linear program's.
+struct Open {
+    item: usize,
+    /// Its choices of small regret, and their regrets.
+    choices: Vec<(usize, f64)>,
+    /// The least regret of another choice than the best.
+    second: f64,
+}
+
+/// The best choice whose regrets stay below `slack`, what the best so far lies above the bound. Of many items only a core
+/// (Balas and Zemel, 1980) is open: those for which another choice costs least.
 fn exhaust(items: &[Item], budget: u64, relaxation: &Relaxation, slack: f64) -> Found {
-    let price = relaxation.price;
-    let mut is_complete = true;
-    let mut levels: Vec<Vec<State>> = Vec::with_capacity(items.len());
-    let least_after = least_after(items);
-    let mut states = vec![State { bytes: 0, damage: 0.0, regret: 0.0, from: 0, pick: 0 }];
-    for (i, item) in items.iter().enumerate() {
-        let cost = |c: usize| item.choices[c].damage + price * item.choices[c].bytes as f64;
-        let least = (0..item.choices.len()).map(cost).fold(f64::INFINITY, f64::min);
-        let open: Vec<(usize, f64)> =
-            (0..item.choices.len()).map(|c| (c, cost(c) - least)).filter(|(_, regret)| *regret <= slack).collect();
-        let mut next = Vec::with_capacity(states.len() * open.len());
+    let mut open: Vec<Open> = (0..items.len())
+        .map(|item| open_choices(item, &items[item], relaxation.price, slack))
+        .filter(|open| open.choices.len() > 1)
+        .collect();
+    let mut is_complete = open.len() <= CORE;
+    open.sort_by(|a, b| a.second.total_cmp(&b.second));
+    open.truncate(CORE);
+    let mut picks = relaxation.picks.clone();
+    let is_open = |item: usize| open.iter().any(|open| open.item == item);
+    let fixed: u64 = (0..items.len()).filter(|i| !is_open(*i)).map(|i| items[i].choices[picks[i]].bytes).sum();
+    let least_after = least_after(items, &open);
+    let mut levels: Vec<Vec<State>> = Vec::with_capacity(open.len());
+    let mut states = vec![State { bytes: fixed, damage: 0.0, regret: 0.0, from: 0, pick: 0 }];
+    for (i, own) in open.iter().enumerate() {
+        let mut next = Vec::with_capacity(states.len() * own.choices.len());
         for (from, state) in states.iter().enumerate() {
-            for (pick, regret) in &open {
-                let choice = item.choices[*pick];
+            for (pick, regret) in &own.choices {
+                let choice = items[own.item].choices[*pick];
                 let bytes = state.bytes + choice.bytes;
                 let regret = state.regret + regret;
                 if regret <= slack && bytes.saturating_add(least_after[i + 1]) <= budget {
@@ -113,19 +127,31 @@ fn exhaust(items: &[Item], budget: u64, relaxation: &Relaxation, slack: f64) -> 
     }
     // Damage falls with the bytes.
     let Some(end) = states.len().checked_sub(1) else { return Found { picks: None, is_complete } };
-    let (mut picks, mut state) = (vec![0; items.len()], states[end]);
-    for (i, level) in levels.iter().enumerate().rev() {
-        picks[i] = state.pick;
+    let mut state = states[end];
+    for (own, level) in open.iter().zip(&levels).rev() {
+        picks[own.item] = state.pick;
         state = level[state.from];
     }
     Found { picks: Some(picks), is_complete }
 }
 
-/// The least bytes of each item and all behind it, and 0 at the end.
-fn least_after(items: &[Item]) -> Vec<u64> {
-    let mut after = vec![0; items.len() + 1];
-    for (i, item) in items.iter().enumerate().rev() {
-        after[i] = after[i + 1] + item.choices.iter().map(|c| c.bytes).min().unwrap_or(0);
+/// The choices of an item whose regret is small enough.
+fn open_choices(at: usize, item: &Item, price: f64, slack: f64) -> Open {
+    let cost = |c: usize| item.choices[c].damage + price * item.choices[c].bytes as f64;
+    let least = (0..item.choices.len()).map(cost).fold(f64::INFINITY, f64::min);
+    let choices: Vec<(usize, f64)> =
+        (0..item.choices.len()).map(|c| (c, cost(c) - least)).filter(|(_, regret)| *regret <= slack).collect();
+    let mut regrets: Vec<f64> = choices.iter().map(|(_, regret)| *regret).collect();
+    regrets.sort_by(f64::total_cmp);
+    Open { item: at, choices, second: regrets.get(1).copied().unwrap_or(f64::INFINITY) }
+}
+
+/// The least bytes of each open item and all behind it, and 0 at the end.
+fn least_after(items: &[Item], open: &[Open]) -> Vec<u64> {
+    let mut after = vec![0; open.len() + 1];
+    for (i, own) in open.iter().enumerate().rev() {
+        let bytes = own.choices.iter().map(|(c, _)| items[own.item].choices[*c].bytes);
+        after[i] = after[i + 1] + bytes.min().unwrap_or(0);
     }
     after
 }
