@@ -50,4 +50,6 @@ pub use structure::{
     StructureReport, Target, Weigh,
 };
 pub use summary::{LayerSummary, Summary};
-pub use weights::{Adopted, Loaded, adopt_weights, config_of, load, load_weights, save, save_through, to_tensors};
+pub use weights::{
+    Adopted, Loaded, adopt_weights, config_of, load, load_weights, save, save_through, stored_names, to_tensors,
+};

@@ -92,6 +92,17 @@ pub fn load_weights(checkpoint: &Checkpoint, layout: &FlatLayout) -> Result<(Vec
     })
 }
 
+/// What a checkpoint calls each tensor of a network, in the layout's order; nothing for one that it lacks.
+///
+/// # Errors
+/// When the checkpoint cannot be decoded.
+pub fn stored_names(checkpoint: &Checkpoint, layout: &FlatLayout) -> Result<Vec<Option<String>>> {
+    decoded(checkpoint, |source| {
+        let found = Found::new(source, layout);
+        Ok(layout.tensors().iter().map(|tensor| found.stored_name(&tensor.name).map(str::to_owned)).collect())
+    })
+}
+
 /// Takes from a checkpoint what fits a network by name and shape; the rest of `params` and `buffers` stays as it is.
 /// For training on with another number of classes.
 ///

@@ -1,8 +1,8 @@
 //! Layers that runtimes merge into one, and so have to be stored alike.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use dlopt_checkpoint::{Choice, Error, Header, LayerKind, Result, TensorInfo};
+use dlopt_checkpoint::{Choice, Error, Header, LayerKind, Model, Result, TensorInfo};
 
 use crate::fates::Fate;
 use crate::{Quantize, Scheme};
@@ -25,6 +25,30 @@ pub(crate) fn module(tensor: &TensorInfo) -> &str {
     tensor.name.strip_suffix(".weight").unwrap_or(&tensor.name)
 }
 
+/// Linear layers that runtimes merge into one and that therefore have to be stored alike: positions in the header, two or
+/// more of each.
+///
+/// # Errors
+/// When the config is broken.
+pub fn fused_layers(header: &Header) -> Result<Vec<Vec<usize>>> {
+    let model = Model::of(header)?;
+    let mut families: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
+    for (at, tensor) in header.tensors.iter().enumerate() {
+        let choice = Choice { layer: model.layer(tensor), skipped: None, is_named: false };
+        if let Some(key) = family(tensor).filter(|_| is_linear_module(&choice, tensor)) {
+            families.entry(key).or_default().push(at);
+        }
+    }
+    Ok(families.into_values().filter(|members| members.len() > 1).collect())
+}
+
+/// The module above a tensor's and the row of [`FUSED`] that its own is of.
+fn family(tensor: &TensorInfo) -> Option<(&str, usize)> {
+    let path = module(tensor);
+    let (parent, leaf) = path.rsplit_once('.').unwrap_or(("", path));
+    FUSED.iter().position(|family| family.contains(&leaf)).map(|family| (parent, family))
+}
+
 impl Quantize {
     /// Refuses different schemes for layers that runtimes merge into one.
     pub(crate) fn check_fused(&self, input: &Header, fates: &[(Choice, Fate)]) -> Result<()> {
@@ -32,8 +56,7 @@ impl Quantize {
         let mut order = Vec::new();
         for (tensor, (choice, fate)) in input.tensors.iter().zip(fates) {
             let path = module(tensor);
-            let (parent, leaf) = path.rsplit_once('.').unwrap_or(("", path));
-            let Some(family) = FUSED.iter().position(|f| f.contains(&leaf)) else { continue };
+            let Some((parent, family)) = family(tensor) else { continue };
             if !is_linear_module(choice, tensor) {
                 continue;
             }

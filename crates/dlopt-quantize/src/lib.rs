@@ -26,6 +26,7 @@ mod values;
 
 pub use cast::Cast;
 pub use dequantize::{Dequantize, is_quantized};
+pub use fused::fused_layers;
 pub use plugin::Plugin;
 pub use quantize::{Fallback, Quantize};
 pub use rules::{Rule, RuleTarget};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use dlopt_checkpoint::{
-    Checkpoint, Companions, Context, Error, Job, JobPlan, Outcome, Pass, Resources, Result, Target,
+    Checkpoint, Companions, Context, Error, Job, JobPlan, NoProgress, Outcome, Pass, Resources, Result, Target,
 };
 
 use crate::args::{OutputArgs, WorkArgs};
@@ -126,6 +126,37 @@ struct Told<'a, T> {
     own: &'a T,
     #[serde(flatten)]
     more: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What the files of the output will take, to the byte, without reading a weight.
+pub(crate) fn planned_bytes(checkpoint: &Checkpoint, args: &OutputArgs, pass: &dyn Pass) -> Result<u64> {
+    let out = Out::named(args.output.as_deref(), checkpoint.is_folder);
+    let job = Job {
+        checkpoint,
+        passes: vec![pass],
+        is_folder: matches!(out, Out::Folder(_)),
+        max_shard_bytes: args.max_shard_size.map(|s| s.as_u64()),
+        keep_files: !args.no_files,
+        force: args.force,
+        resume: false,
+        resources: Resources {
+            threads: args.work.threads(),
+            memory_bytes: args.work.memory_bytes(),
+            tmp_dir: tmp_dir(&args.work, args.output.as_deref())?,
+            progress: &NoProgress,
+            stop: &AtomicBool::new(false),
+        },
+    };
+    Ok(job.plan()?.bytes_after)
+}
+
+/// The checkpoint that a verb reads, with the small files that it is to have.
+pub(crate) fn open_for(input: &Path, args: &OutputArgs) -> Result<Checkpoint> {
+    let mut checkpoint = open_whole(input)?;
+    if let Some(dir) = &args.files_from {
+        take_files_from(&mut checkpoint, dir)?;
+    }
+    Ok(checkpoint)
 }
 
 /// Runs passes over the input of a verb.

@@ -22,6 +22,11 @@ impl Bar {
         Self::counting("{human_pos} of {human_len} samples, {per_sec}", quiet)
     }
 
+    /// The same, of tensors.
+    pub(crate) fn of_tensors(quiet: bool) -> Self {
+        Self::counting("{human_pos} of {human_len} tensors", quiet)
+    }
+
     fn counting(units: &str, quiet: bool) -> Self {
         let is_seen = !quiet && std::io::stderr().is_terminal() && !crate::streams::stdout_is_pipe();
         let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

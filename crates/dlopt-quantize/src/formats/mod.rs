@@ -98,7 +98,7 @@ impl fmt::Debug for dyn Format {
 }
 
 /// The kernels' name of a dtype that holds weights.
-pub(crate) fn float(dtype: dlopt_checkpoint::Dtype) -> Option<Float> {
+pub fn float(dtype: dlopt_checkpoint::Dtype) -> Option<Float> {
     use dlopt_checkpoint::Dtype;
     match dtype {
         Dtype::F64 => Some(Float::F64),

@@ -1,9 +1,10 @@
 //! How weights become codes: flags that `quantize` and training with quantized weights share.
 
 use clap::{Args, ValueEnum};
-use dlopt_checkpoint::{Error, Result};
-use dlopt_quantize::methods::{METHODS, method_named};
+use dlopt_checkpoint::Result;
 use dlopt_quantize::{Fallback, Granularity, Overrides, Quantize, Rule, Scheme};
+
+use super::sensitivity::method;
 
 /// How scales are chosen, for which weights together, and what some tensors get instead.
 #[derive(Args, Debug, Default, Clone)]
@@ -46,10 +47,7 @@ impl CodesArgs {
         };
         let mut quantize = Quantize::new(scheme);
         if let Some(name) = &self.method {
-            quantize.method = method_named(name).ok_or_else(|| {
-                let names: Vec<_> = METHODS.iter().map(|m| m.plugin().name).collect();
-                Error::usage(format!("no method is named `{name}`")).hint(names.join(" or "))
-            })?;
+            quantize.method = method(name)?;
         }
         quantize.rules = self.rule.iter().map(|text| Rule::parse(text)).collect::<Result<Vec<_>>>()?;
         quantize.fallback = match self.fallback {
@@ -57,6 +55,11 @@ impl CodesArgs {
             Some(Unfit::Channel) => Fallback::Channel,
         };
         Ok(quantize)
+    }
+
+    /// How scales are chosen, if that was asked for.
+    pub(super) fn chosen_method(&self) -> Option<&str> {
+        self.method.as_deref()
     }
 
     /// The first of these flags that was given.

@@ -96,6 +96,13 @@ impl ConvertPass {
     }
 }
 
+impl ConvertArgs {
+    /// Says what is wrong with the flags, before there is an input.
+    pub(super) fn check(&self) -> Result<()> {
+        self.pass.passes().map(|_| ())
+    }
+}
+
 pub(super) fn run(args: &ConvertArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     job::run(args.io.input.as_deref(), &args.io.output, &args.pass.passes()?, stop)
 }

@@ -1,6 +1,8 @@
 //! The verbs, one file each, and flags that some share: parse, call, print; no arithmetic.
 
 mod augment;
+mod bench;
+mod budget;
 mod codes;
 mod completions;
 mod convert;
@@ -13,12 +15,14 @@ mod kernels;
 mod list;
 mod logits;
 mod man;
+mod measure;
 mod predict;
 mod prepare;
 mod prune;
 mod quantize;
 mod recovery;
 mod run;
+mod sensitivity;
 mod teaching;
 mod train;
 mod training;
@@ -57,8 +61,12 @@ enum Verb {
     Verify(verify::VerifyArgs),
     Convert(convert::ConvertArgs),
     Prune(prune::PruneArgs),
-    Quantize(quantize::QuantizeArgs),
+    Quantize(Box<quantize::QuantizeArgs>),
     Run(run::RunArgs),
+    Sensitivity(sensitivity::SensitivityArgs),
+    Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    Measure(measure::MeasureArgs),
     Prepare(Box<prepare::PrepareArgs>),
     Augment(augment::AugmentArgs),
     Train(Box<train::TrainArgs>),
@@ -82,6 +90,9 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Verb::Prune(args) => prune::run(&args, stop),
         Verb::Quantize(args) => quantize::run(&args, stop),
         Verb::Run(args) => run::run(&args, stop),
+        Verb::Sensitivity(args) => sensitivity::run(&args, stop),
+        Verb::Bench(args) => bench::run(&args, stop),
+        Verb::Measure(args) => measure::run(&args),
         Verb::Prepare(args) => prepare::run(&args, stop),
         Verb::Augment(args) => augment::run(&args, stop),
         Verb::Train(args) => train::run(&args, stop),

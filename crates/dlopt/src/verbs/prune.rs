@@ -141,6 +141,13 @@ impl PrunePass {
     }
 }
 
+impl PruneArgs {
+    /// Says what is wrong with the flags, before there is an input.
+    pub(super) fn check(&self) -> Result<()> {
+        self.pass.passes().map(|_| ())
+    }
+}
+
 pub(super) fn run(args: &PruneArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let (input, output) = (args.io.input.as_deref(), &args.io.output);
     let data = args.data.files();

@@ -7,9 +7,13 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use dlopt_checkpoint::{Pass, Result};
 
+use super::budget::{self, BudgetArgs};
 use super::codes::CodesArgs;
 use crate::args::{IoArgs, SelectArgs};
 use crate::job;
+
+/// What weights become unless asked otherwise.
+pub(super) const SCHEME: &str = "w4a16";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,6 +21,9 @@ Examples:
   dlopt quantize model/ --scheme w4a16 --group 32 --method mse -o small/
   dlopt quantize model/ --scheme w8a8 -o small/                    int8 weights and activations
   dlopt quantize model/ --scheme w4a16 --rule '*.down_proj.weight=w8a16' --rule '*.0.*=skip' -o small/
+  dlopt quantize model/ --target-size 150MB -o small/              a scheme for each tensor, the least damage in 150 MB
+  dlopt quantize m.safetensors --target-bits 3 --data d.safetensors --recipe-out chosen.toml -o small.safetensors
+  dlopt quantize m.safetensors --max-loss 0.5% --data d.safetensors -o small.safetensors
   dlopt quantize model/ --dry-run --explain                        what would be done, and why
   dlopt prune model/ --pattern 2:4 | dlopt quantize -o small/      zeros stay zeros
 
@@ -32,14 +39,18 @@ pub(crate) struct QuantizeArgs {
 
     #[command(flatten)]
     pass: QuantizePass,
+
+    #[command(flatten)]
+    budget: BudgetArgs,
 }
 
 /// Quantize weights to integers or FP8
 #[derive(Args, Debug)]
 pub(crate) struct QuantizePass {
     /// How weights are stored: w4a16, w8a16, w2a16, w4a16_asym, w8a8, fp8_dynamic, fp8_block, fp8a16, bf16, f16
-    #[arg(long, default_value = "w4a16")]
-    scheme: String,
+    /// [default: w4a16]
+    #[arg(long)]
+    scheme: Option<String>,
 
     /// Bits of a code in weight-only integer schemes: 2, 4 or 8 [default: the scheme's]
     #[arg(long)]
@@ -61,16 +72,50 @@ pub(crate) struct QuantizePass {
 }
 
 impl QuantizePass {
+    /// Which tensors.
+    pub(super) fn select(&self) -> &SelectArgs {
+        &self.select
+    }
+
+    /// How scales are chosen, if that was asked for.
+    pub(super) fn method(&self) -> Option<&str> {
+        self.codes.chosen_method()
+    }
+
+    /// The first flag that says how all tensors are stored, and so leaves nothing to choose for each.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        let own = [
+            ("--scheme", self.scheme.is_some()),
+            ("--bits", self.bits.is_some()),
+            ("--asymmetric", self.asymmetric),
+            ("--symmetric", self.symmetric),
+        ];
+        let own = own.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag);
+        own.or(self.codes.given().filter(|flag| *flag != "--method"))
+    }
+
     /// The pass.
     pub(super) fn passes(&self) -> Result<Vec<Box<dyn Pass>>> {
         let is_symmetric = if self.asymmetric { Some(false) } else { self.symmetric.then_some(true) };
-        let mut quantize = self.codes.quantize(&self.scheme, self.bits, is_symmetric)?;
+        let mut quantize = self.codes.quantize(self.scheme.as_deref().unwrap_or(SCHEME), self.bits, is_symmetric)?;
         quantize.selection = self.select.selection()?;
         quantize.allow_nonfinite = self.select.allow_nonfinite;
         Ok(vec![Box::new(quantize)])
     }
 }
 
+impl QuantizeArgs {
+    /// Says what is wrong with the flags, before there is an input.
+    pub(super) fn check(&self) -> Result<()> {
+        self.budget.goal()?;
+        self.pass.passes().map(|_| ())
+    }
+}
+
 pub(super) fn run(args: &QuantizeArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
+    if let Some(goal) = args.budget.goal()? {
+        let quantize = budget::choose(&args.budget, goal, &args.pass, &args.io, stop)?;
+        return job::run(args.io.input.as_deref(), &args.io.output, &[Box::new(quantize)], stop);
+    }
     job::run(args.io.input.as_deref(), &args.io.output, &args.pass.passes()?, stop)
 }

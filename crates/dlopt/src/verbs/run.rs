@@ -5,12 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use bytesize::ByteSize;
 use clap::{Args, Parser};
+use dlopt_bench::sweep::words;
 use dlopt_checkpoint::{Context, Error, Pass, Result};
 use serde::Deserialize;
 
 use super::PassVerb;
-use crate::args::IoArgs;
+use super::budget::{self, BudgetArgs, Goal};
+use super::sensitivity::JudgingArgs;
+use crate::args::{IoArgs, OutputArgs, ReportArgs};
 use crate::job;
 
 const EXAMPLES: &str = r#"A recipe:
@@ -29,7 +33,8 @@ const EXAMPLES: &str = r#"A recipe:
 
 Examples:
   dlopt run compress.toml
-  dlopt run compress.toml other-model/ -o other-small/"#;
+  dlopt run compress.toml other-model/ -o other-small/
+  dlopt run prune-and-quantize.toml model/ --budget 150MB -o small/    a last pass without a scheme gets one for each tensor"#;
 
 /// Run a recipe of passes as one stream, with nothing stored in between
 ///
@@ -40,6 +45,14 @@ pub(crate) struct RunArgs {
     /// The recipe
     #[arg(value_name = "RECIPE.toml")]
     recipe: PathBuf,
+
+    /// Choose a scheme for each tensor in the last pass, a `quantize` without one, so that the whole output takes at most
+    /// this, such as 12MB, with the least damage
+    #[arg(long, value_name = "SIZE")]
+    budget: Option<ByteSize>,
+
+    #[command(flatten)]
+    judging: JudgingArgs,
 
     #[command(flatten)]
     io: IoArgs,
@@ -74,67 +87,60 @@ pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     if recipe.pass.is_empty() {
         return Err(Error::usage(format!("{name}: no [[pass]]")).hint("dlopt run --help shows a recipe"));
     }
-    let mut passes: Vec<Box<dyn Pass>> = Vec::new();
+    let mut verbs = Vec::with_capacity(recipe.pass.len());
     for (i, table) in recipe.pass.iter().enumerate() {
         let place = format!("{name}: pass {}", i + 1);
-        let words = words(table).map_err(|e| e.within(&place))?;
-        let parsed = RecipePass::try_parse_from(words).map_err(|e| {
+        let (verb, flags) = words(table).map_err(|e| e.within(&place))?;
+        let line = ["pass".to_owned(), verb].into_iter().chain(flags);
+        let parsed = RecipePass::try_parse_from(line).map_err(|e| {
             let text = e.to_string();
             let first = text.lines().next().unwrap_or_default();
             Error::usage(format!("{place}: {}", first.trim_start_matches("error: ")))
         })?;
-        passes.extend(parsed.verb.passes().map_err(|e| e.within(&place))?);
+        let passes = parsed.verb.passes().map_err(|e| e.within(&place))?;
+        verbs.push((parsed.verb, passes));
     }
     let mut output = args.io.output.clone();
     output.output = output.output.or(recipe.output);
     let input = args.io.input.clone().or(recipe.input);
-    job::run(input.as_deref(), &output, &passes, stop)
+    let io = IoArgs { input, output };
+    let budget = BudgetArgs::of_recipe(args.budget, &args.judging);
+    if let Some(goal) = budget.goal()? {
+        return run_under(&budget, goal, verbs, &io, &name.to_string(), stop);
+    }
+    let passes: Vec<Box<dyn Pass>> = verbs.into_iter().flat_map(|(_, passes)| passes).collect();
+    job::run(io.input.as_deref(), &io.output, &passes, stop)
 }
 
-/// The command line that a pass's table stands for.
-fn words(table: &toml::Table) -> Result<Vec<String>> {
-    let verb = table
-        .get("verb")
-        .and_then(toml::Value::as_str)
-        .ok_or_else(|| Error::usage("no verb").hint("verb = \"prune\", \"quantize\" or \"convert\""))?;
-    let mut words = vec!["pass".to_owned(), verb.to_owned()];
-    for (key, value) in table.iter().filter(|(key, _)| *key != "verb") {
-        let flag = format!("--{}", key.replace('_', "-"));
-        let values = match value {
-            toml::Value::Array(values) => values.clone(),
-            single => vec![single.clone()],
+/// Runs all passes but the last into a file of its own, as schemes are chosen by weights, and then the last as chosen.
+fn run_under(
+    budget: &BudgetArgs,
+    goal: Goal,
+    mut verbs: Vec<(PassVerb, Vec<Box<dyn Pass>>)>,
+    io: &IoArgs,
+    name: &str,
+    stop: &Arc<AtomicBool>,
+) -> Result<ExitCode> {
+    let Some((PassVerb::Quantize(last), _)) = verbs.pop() else {
+        return Err(Error::usage(format!("{name}: --budget chooses the schemes of a last pass that quantizes"))
+            .hint("end the recipe with [[pass]] verb = \"quantize\", without scheme, group and rule"));
+    };
+    let before: Vec<Box<dyn Pass>> = verbs.into_iter().flat_map(|(_, passes)| passes).collect();
+    let dir = job::tmp_dir(&io.output.work, io.output.output.as_deref())?;
+    let folder = tempfile::Builder::new().prefix(".dlopt-budget-").tempdir_in(&dir).at(dir.display())?;
+    let mut own = io.clone();
+    if !before.is_empty() {
+        let path = folder.path().join("before.safetensors");
+        let output = OutputArgs {
+            output: Some(path.clone()),
+            work: io.output.work.clone(),
+            files_from: io.output.files_from.clone(),
+            report: ReportArgs { quiet: io.output.report.quiet, ..ReportArgs::default() },
+            ..OutputArgs::default()
         };
-        for value in values {
-            match value {
-                toml::Value::Boolean(true) => words.push(flag.clone()),
-                toml::Value::Boolean(false) => {}
-                toml::Value::String(text) => words.push(format!("{flag}={text}")),
-                toml::Value::Integer(number) => words.push(format!("{flag}={number}")),
-                toml::Value::Float(number) => words.push(format!("{flag}={number}")),
-                _ => {
-                    return Err(Error::usage(format!(
-                        "`{key}` must be text, a number, true or false, or a list of them"
-                    )));
-                }
-            }
-        }
+        job::run(io.input.as_deref(), &output, &before, stop)?;
+        (own.input, own.output.files_from) = (Some(path), None);
     }
-    Ok(words)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_stands_for_a_command_line() {
-        let table: toml::Table =
-            toml::from_str("verb = \"prune\"\nsparsity = 0.5\nallow_nonfinite = true\nexclude = [\"a\", \"b\"]")
-                .unwrap();
-        let mut words = words(&table).unwrap();
-        assert_eq!(words[..2], ["pass", "prune"]);
-        // The order of the flags says nothing.
-        words[2..].sort();
-        assert_eq!(words[2..], ["--allow-nonfinite", "--exclude=a", "--exclude=b", "--sparsity=0.5"]);
-    }
+    let quantize = budget::choose(budget, goal, &last, &own, stop)?;
+    job::run(own.input.as_deref(), &own.output, &[Box::new(quantize)], stop)
 }

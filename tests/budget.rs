@@ -1,0 +1,299 @@
+//! Sensitivity and budgets end to end: what tensors can bear, and a scheme for each that keeps a size or a quality. Every
+//! flag of `sensitivity` has its test here.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::*;
+
+/// Columns of 9, of 81 and of 32.
+const NET: &str = "layers = [\n    { type = \"conv2d\", filters = 9, kernel = 3, activation = \"relu\" },\n    { type = \"max_pool2d\", size = 2 },\n    { type = \"flatten\" },\n    { type = \"dense\", units = 32, activation = \"relu\" },\n    { type = \"dense\", units = \"classes\" },\n]\n";
+
+/// A folder with digits of 8 x 8 pixels (`d.safetensors`) and a network that knows most of them (`m.safetensors`).
+fn ground() -> tempfile::TempDir {
+    let dir = temp_dir();
+    let digits = fixture("digits/digits.csv.gz");
+    fs::write(dir.path().join("net.toml"), NET).unwrap();
+    let prepare =
+        format!("prepare {} --shape 8x8 --split validation=0.2,test=0.2 -o d.safetensors -q", digits.display());
+    ok_in(dir.path(), &prepare);
+    let train = "train --data d.safetensors --batch 32 --learning-rate 0.004 --model net.toml --epochs 4";
+    ok_in(dir.path(), &format!("{train} -o m.safetensors -q"));
+    dir
+}
+
+fn costs(dir: &Path, flags: &str) -> Value {
+    json_out(&ok_in(dir, &format!("sensitivity m.safetensors --json {flags}")))
+}
+
+/// The damage of a change to a tensor.
+fn damage(report: &Value, tensor: &str, change: &str) -> f64 {
+    let tensors = report["tensors"].as_array().unwrap();
+    let own = tensors.iter().find(|t| t["tensor"] == tensor).unwrap_or_else(|| panic!("no {tensor} in {report}"));
+    let cost = own["costs"].as_array().unwrap().iter().find(|c| c["change"] == change);
+    cost.unwrap_or_else(|| panic!("no {change} in {own}"))["damage"].as_f64().unwrap()
+}
+
+fn size(dir: &Path, file: &str) -> u64 {
+    fs::metadata(dir.join(file)).unwrap().len()
+}
+
+#[test]
+fn more_bits_and_fewer_zeros_cost_less_however_it_is_measured() {
+    let ground = ground();
+    let dir = ground.path();
+    for flags in ["", "--data d.safetensors --measure fisher --samples 100", "--data d.safetensors"] {
+        let report = costs(dir, flags);
+        for tensor in ["fc1.weight", "conv1.weight"] {
+            let of = |change: &str| damage(&report, tensor, change);
+            assert!(of("f16") < of("w8a16:channel") && of("w8a16:channel") < of("w4a16:channel"), "{flags} {tensor}");
+            assert!(of("w4a16:channel") < of("w2a16:channel") && of("0.5") < of("0.9"), "{flags} {tensor}");
+        }
+    }
+    let text = out(&ok_in(dir, "sensitivity m.safetensors --data d.safetensors --samples 50"));
+    assert!(text.contains("divergence of the answers on 50 samples of validation") && text.contains("fc1.weight"));
+}
+
+#[test]
+fn the_weights_alone_give_the_squared_relative_error_of_the_pass() {
+    let ground = ground();
+    let dir = ground.path();
+    let report = costs(dir, "--change w4a16:channel --include fc1.weight");
+    let line = "quantize m.safetensors --scheme w4a16 --group channel --include fc1.weight -o q.safetensors --json";
+    let passes = json_out(&ok_in(dir, line));
+    let error = passes["passes"][0]["tensors"][0]["relative_error"].as_f64().unwrap();
+    assert!((damage(&report, "fc1.weight", "w4a16:channel") - error * error).abs() < 1e-9);
+    let bytes = passes["passes"][0]["tensors"][0]["bytes_after"].as_u64();
+    assert_eq!(report["tensors"][0]["costs"][0]["bytes"].as_u64(), bytes);
+}
+
+#[test]
+fn a_size_is_hit_from_below_and_the_recipe_gives_the_same_bytes() {
+    let ground = ground();
+    let dir = ground.path();
+    let whole = size(dir, "m.safetensors");
+    for (share, data) in [(0.55, ""), (0.65, ""), (0.8, "--data d.safetensors --samples 100")] {
+        let target = (whole as f64 * share) as u64;
+        let line = format!("quantize m.safetensors --target-size {target}B {data} --force");
+        let output = ok_in(dir, &format!("{line} -o q.safetensors --recipe-out chosen.toml"));
+        let own = size(dir, "q.safetensors");
+        assert!(own <= target, "{own} of {target}");
+        let told = err(&output);
+        assert!(
+            own as f64 >= 0.99 * target as f64 || told.contains("tensors come in steps"),
+            "{own} of {target}\n{told}"
+        );
+        assert!(told.contains("fc1.weight") && told.contains("less would be"), "{told}");
+        ok_in(dir, "run chosen.toml m.safetensors -o again.safetensors --force -q");
+        assert_eq!(fs::read(dir.join("again.safetensors")).unwrap(), fs::read(dir.join("q.safetensors")).unwrap());
+        ok_in(dir, "verify q.safetensors -q");
+    }
+    let output = run_in(dir, "quantize m.safetensors --target-size 2kB -o tiny.safetensors");
+    assert_code(&output, 1, "a budget below the smallest");
+    let told = err(&output);
+    let smallest: u64 = told.split("--target-size ").nth(1).unwrap().split('B').next().unwrap().parse().unwrap();
+    assert!(told.contains(&format!("below the smallest possible, {smallest}")), "{told}");
+    ok_in(dir, &format!("quantize m.safetensors --target-size {smallest}B -o tiny.safetensors -q"));
+    assert_eq!(size(dir, "tiny.safetensors"), smallest);
+}
+
+#[test]
+fn bits_are_kept_and_a_better_choice_than_uniform_is_found() {
+    let ground = ground();
+    let dir = ground.path();
+    let bits = |line: &str| {
+        let report = json_out(&ok_in(dir, &format!("{line} --force --json -o q.safetensors")));
+        let total = &report["passes"][0]["total"];
+        8.0 * total["bytes_after"].as_f64().unwrap() / total["weights"].as_f64().unwrap()
+    };
+    let found = bits(
+        "quantize m.safetensors --target-bits 5 --choice w8a16:channel --choice w2a16:channel --choice w4a16:channel",
+    );
+    assert!(found <= 5.0 && found > 3.0, "{found}");
+    let output = run_in(dir, "quantize m.safetensors --target-bits 1 -o q.safetensors --force");
+    assert_code(&output, 1, "bits below the smallest");
+    assert!(err(&output).contains("below the smallest possible"), "{}", err(&output));
+}
+
+#[test]
+fn bits_are_given_back_until_the_quality_holds() {
+    let ground = ground();
+    let dir = ground.path();
+    let accuracy = |file: &str| {
+        let report = json_out(&ok_in(dir, &format!("eval {file} --data d.safetensors --split validation --json")));
+        report["model"]["metrics"]["classification"]["accuracy"]["value"].as_f64().unwrap()
+    };
+    let before = accuracy("m.safetensors");
+    let mut last = u64::MAX;
+    for percent in [0.0, 2.0, 30.0] {
+        let line =
+            format!("quantize m.safetensors --max-loss {percent}% --data d.safetensors -o q.safetensors --force");
+        ok_in(dir, &line);
+        assert!(before - accuracy("q.safetensors") <= percent / 100.0 + 1e-9, "{percent}");
+        let own = size(dir, "q.safetensors");
+        assert!(own <= last, "{own} after {last}");
+        last = own;
+    }
+}
+
+#[test]
+fn layers_that_runtimes_merge_get_one_scheme() {
+    let dir = temp_dir();
+    let dir = dir.path();
+    let names = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    let tensors: Vec<Tensor> = (0..)
+        .zip(names)
+        .map(|(i, name)| Tensor::random(&format!("layers.0.{name}.weight"), "F32", &[32 + 16 * i, 64], 7 + i as u64))
+        .collect();
+    write_file(&dir.join("m.safetensors"), &tensors, &[]);
+    ok_in(dir, "quantize m.safetensors --target-bits 3.5 -o q.safetensors --recipe-out r.toml -q");
+    let recipe = fs::read_to_string(dir.join("r.toml")).unwrap();
+    let scheme = |name: &str| {
+        let line = recipe.lines().find(|l| l.contains(name)).unwrap();
+        line.split('=').nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    assert!(scheme("q_proj") == scheme("k_proj") && scheme("k_proj") == scheme("v_proj"), "{recipe}");
+}
+
+#[test]
+fn wrong_usage_says_what_to_do() {
+    let ground = ground();
+    let dir = ground.path();
+    for (line, said) in [
+        ("quantize m.safetensors --target-bits 4 --scheme w8a16 -o q.safetensors", "--scheme says how all tensors"),
+        ("quantize m.safetensors --target-bits 4 --group 32 -o q.safetensors", "--group says how all tensors"),
+        ("quantize --target-bits 4 -o q.safetensors", "reads the model twice"),
+        ("quantize m.safetensors --data d.safetensors -o q.safetensors", "choose schemes under a budget"),
+        ("quantize m.safetensors --target-bits 4 --target-size 1MB -o q.safetensors", "cannot be used with"),
+        ("quantize m.safetensors --max-loss 1% -o q.safetensors", "--data"),
+        ("quantize m.safetensors --target-bits 4 --choice w5a16 -o q.safetensors", "`w5a16` is no scheme"),
+        ("quantize m.safetensors --target-bits 4 --measure fisher -o q.safetensors", "run the network"),
+        ("sensitivity m.safetensors --change 1.5", "not between 0 and 1"),
+    ] {
+        let output = run_in(dir, line);
+        assert_code(&output, 2, line);
+        assert!(err(&output).contains(said), "{line}\n{}", err(&output));
+    }
+    assert!(!dir.join("q.safetensors").exists());
+}
+
+#[test]
+fn a_recipe_has_a_budget_for_its_last_pass() {
+    let ground = ground();
+    let dir = ground.path();
+    let recipe = "[[pass]]\nverb = \"prune\"\nsparsity = 0.5\n\n[[pass]]\nverb = \"quantize\"\nmethod = \"mse\"\n";
+    fs::write(dir.join("both.toml"), recipe).unwrap();
+    let ran = |flags: &str| {
+        ok_in(dir, &format!("run both.toml m.safetensors -o q.safetensors --force -q {flags}"));
+        fs::read(dir.join("q.safetensors")).unwrap()
+    };
+    let base = ran("--budget 9kB --data d.safetensors --samples 80");
+    assert!(base.len() <= 9000);
+    // As the two verbs by themselves do it.
+    ok_in(dir, "prune m.safetensors --sparsity 0.5 -o p.safetensors -q");
+    ok_in(dir, "quantize p.safetensors --target-size 9kB --data d.safetensors --samples 80 -o s.safetensors -q");
+    assert_eq!(fs::read(dir.join("s.safetensors")).unwrap(), base);
+    let told = |flags: &str| {
+        let line = format!("run both.toml m.safetensors -o q.safetensors --force --budget 9kB {flags}");
+        let text = err(&ok_in(dir, &line));
+        text.lines().find(|line| line.starts_with("chosen: ")).unwrap().to_owned()
+    };
+    let own = told("--data d.safetensors --samples 80");
+    for flags in ["", "--data d.safetensors --samples 81", "--data d.safetensors --samples 80 --split train"] {
+        assert_ne!(told(flags), own, "{flags}");
+    }
+    assert_ne!(told("--data d.safetensors --samples 80 --measure fisher"), own);
+    assert!(names_in(dir).iter().all(|name| !name.starts_with(".dlopt")));
+    fs::write(dir.join("one.toml"), "[[pass]]\nverb = \"prune\"\nsparsity = 0.5\n").unwrap();
+    let output = run_in(dir, "run one.toml m.safetensors --budget 9kB -o x.safetensors");
+    assert_code(&output, 2, "nothing to choose for");
+}
+
+#[test]
+fn every_flag_of_a_budget_changes_something() {
+    let ground = ground();
+    let dir = ground.path();
+    // What is said of the choice, and what is written.
+    let told = |flags: &str| {
+        let output = ok_in(dir, &format!("quantize m.safetensors --force -o q.safetensors {flags}"));
+        (err(&output), fs::read(dir.join("q.safetensors")).unwrap())
+    };
+    let base = told("--target-bits 4.2 --data d.safetensors --samples 80");
+    for flags in [
+        "--target-size 9kB --data d.safetensors --samples 80",
+        "--target-bits 5 --data d.safetensors --samples 80",
+        "--max-loss 3% --data d.safetensors --samples 80",
+        "--target-bits 4.2",
+        "--target-bits 4.2 --data d.safetensors --samples 81",
+        "--target-bits 4.2 --data d.safetensors --samples 80 --split train",
+        "--target-bits 4.2 --data d.safetensors --samples 80 --measure fisher",
+        "--target-bits 4.2 --data d.safetensors --samples 80 --choice w2a16:channel --choice w8a16:channel",
+        "--target-bits 4.2 --data d.safetensors --samples 80 --method rtn",
+    ] {
+        assert!(told(flags) != base, "{flags}");
+    }
+    assert!(!dir.join("r.toml").exists());
+    told("--target-bits 4.2 --recipe-out r.toml");
+    let recipe = fs::read_to_string(dir.join("r.toml")).unwrap();
+    assert!(recipe.contains("\"fc1.weight="), "{recipe}");
+    // A recipe is not replaced unasked.
+    let line = "quantize m.safetensors --target-bits 4.2 --recipe-out r.toml -o new.safetensors";
+    assert_code(&run_in(dir, line), 1, line);
+}
+
+#[test]
+fn every_flag_of_sensitivity_changes_something() {
+    let ground = ground();
+    let dir = ground.path();
+    let base = costs(dir, "--data d.safetensors --samples 60")["tensors"].clone();
+    let mut tested: BTreeSet<String> = ["data", "samples", "json", "help"].map(str::to_owned).into();
+    for (flag, line) in [
+        ("change", "--data d.safetensors --samples 60 --change w4a16:8"),
+        ("method", "--data d.safetensors --samples 60 --method mse"),
+        ("measure", "--data d.safetensors --samples 60 --measure weights"),
+        ("split", "--data d.safetensors --samples 60 --split train"),
+        ("samples", "--data d.safetensors --samples 61"),
+        ("data", ""),
+        ("include", "--data d.safetensors --samples 60 --include fc1.weight"),
+        ("exclude", "--data d.safetensors --samples 60 --exclude fc1.weight"),
+    ] {
+        tested.insert(flag.to_owned());
+        assert_ne!(costs(dir, line)["tensors"], base, "{flag}");
+    }
+    assert_eq!(
+        costs(dir, "--data d.safetensors --samples 60 --threads 1")["tensors"],
+        base,
+        "threads change no figure"
+    );
+    let text = |flags: &str| out(&ok_in(dir, &format!("sensitivity m.safetensors {flags}")));
+    assert!(text("--quiet").is_empty() && text("--verbose").contains("rel. error") && !text("").contains("rel. error"));
+    ok_in(dir, "sensitivity m.safetensors --report r.json -q");
+    assert_eq!(read_json(&dir.join("r.json"))["measure"], "weights");
+
+    let mut broken = read_file(&dir.join("m.safetensors"));
+    let fc1 = broken.tensors.get_mut("fc1.weight").unwrap();
+    fc1.bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let tensors: Vec<Tensor> = broken.tensors.into_values().collect();
+    write_file(&dir.join("nan.safetensors"), &tensors, &[]);
+    assert_code(&run_in(dir, "sensitivity nan.safetensors"), 1, "NaN");
+    let pair = [Tensor::random("lm_head.weight", "F32", &[8, 8], 1), Tensor::random("a.weight", "F32", &[8, 8], 2)];
+    let config = ("config", r#"{"model_type":"llama","tie_word_embeddings":true}"#);
+    write_file(&dir.join("tied.safetensors"), &pair, &[config]);
+    let tensors = |flags: &str| {
+        let line = format!("sensitivity tied.safetensors --include * --json {flags}");
+        json_out(&ok_in(dir, &line))["tensors"].as_array().unwrap().len()
+    };
+    assert!(tensors("--tied both") > tensors(""));
+    for flag in ["allow-nonfinite", "tied", "threads", "quiet", "verbose", "report"] {
+        tested.insert(flag.to_owned());
+    }
+    let mut shown = shown_flags("sensitivity");
+    shown.insert("help".to_owned());
+    assert_eq!(shown, tested);
+}
