@@ -21,7 +21,9 @@ fn plain_loop() -> f64 {
     const CALLS: u32 = 2;
     let piece = |_| {
         let began = Instant::now();
-        (0..CALLS).for_each(|_| drop(black_box(work())));
+        for _ in 0..CALLS {
+            black_box(work());
+        }
         began.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
     };
     let mut pieces: Vec<f64> = (0..250).map(piece).collect();
