@@ -41,7 +41,7 @@ grep '^cargo run --release' README.md | while read -r demo; do
   # Its own standard input, so that no command takes the rest of the list.
   bash -c "$demo" </dev/null
 done
-rm -rf target/silero-small.safetensors target/digits*.safetensors
+rm -rf target/silero-small.safetensors target/digits*.safetensors target/digits-report
 
 echo
 echo "all checks passed"

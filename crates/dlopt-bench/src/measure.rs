@@ -158,7 +158,7 @@ struct Contender {
 }
 
 enum Runner {
-    Forward { engine: Engine, buffers: Vec<f32> },
+    Forward { engine: Box<Engine>, buffers: Vec<f32> },
     Translate { translator: Box<Translator>, how: Decoding },
 }
 
@@ -176,7 +176,7 @@ impl Contender {
             _ => {
                 let mut engine = Engine::holding(&prepared, Arc::clone(team), &[]);
                 engine.load(&loaded.params, false)?;
-                Runner::Forward { engine, buffers: loaded.buffers.clone() }
+                Runner::Forward { engine: Box::new(engine), buffers: loaded.buffers.clone() }
             }
         };
         let load_seconds = began.elapsed().as_secs_f64();

@@ -150,8 +150,14 @@ mod tests {
     #[test]
     fn contenders_take_turns_and_every_call_counts() {
         let order = std::cell::RefCell::new(Vec::new());
-        let mut first = || Ok(order.borrow_mut().push(0));
-        let mut second = || Ok(order.borrow_mut().push(1));
+        let mut first = || {
+            order.borrow_mut().push(0);
+            Ok(())
+        };
+        let mut second = || {
+            order.borrow_mut().push(1);
+            Ok(())
+        };
         let timings = in_turns(&mut [&mut first, &mut second], 1e-6).unwrap();
         let order = order.into_inner();
         assert_eq!(timings.iter().map(|t| t.calls + t.warm_up).sum::<usize>(), order.len());

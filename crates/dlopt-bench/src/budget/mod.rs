@@ -4,8 +4,8 @@
 //! min  sum_i damage[i][c_i]    such that  sum_i bytes[i][c_i] <= budget
 //! ```
 //! A multiple-choice knapsack (Sinha and Zoltners, 1979; Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, chapter
-//! 11). [`Relaxation`] solves its linear program, whose value no choice can go below: the steps along the lower
-//! convex hulls of all items, best first. [`search`] then looks for the best whole choice among the few that the bound
+//! 11). `Relaxation` solves its linear program, whose value no choice can go below: the steps along the lower
+//! convex hulls of all items, best first. `search` then looks for the best whole choice among the few that the bound
 //! leaves. An item may stand for several tensors that have to be stored alike.
 
 mod hull;

@@ -65,7 +65,8 @@ fn against(quality: &Quality) -> Option<String> {
     let paired = quality.paired.as_ref()?;
     let scale = if quality.is_share { 100.0 } else { 1.0 };
     let agreement = paired.agreement.map_or(String::new(), |share| format!(", {:.1}% agree", 100.0 * share));
-    Some(format!("{:+.2} (p {:.2}){agreement}", scale * paired.difference, paired.p_value))
+    let p = if paired.p_value < 0.01 { "p < 0.01".to_owned() } else { format!("p {:.2}", paired.p_value) };
+    Some(format!("{:+.2} ({p}){agreement}", scale * paired.difference))
 }
 
 /// Bytes with thousands separated.
