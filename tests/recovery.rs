@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{err, fixture, json_out, names_in, ok_in, read_file, temp_dir};
+use support::{err, fixture, json_out, names_in, ok_in, read_file, run_in, temp_dir};
 
 /// Columns of 9, of 144 and of 31: what groups fit and what they do not.
 const NET: &str = "layers = [\n    { type = \"conv2d\", filters = 9, kernel = 3, activation = \"relu\" },\n    { type = \"max_pool2d\", size = 2 },\n    { type = \"flatten\" },\n    { type = \"dense\", units = 32, activation = \"relu\" },\n    { type = \"dense\", units = \"classes\" },\n]\n";
@@ -77,6 +77,38 @@ fn a_pruned_network_recovers_and_keeps_its_sparsity_exactly() {
     let told = ok_in(dir, &format!("{TRAIN} --init pruned.safetensors --zeros free --epochs 1 -o free.safetensors"));
     assert!(!err(&told).contains("zeros stay"), "{}", err(&told));
     assert!(zeros(dir, "free.safetensors").iter().filter(|zero| **zero).count() < pruned.len() / 2);
+}
+
+#[test]
+fn weights_leave_while_training_and_what_is_kept_is_as_sparse_as_asked() {
+    let ground = ground();
+    let dir = ground.path();
+    let share = |file: &str| {
+        let zeros = zeros(dir, file);
+        zeros.iter().filter(|zero| **zero).count() as f64 / zeros.len() as f64
+    };
+    let line = format!("{TRAIN} --model net.toml --epochs 6");
+    // The best epoch and the average are of the time when the schedule was done.
+    let told = ok_in(dir, &format!("{line} --prune 0.9 --keep-best --average 0.9 -o p.safetensors"));
+    assert!(err(&told).contains("90.0% of them in the end"), "{}", err(&told));
+    assert!((share("p.safetensors") - 0.9).abs() < 1e-3, "{}", share("p.safetensors"));
+    assert!(eval(dir, "p.safetensors").0 > 0.7);
+    // Training on keeps what left, and a file says the same as terms.
+    ok_in(dir, &format!("{TRAIN} --init p.safetensors --epochs 1 -o on.safetensors -q"));
+    assert_eq!(zeros(dir, "on.safetensors"), zeros(dir, "p.safetensors"));
+    fs::write(dir.join("s.toml"), "sparsity = 0.5\ncurve = \"linear\"\nscope = \"tensor\"\nbegin = 1\nend = 4\n")
+        .unwrap();
+    ok_in(dir, &format!("{line} --prune s.toml -o file.safetensors -q"));
+    ok_in(dir, &format!("{line} --prune 0.5,linear,tensor,1..4 -o terms.safetensors -q"));
+    assert_eq!(weights(dir, "file.safetensors"), weights(dir, "terms.safetensors"));
+    for (schedule, part) in
+        [("0.5,4..2", "ends before it begins"), ("0.5,1..7", "after epoch 7"), ("2", "between 0 and 1")]
+    {
+        let failed = run_in(dir, &format!("{line} --prune {schedule} -o no.safetensors"));
+        assert_eq!(failed.status.code(), Some(2), "{schedule}");
+        assert!(err(&failed).contains(part), "{schedule}: {}", err(&failed));
+    }
+    assert!(!dir.join("no.safetensors").exists());
 }
 
 #[test]

@@ -135,6 +135,12 @@ impl Recovery {
 
     /// Says before training what stays and what does not.
     pub(super) fn tell(&self) {
+        if let Some(pruning) = &self.pruning {
+            messages::tell(&format!(
+                "weights leave while training, {:.1}% of them in the end\n",
+                100.0 * pruning.sparsity
+            ));
+        }
         if let Some(masks) = &self.masks {
             let (zeros, percent) = (tables::grouped(masks.zeros() as u64), 100.0 * masks.sparsity());
             messages::tell(&format!("{zeros} zeros stay, {percent:.1}% of the weights; --zeros free trains them\n"));
