@@ -241,7 +241,12 @@ const TURNED: [&str; 31] = [
 ];
 
 /// What becomes of a student's weights that are 0 or are to be stored in few bits.
-const RECOVERY: [Case; 6] = [
+const RECOVERY: [Case; 7] = [
+    ("prune", |g| {
+        let zeros = |more: &str| g.distil(more).0.get("fc1.weight").zeros();
+        assert!(zeros("--prune 0.75") > zeros("--prune 0.25,tensor") && zeros("--prune 0.25,tensor") > zeros(""));
+        g.refused(&distil("--prune 0.5,2..1 -o x.safetensors"), 2, "ends before it begins");
+    }),
     ("zeros", |g| {
         g.ok("train --model net.toml --data d.safetensors --epochs 1 -q -o m.safetensors");
         g.ok("prune m.safetensors --sparsity 0.6 -o pruned.safetensors -q");

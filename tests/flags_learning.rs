@@ -266,7 +266,7 @@ const TRAIN_FILES: [Case; 16] = [
 ];
 
 /// How a network is trained.
-const TRAIN_SETTINGS: [Case; 38] = [
+const TRAIN_SETTINGS: [Case; 39] = [
     ("augment", |g| {
         fs::write(g.path("r.toml"), "[[ops]]\nop = \"noise\"\nsigma = 0.1\n").unwrap();
         assert!(g.weights("--augment r.toml") == g.weights("--augment-op noise=0.1"));
@@ -440,6 +440,13 @@ const TRAIN_SETTINGS: [Case; 38] = [
         // 17 of 28 and 13 of 21 weights.
         assert_eq!((sparsity("--model pruned.safetensors"), sparsity("")), (Some(30.0 / 49.0), None));
         g.refused(&training("--zeros some -o x.safetensors"), 2, "keep, free");
+    }),
+    ("prune", |g| {
+        let sparsity = |more: &str| g.train(more).1["kept_sparsity"].as_f64();
+        assert_eq!((sparsity("--prune 0.5"), sparsity("--prune 0.5,tensor")), (Some(25.0 / 49.0), Some(25.0 / 49.0)));
+        assert_each_differs(g, &["--prune 0.5", "--prune 0.5,linear", "--prune 0.5,once", "--prune 0.5,1..2"]);
+        g.refused(&training("--prune 0.5,2..1 -o x.safetensors"), 2, "ends before it begins");
+        g.refused(&training("--prune soon -o x.safetensors"), 2, "no part of a pruning schedule");
     }),
     ("fake-quantize", |g| {
         let names = |more: &str| g.train(more).0.names;
