@@ -12,22 +12,6 @@ use std::path::Path;
 use serde_json::Value;
 use support::*;
 
-/// Columns of 9, of 81 and of 32.
-const NET: &str = "layers = [\n    { type = \"conv2d\", filters = 9, kernel = 3, activation = \"relu\" },\n    { type = \"max_pool2d\", size = 2 },\n    { type = \"flatten\" },\n    { type = \"dense\", units = 32, activation = \"relu\" },\n    { type = \"dense\", units = \"classes\" },\n]\n";
-
-/// A folder with digits of 8 x 8 pixels (`d.safetensors`) and a network that knows most of them (`m.safetensors`).
-fn ground() -> tempfile::TempDir {
-    let dir = temp_dir();
-    let digits = fixture("digits/digits.csv.gz");
-    fs::write(dir.path().join("net.toml"), NET).unwrap();
-    let prepare =
-        format!("prepare {} --shape 8x8 --split validation=0.2,test=0.2 -o d.safetensors -q", digits.display());
-    ok_in(dir.path(), &prepare);
-    let train = "train --data d.safetensors --batch 32 --learning-rate 0.004 --model net.toml --epochs 4";
-    ok_in(dir.path(), &format!("{train} -o m.safetensors -q"));
-    dir
-}
-
 fn costs(dir: &Path, flags: &str) -> Value {
     json_out(&ok_in(dir, &format!("sensitivity m.safetensors --json {flags}")))
 }
@@ -46,7 +30,7 @@ fn size(dir: &Path, file: &str) -> u64 {
 
 #[test]
 fn more_bits_and_fewer_zeros_cost_less_however_it_is_measured() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     for flags in ["", "--data d.safetensors --measure fisher --samples 100", "--data d.safetensors"] {
         let report = costs(dir, flags);
@@ -62,7 +46,7 @@ fn more_bits_and_fewer_zeros_cost_less_however_it_is_measured() {
 
 #[test]
 fn the_weights_alone_give_the_squared_relative_error_of_the_pass() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     let report = costs(dir, "--change w4a16:channel --include fc1.weight");
     let line = "quantize m.safetensors --scheme w4a16 --group channel --include fc1.weight -o q.safetensors --json";
@@ -75,7 +59,7 @@ fn the_weights_alone_give_the_squared_relative_error_of_the_pass() {
 
 #[test]
 fn a_size_is_hit_from_below_and_the_recipe_gives_the_same_bytes() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     let whole = size(dir, "m.safetensors");
     for (share, data) in [(0.55, ""), (0.65, ""), (0.8, "--data d.safetensors --samples 100")] {
@@ -105,7 +89,7 @@ fn a_size_is_hit_from_below_and_the_recipe_gives_the_same_bytes() {
 
 #[test]
 fn bits_are_kept_and_a_better_choice_than_uniform_is_found() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     let bits = |line: &str| {
         let report = json_out(&ok_in(dir, &format!("{line} --force --json -o q.safetensors")));
@@ -123,7 +107,7 @@ fn bits_are_kept_and_a_better_choice_than_uniform_is_found() {
 
 #[test]
 fn bits_are_given_back_until_the_quality_holds() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     let accuracy = |file: &str| {
         let report = json_out(&ok_in(dir, &format!("eval {file} --data d.safetensors --split validation --json")));
@@ -163,7 +147,7 @@ fn layers_that_runtimes_merge_get_one_scheme() {
 
 #[test]
 fn wrong_usage_says_what_to_do() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     for (line, said) in [
         ("quantize m.safetensors --target-bits 4 --scheme w8a16 -o q.safetensors", "--scheme says how all tensors"),
@@ -185,7 +169,7 @@ fn wrong_usage_says_what_to_do() {
 
 #[test]
 fn a_recipe_has_a_budget_for_its_last_pass() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     let recipe = "[[pass]]\nverb = \"prune\"\nsparsity = 0.5\n\n[[pass]]\nverb = \"quantize\"\nmethod = \"mse\"\n";
     fs::write(dir.join("both.toml"), recipe).unwrap();
@@ -217,7 +201,7 @@ fn a_recipe_has_a_budget_for_its_last_pass() {
 
 #[test]
 fn every_flag_of_a_budget_changes_something() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     // What is said of the choice, and what is written.
     let told = |flags: &str| {
@@ -249,7 +233,7 @@ fn every_flag_of_a_budget_changes_something() {
 
 #[test]
 fn every_flag_of_sensitivity_changes_something() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     let base = costs(dir, "--data d.safetensors --samples 60")["tensors"].clone();
     let mut tested: BTreeSet<String> = ["data", "samples", "json", "help"].map(str::to_owned).into();

@@ -446,6 +446,8 @@ const TRAIN_SETTINGS: [Case; 39] = [
         assert_eq!((sparsity("--prune 0.5"), sparsity("--prune 0.5,tensor")), (Some(25.0 / 49.0), Some(25.0 / 49.0)));
         assert_each_differs(g, &["--prune 0.5", "--prune 0.5,linear", "--prune 0.5,once", "--prune 0.5,1..2"]);
         g.refused(&training("--prune 0.5,2..1 -o x.safetensors"), 2, "ends before it begins");
+        let frozen = |more: &str| g.train(&format!("--model m.safetensors {more}")).0.get("fc1.weight").zeros();
+        assert!(frozen("--prune 0.9") > 0 && frozen("--prune 0.9 --freeze fc1.*") == 0);
         g.refused(&training("--prune soon -o x.safetensors"), 2, "no part of a pruning schedule");
     }),
     ("fake-quantize", |g| {

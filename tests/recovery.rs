@@ -10,24 +10,9 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{err, fixture, json_out, names_in, ok_in, read_file, run_in, temp_dir};
+use support::{digits_ground, err, json_out, names_in, ok_in, read_file, run_in, temp_dir};
 
-/// Columns of 9, of 144 and of 31: what groups fit and what they do not.
-const NET: &str = "layers = [\n    { type = \"conv2d\", filters = 9, kernel = 3, activation = \"relu\" },\n    { type = \"max_pool2d\", size = 2 },\n    { type = \"flatten\" },\n    { type = \"dense\", units = 32, activation = \"relu\" },\n    { type = \"dense\", units = \"classes\" },\n]\n";
-
-const TRAIN: &str = "train --data d.safetensors --batch 32 --learning-rate 0.004";
-
-/// A folder with digits of 8 x 8 pixels (`d.safetensors`) and a network that knows most of them (`m.safetensors`).
-fn ground() -> tempfile::TempDir {
-    let dir = temp_dir();
-    let digits = fixture("digits/digits.csv.gz");
-    fs::write(dir.path().join("net.toml"), NET).unwrap();
-    let prepare =
-        format!("prepare {} --shape 8x8 --split validation=0.2,test=0.2 -o d.safetensors -q", digits.display());
-    ok_in(dir.path(), &prepare);
-    ok_in(dir.path(), &format!("{TRAIN} --model net.toml --epochs 4 -o m.safetensors -q"));
-    dir
-}
+const TRAIN: &str = support::TRAIN_DIGITS;
 
 /// The weights of a checkpoint, as they decode.
 fn weights(dir: &Path, file: &str) -> BTreeMap<String, Vec<f32>> {
@@ -55,7 +40,7 @@ fn verbs(dir: &Path, file: &str) -> Vec<String> {
 
 #[test]
 fn a_pruned_network_recovers_and_keeps_its_sparsity_exactly() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     ok_in(dir, "prune m.safetensors --sparsity 0.9 -o pruned.safetensors -q");
     ok_in(dir, "prune m.safetensors --sparsity 0.9 --store bitmask -o mask.safetensors -q");
@@ -81,7 +66,7 @@ fn a_pruned_network_recovers_and_keeps_its_sparsity_exactly() {
 
 #[test]
 fn weights_leave_while_training_and_what_is_kept_is_as_sparse_as_asked() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     let share = |file: &str| {
         let zeros = zeros(dir, file);
@@ -113,7 +98,7 @@ fn weights_leave_while_training_and_what_is_kept_is_as_sparse_as_asked() {
 
 #[test]
 fn what_validation_says_of_quantized_weights_is_what_the_file_is_worth() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     let line = format!("{TRAIN} --init m.safetensors --fake-quantize int4 --group 8 --fallback channel");
     for (more, file) in [("--epochs 2", "q.safetensors"), ("--epochs 3 --average 0.8 --keep-best", "best.safetensors")]
@@ -149,7 +134,7 @@ fn what_validation_says_of_quantized_weights_is_what_the_file_is_worth() {
 
 #[test]
 fn zeros_stay_under_quantized_weights_with_zero_points_too() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     ok_in(dir, "prune m.safetensors --sparsity 0.7 -o pruned.safetensors -q");
     let pruned = zeros(dir, "pruned.safetensors");
@@ -173,7 +158,7 @@ fn zeros_stay_under_quantized_weights_with_zero_points_too() {
 
 #[test]
 fn a_compressed_student_that_learns_from_a_teacher_stays_compressed() {
-    let ground = ground();
+    let ground = digits_ground();
     let dir = ground.path();
     ok_in(dir, "prune m.safetensors --sparsity 0.8 -o pruned.safetensors -q");
     let pruned = zeros(dir, "pruned.safetensors");

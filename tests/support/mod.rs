@@ -606,3 +606,22 @@ pub(crate) fn fetched(name: &str) -> Option<PathBuf> {
     eprintln!("skipped: run bash scripts/fetch-data.sh {name} data");
     None
 }
+
+/// How [`digits_ground`] trains; flags may follow.
+pub(crate) const TRAIN_DIGITS: &str = "train --data d.safetensors --batch 32 --learning-rate 0.004";
+
+/// Columns of 9, of 81 and of 32: what groups fit and what they do not.
+const NET: &str = "layers = [\n    { type = \"conv2d\", filters = 9, kernel = 3, activation = \"relu\" },\n    { type = \"max_pool2d\", size = 2 },\n    { type = \"flatten\" },\n    { type = \"dense\", units = 32, activation = \"relu\" },\n    { type = \"dense\", units = \"classes\" },\n]\n";
+
+/// A folder with digits of 8 x 8 pixels (`d.safetensors`), a description (`net.toml`) and such a network that knows most of
+/// them (`m.safetensors`).
+pub(crate) fn digits_ground() -> tempfile::TempDir {
+    let dir = temp_dir();
+    let digits = fixture("digits/digits.csv.gz");
+    std::fs::write(dir.path().join("net.toml"), NET).unwrap();
+    let prepare =
+        format!("prepare {} --shape 8x8 --split validation=0.2,test=0.2 -o d.safetensors -q", digits.display());
+    ok_in(dir.path(), &prepare);
+    ok_in(dir.path(), &format!("{TRAIN_DIGITS} --model net.toml --epochs 4 -o m.safetensors -q"));
+    dir
+}

@@ -10,6 +10,8 @@
 //! Whenever weights are chosen, those that are gone are the smallest of all, so none comes back. Between two choices, and
 //! after the last one, masks keep zeros as [`crate::Masks`] do.
 
+use std::ops::Range;
+
 use dlopt_checkpoint::{Error, Result};
 use dlopt_model::FlatLayout;
 use serde::{Deserialize, Serialize};
@@ -159,21 +161,38 @@ pub struct GradualPruning {
     pruning: Pruning,
     epochs: usize,
     layout: FlatLayout,
+    /// Where weights lie that may leave.
+    ranges: Vec<Range<usize>>,
     masks: Masks,
     /// Share of zeros in the beginning.
     first: f64,
 }
 
 impl GradualPruning {
-    /// Prunes what training begins with, in the layout's order, over so many epochs.
+    /// Prunes what training begins with, in the layout's order, over so many epochs; `frozen` slots stay as they are.
     ///
     /// # Errors
     /// As [`Pruning::check`].
-    pub fn new(pruning: &Pruning, epochs: usize, layout: &FlatLayout, first: &[f32]) -> Result<Self> {
+    pub fn new(
+        pruning: &Pruning,
+        epochs: usize,
+        layout: &FlatLayout,
+        frozen: &[Range<usize>],
+        first: &[f32],
+    ) -> Result<Self> {
         pruning.check(epochs)?;
-        let masks = Masks::of(layout, first);
-        let first = masks.sparsity();
-        Ok(Self { pruning: pruning.clone(), epochs, layout: layout.clone(), masks, first })
+        let is_frozen = |range: &Range<usize>| frozen.iter().any(|own| own.start < range.end && range.start < own.end);
+        let ranges: Vec<_> = ranges_of_weights(layout).into_iter().filter(|range| !is_frozen(range)).collect();
+        let zeros = ranges.iter().flat_map(|range| &first[range.clone()]).filter(|weight| **weight == 0.0).count();
+        let weights: usize = ranges.iter().map(Range::len).sum();
+        Ok(Self {
+            pruning: pruning.clone(),
+            epochs,
+            layout: layout.clone(),
+            ranges,
+            masks: Masks::of(layout, first),
+            first: zeros as f64 / weights.max(1) as f64,
+        })
     }
 
     fn span(&self, at: Moment) -> Span {
@@ -187,11 +206,10 @@ impl GradualPruning {
 
     /// Sets the weights to 0 that the network does without, and what lies behind them.
     fn choose(&mut self, sparsity: f64, weights: &mut [f32]) {
-        let ranges = ranges_of_weights(&self.layout);
         match self.pruning.scope {
-            Among::Global => zero_smallest(weights, ranges.into_iter().flatten().collect(), sparsity),
+            Among::Global => zero_smallest(weights, self.ranges.iter().cloned().flatten().collect(), sparsity),
             Among::Tensor => {
-                ranges.into_iter().for_each(|range| zero_smallest(weights, range.collect(), sparsity));
+                self.ranges.iter().for_each(|range| zero_smallest(weights, range.clone().collect(), sparsity));
             }
         }
         self.masks = Masks::of(&self.layout, weights);
@@ -309,7 +327,7 @@ mod tests {
     fn weights_that_left_never_come_back() {
         let layout = layout();
         let first: Vec<f32> = (0..layout.params_len).map(|i| (i as f32 * 0.37).sin() + 0.01).collect();
-        let mut own = GradualPruning::new(&pruning("0.75 0..8 every=1"), 10, &layout, &first).unwrap();
+        let mut own = GradualPruning::new(&pruning("0.75 0..8 every=1"), 10, &layout, &[], &first).unwrap();
         let (mut weights, mut gone) = (first, 0);
         let mut saved = own.clone();
         for step in 0..40 {
@@ -332,7 +350,7 @@ mod tests {
         let layout = layout();
         let weights: Vec<f32> = (0..layout.params_len).map(|i| if i < 24 { 1.0 } else { 0.1 }).collect();
         let zeros = |scope: &str| {
-            let mut own = GradualPruning::new(&pruning(&format!("0.25 once {scope} 0..0")), 10, &layout, &weights);
+            let mut own = GradualPruning::new(&pruning(&format!("0.25 once {scope} 0..0")), 10, &layout, &[], &weights);
             let mut left = weights.clone();
             own.as_mut().unwrap().updated(at(0), &mut left).unwrap();
             ranges_of_weights(&layout).into_iter().map(|r| left[r].iter().filter(|w| **w == 0.0).count()).collect()

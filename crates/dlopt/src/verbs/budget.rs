@@ -10,7 +10,7 @@ use clap::Args;
 use dlopt_bench::budget::Solution;
 use dlopt_bench::sensitivity::{Change, Options, Quality, Watched};
 use dlopt_bench::{HIT, Menu, changed_weights};
-use dlopt_checkpoint::{Carry, Checkpoint, Context, Error, Result};
+use dlopt_checkpoint::{Carry, Checkpoint, Error, Result, write_bytes};
 use dlopt_kernels::nn::Team;
 use dlopt_quantize::{Quantize, Rule, Scheme};
 
@@ -169,8 +169,8 @@ pub(super) fn choose(
         messages::tell(&chosen.text());
     }
     if let Some(path) = &args.recipe_out {
-        std::fs::write(path, chosen.recipe(goal, &quantize.rules, pass.select(), base.method.plugin().name))
-            .at(path.display())?;
+        let recipe = chosen.recipe(goal, &quantize.rules, pass.select(), base.method.plugin().name);
+        write_bytes(path, recipe.as_bytes(), io.output.force)?;
     }
     Ok(quantize)
 }

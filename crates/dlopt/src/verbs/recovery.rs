@@ -7,7 +7,7 @@ use dlopt_checkpoint::{Context, Error, Pass, PassReport, Result};
 use dlopt_kernels::nn::Team;
 use dlopt_prune::is_pruned;
 use dlopt_quantize::{Quantize, is_quantized};
-use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings};
+use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, frozen_slots};
 
 use super::codes::CodesArgs;
 use crate::messages;
@@ -92,10 +92,17 @@ impl Recovery {
     }
 
     /// Who takes part in every step.
-    pub(super) fn extensions(&self, model: &Model, epochs: usize, team: &Arc<Team>) -> Result<Vec<Box<dyn Extension>>> {
+    pub(super) fn extensions(
+        &self,
+        model: &Model,
+        settings: &Settings,
+        team: &Arc<Team>,
+    ) -> Result<Vec<Box<dyn Extension>>> {
         let mut extensions: Vec<Box<dyn Extension>> = Vec::new();
         if let Some(pruning) = &self.pruning {
-            extensions.push(Box::new(GradualPruning::new(pruning, epochs, &model.layout, &model.weights)?));
+            let frozen = frozen_slots(&model.layout, &settings.freeze)?;
+            let (layout, epochs) = (&model.layout, settings.epochs);
+            extensions.push(Box::new(GradualPruning::new(pruning, epochs, layout, &frozen, &model.weights)?));
         }
         if let Some(masks) = &self.masks {
             extensions.push(Box::new(masks.clone()));

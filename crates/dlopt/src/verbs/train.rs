@@ -186,7 +186,7 @@ pub(super) fn run(args: &TrainArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
         nodes: &model.nodes,
         layout: &model.layout,
         engine: Engine::new(&training.device, &model.nodes, &model.layout, &frozen, Arc::clone(&team))?,
-        extensions: recovery.extensions(&model, settings.epochs, &team)?,
+        extensions: recovery.extensions(&model, &settings, &team)?,
         augmenter: augmenter(&settings, &dataset)?,
         save_every: training.save_every,
         state_path: state.as_ref().map(|folder| folder.join("state.safetensors")),

@@ -43,7 +43,7 @@ pub(super) trait Eight: Lanes {
 /// Eight lanes have three bits each and the advance above them. Sixteen have a byte each, of which the upper two bits in the
 /// first four are the advance.
 pub(super) fn put_words<const N: usize>(words: &mut Vec<u32>, advance: usize, places: [u8; N]) {
-    debug_assert!(advance <= MOST_ADVANCE && places.iter().all(|&place| place < 64));
+    debug_assert!(advance <= MOST_ADVANCE && places.iter().all(|&place| place < if N == 8 { 8 } else { 64 }));
     if N == 8 {
         words.push(places.iter().rev().fold(advance as u32, |word, &place| word << 3 | u32::from(place)));
         return;

@@ -91,7 +91,7 @@ fn one(work: &Work<'_>, model: &Model, role: &'static str, settings: &Settings) 
     let engine =
         Engine::with_taps(&work.args.training.device, &model.nodes, &model.layout, &frozen, Arc::clone(&team), &own)?;
     let recovery = work.args.recovery.recovery(model)?;
-    let mut extensions = recovery.extensions(model, settings.epochs, &team)?;
+    let mut extensions = recovery.extensions(model, settings, &team)?;
     if is_taught {
         let source = Arc::clone(&work.source);
         let taps = (own.as_slice(), work.taps.as_slice());
