@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{digits_ground, err, json_out, names_in, ok_in, read_file, run_in, temp_dir};
+use support::{digits_ground, err, json_out, names_in, ok_in, read_file, run_in};
 
 const TRAIN: &str = support::TRAIN_DIGITS;
 
