@@ -11,6 +11,8 @@ pub enum Level {
     Avx2,
     /// x86-64 with AVX-512 F, BW, CD, DQ and VL: 512-bit vectors.
     Avx512,
+    /// The same with VNNI and AMX-INT8, on Linux: products of tiles of bytes. All other loops are those of AVX-512.
+    Amx,
 }
 
 impl Level {
@@ -20,6 +22,7 @@ impl Level {
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
+            Level::Amx => "amx",
         }
     }
 }
@@ -36,6 +39,7 @@ pub fn level() -> Level {
         0 => Level::Portable,
         1 => Level::Avx2,
         2 => Level::Avx512,
+        3 => Level::Amx,
         _ => {
             limit_level(None);
             detect()
@@ -58,10 +62,32 @@ fn detect() -> Level {
         has!("avx2") && has!("fma") && has!("f16c") && has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
     let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512cd") && has!("avx512dq") && has!("avx512vl");
     match (avx2, avx512) {
+        (true, true) if has!("avx512vnni") && has_tiles() => Level::Amx,
         (true, true) => Level::Avx512,
         (true, false) => Level::Avx2,
         (false, _) => Level::Portable,
     }
+}
+
+/// Whether the processor multiplies tiles of bytes, and this process may: Linux gives the tiles' state to those who ask.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn has_tiles() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    // Intel's manual, CPUID leaf 7: AMX-TILE and AMX-INT8.
+    const FEATURES: u32 = 1 << 24 | 1 << 25;
+    // Linux, Documentation/arch/x86/xstate.rst: the permission, and the number of the state.
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & FEATURES != FEATURES {
+        return false;
+    }
+    // SAFETY: the call takes two numbers, and changes nothing but what this process may use.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn has_tiles() -> bool {
+    false
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -104,8 +130,8 @@ macro_rules! dispatch {
                 $($body256)*($($arg),*)
             }
             match $crate::level::level() {
-                // SAFETY: `level` is `Avx512` only where every feature named was detected.
-                $crate::level::Level::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: `level` is `Avx512` or more only where every feature named was detected.
+                $crate::level::Level::Avx512 | $crate::level::Level::Amx => unsafe { avx512($($arg),*) },
                 // SAFETY: `level` is `Avx2` only where every feature named was detected.
                 $crate::level::Level::Avx2 => unsafe { avx2($($arg),*) },
                 $crate::level::Level::Portable => $($body128)*($($arg),*),
@@ -125,7 +151,7 @@ pub(crate) fn at_every_level<T: PartialEq + std::fmt::Debug>(f: impl Fn() -> T) 
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     limit_level(Some(Level::Portable));
     let portable = f();
-    for limit in [Level::Avx2, Level::Avx512] {
+    for limit in [Level::Avx2, Level::Avx512, Level::Amx] {
         limit_level(Some(limit));
         assert_eq!(f(), portable, "{limit:?} differs from portable");
     }
@@ -139,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_limit_lowers_the_level_and_none_lifts_it() {
-        let seen = at_every_level(|| level() <= Level::Avx512);
+        let seen = at_every_level(|| level() <= Level::Amx);
         assert!(seen);
     }
 }

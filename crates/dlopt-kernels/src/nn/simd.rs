@@ -442,7 +442,7 @@ macro_rules! per_isa {
             }
             #[cfg(target_arch = "x86_64")]
             match $crate::level::level() {
-                $crate::level::Level::Avx512 => return wide($($a),*),
+                $crate::level::Level::Avx512 | $crate::level::Level::Amx => return wide($($a),*),
                 $crate::level::Level::Avx2 => return narrow($($a),*),
                 $crate::level::Level::Portable => {}
             }

@@ -32,7 +32,7 @@ pub(super) unsafe fn quantize_row<T: Integers>(
 ) -> f32 {
     let (scale, factor) = scale_of(greatest::<T>(x, len), given);
     let group = group.min(len.next_multiple_of(BLOCK));
-    let (mut sum, mut left, mut sums) = (0, group, sums);
+    let (mut begin, mut sum, mut sums) = (0, 0, sums);
     for at in (0..len).step_by(BLOCK) {
         let mut codes = [0_i8; BLOCK];
         if factor == 0.0 {
@@ -49,11 +49,16 @@ pub(super) unsafe fn quantize_row<T: Integers>(
         } else {
             (to.add(at) as *mut [i8; BLOCK]).write_unaligned(codes);
         }
-        sum += T::sum(codes.as_ptr());
-        left -= BLOCK;
-        if left == 0 || at + BLOCK >= len {
+        if is_wide {
+            sum += T::sum(codes.as_ptr(), 1);
+        }
+        let end = at + BLOCK;
+        if end - begin == group || end >= len {
+            if !is_wide {
+                sum = T::sum(to.add(begin) as *const i8, (end - begin) / BLOCK);
+            }
             *sums = sum;
-            (sum, left, sums) = (0, group, sums.wrapping_add(1));
+            (begin, sum, sums) = (end, 0, sums.wrapping_add(1));
         }
     }
     scale

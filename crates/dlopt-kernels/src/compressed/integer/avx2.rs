@@ -3,7 +3,8 @@
 
 use std::arch::x86_64::*;
 
-use super::registers::Integers;
+use super::registers::{BLOCK, Integers};
+use super::unit::Plain;
 use crate::nn::simd::Y;
 
 /// Eight 32-bit integers.
@@ -15,38 +16,11 @@ unsafe fn spread(x: *const u8) -> __m256i {
     _mm256_set1_epi32((x as *const i32).read_unaligned())
 }
 
-/// [`Integers::quantize`] for every type that has AVX2.
-#[inline(always)]
-pub(super) unsafe fn quantize(x: *const f32, factor: f32, codes: *mut i8) {
-    let (factor, limit) = (_mm256_set1_ps(factor), _mm256_set1_ps(127.0));
-    let mut rounded = [_mm256_setzero_si256(); 4];
-    for (i, rounded) in rounded.iter_mut().enumerate() {
-        let scaled = _mm256_mul_ps(_mm256_loadu_ps(x.add(8 * i)), factor);
-        let kept = _mm256_max_ps(_mm256_min_ps(scaled, limit), _mm256_sub_ps(_mm256_setzero_ps(), limit));
-        *rounded = _mm256_cvtps_epi32(kept);
-    }
-    let (low, high) = (_mm256_packs_epi32(rounded[0], rounded[1]), _mm256_packs_epi32(rounded[2], rounded[3]));
-    // Packing works on halves of 128 bits: their quads lie in the order 0 2 4 6, 1 3 5 7.
-    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    let packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
-    _mm256_storeu_si256(codes as *mut __m256i, packed);
-}
-
-/// [`Integers::sum`] for every type that has AVX2.
-#[inline(always)]
-pub(super) unsafe fn sum(codes: *const i8) -> i32 {
-    let codes = _mm256_loadu_si256(codes as *const __m256i);
-    let pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
-    let quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-    let four = _mm_add_epi32(_mm256_castsi256_si128(quads), _mm256_extracti128_si256::<1>(quads));
-    let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
-    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
-}
-
 impl Integers for Avx2 {
     type Floats = Y;
     /// Pairs of products, in 16 bits: at most `8 * 2 * 15 * 127` in magnitude.
     type Partial = __m256i;
+    type Unit = Plain;
     const N: usize = 8;
     const IS_WIDE: bool = true;
     const PANELS: usize = 1;
@@ -66,8 +40,16 @@ impl Integers for Avx2 {
         _mm256_storeu_si256(p as *mut __m256i, self.0)
     }
     #[inline(always)]
+    unsafe fn add(self, o: Self) -> Self {
+        Avx2(_mm256_add_epi32(self.0, o.0))
+    }
+    #[inline(always)]
     unsafe fn sub(self, o: Self) -> Self {
         Avx2(_mm256_sub_epi32(self.0, o.0))
+    }
+    #[inline(always)]
+    unsafe fn sub_8(self, o: Self) -> Self {
+        Avx2(_mm256_sub_epi8(self.0, o.0))
     }
     #[inline(always)]
     unsafe fn sub_16(self, o: Self) -> Self {
@@ -126,11 +108,30 @@ impl Integers for Avx2 {
     }
     #[inline(always)]
     unsafe fn quantize(x: *const f32, factor: f32, codes: *mut i8) {
-        quantize(x, factor, codes)
+        let (factor, limit) = (_mm256_set1_ps(factor), _mm256_set1_ps(127.0));
+        let mut rounded = [_mm256_setzero_si256(); 4];
+        for (i, rounded) in rounded.iter_mut().enumerate() {
+            let scaled = _mm256_mul_ps(_mm256_loadu_ps(x.add(8 * i)), factor);
+            let kept = _mm256_max_ps(_mm256_min_ps(scaled, limit), _mm256_sub_ps(_mm256_setzero_ps(), limit));
+            *rounded = _mm256_cvtps_epi32(kept);
+        }
+        let (low, high) = (_mm256_packs_epi32(rounded[0], rounded[1]), _mm256_packs_epi32(rounded[2], rounded[3]));
+        // Packing works on halves of 128 bits: their quads lie in the order 0 2 4 6, 1 3 5 7.
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        let packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+        _mm256_storeu_si256(codes as *mut __m256i, packed);
     }
     #[inline(always)]
-    unsafe fn sum(codes: *const i8) -> i32 {
-        sum(codes)
+    unsafe fn sum(codes: *const i8, blocks: usize) -> i32 {
+        let mut quads = _mm256_setzero_si256();
+        for block in 0..blocks {
+            let codes = _mm256_loadu_si256(codes.add(block * BLOCK) as *const __m256i);
+            let pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
+            quads = _mm256_add_epi32(quads, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+        }
+        let four = _mm_add_epi32(_mm256_castsi256_si128(quads), _mm256_extracti128_si256::<1>(quads));
+        let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+        _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
     }
     #[inline(always)]
     unsafe fn widen(codes: *const i8, to: *mut u8) {

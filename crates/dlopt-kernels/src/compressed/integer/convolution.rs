@@ -4,12 +4,15 @@
 #![allow(clippy::needless_range_loop, reason = "tiles of registers read best by their indices")]
 
 use super::activations::{is_scale, quantize_row};
+use super::blocks::patches;
+use super::matrix::{TILE_ROWS, padded_quads};
 use super::memory::{Lines, with_bytes};
 use super::packing::{InBytes, Packing};
 use super::patches::Patches;
 use super::registers::{BLOCK, Floats, Integers, PANEL};
 use super::source::{Bytes, Pairs, Place, QUAD, Source};
 use super::tile::{Part, ScalePlace, Task, finish, fold, start, tiles};
+use super::unit::Unit;
 use super::{MOST_INPUTS, Target, Work};
 use crate::compressed::{Codes, Maps};
 use crate::nn::ConvShape;
@@ -18,6 +21,8 @@ use crate::nn::ConvShape;
 const PATCH_BYTES: usize = 16 << 10;
 /// Patches at a time: whole tiles and whole windows.
 const STEP: usize = 12;
+/// Patches at a time for tiles of the machine's own.
+const TILED: usize = 4 * TILE_ROWS;
 
 /// A convolution by codes of 2 to 8 bits, one a byte, on images that are quantized to 8 bits, with ReLU and a 2x2 max pool
 /// of stride 2 if asked.
@@ -74,9 +79,8 @@ impl Int8Convolution {
         if !(2..=8).contains(&bits) {
             return Err("its codes have other bits");
         }
-        let quads = inputs.div_ceil(4);
-        let panel = Bytes::bytes(quads);
-        let mut packed = Lines::new(outputs.div_ceil(PANEL) * panel, 128);
+        let panel = Bytes::bytes(padded_quads(inputs));
+        let mut packed = Lines::new(outputs.div_ceil(PANEL) * panel, 0);
         let bytes = packed.bytes_mut();
         let mut row = vec![0_i8; inputs];
         for output in 0..outputs {
@@ -111,12 +115,25 @@ impl Int8Convolution {
         if self.pool { size.map(|n| n / 2) } else { size }
     }
 
+    /// Weights of an output.
+    fn inputs(&self) -> usize {
+        self.shape.weight_len() / self.shape.outputs
+    }
+
     fn quads(&self) -> usize {
-        (self.shape.weight_len() / self.shape.outputs).div_ceil(4)
+        self.inputs().div_ceil(4)
+    }
+
+    /// Quads that a panel has room for.
+    fn padded_quads(&self) -> usize {
+        padded_quads(self.inputs())
     }
 
     /// Patches that are multiplied at a time.
-    fn block(&self) -> usize {
+    fn block(&self, target: Target) -> usize {
+        if target.has_tiles() {
+            return TILED;
+        }
         (PATCH_BYTES / (8 * self.quads()) / STEP * STEP).clamp(STEP, 8 * STEP)
     }
 }
@@ -142,14 +159,16 @@ impl Maps for Int8Convolution {
             return;
         }
         let patches = Patches::new(&self.shape, self.pool, self.output_size());
-        let weights = Pairs::bytes(self.quads()) * self.scales.len() / PANEL;
+        let target = Target::now();
+        let block = self.block(target);
+        let weights = Pairs::bytes(self.padded_quads()) * self.scales.len() / PANEL;
         let lens = [
             self.shape.input_len().next_multiple_of(BLOCK),
             patches.frame_len(),
             weights,
-            self.block() * patches.row_bytes(),
-            2 * self.block() * patches.row_bytes(),
-            8 * self.block(),
+            block * patches.row_bytes(),
+            2 * block * patches.row_bytes(),
+            8 * block,
         ];
         let starts: [usize; 6] = std::array::from_fn(|i| lens[..i].iter().map(|len| len.next_multiple_of(64)).sum());
         with_bytes(starts[5] + lens[5], |scratch| {
@@ -157,8 +176,9 @@ impl Maps for Int8Convolution {
             unsafe { scratch.add(starts[1]).write_bytes(0, lens[1]) };
             let [image, frame, weights, narrow, wide, rows] = starts.map(|start| scratch.wrapping_add(start));
             let (x, out) = (x.as_ptr(), out.as_mut_ptr());
-            Target::now().run(&Convolve {
+            target.run(&Convolve {
                 of: self,
+                block,
                 patches,
                 images,
                 x,
@@ -178,6 +198,8 @@ impl Maps for Int8Convolution {
 /// Images to convolve, and scratch.
 struct Convolve<'a> {
     of: &'a Int8Convolution,
+    /// Patches that are multiplied at a time.
+    block: usize,
     patches: Patches,
     images: usize,
     x: *const f32,
@@ -199,15 +221,20 @@ impl Work for Convolve<'_> {
     unsafe fn run<T: Integers>(&self) {
         let of = self.of;
         if T::IS_WIDE {
-            InBytes::unpack::<T>(of.codes.bytes().as_ptr(), of.quads() * of.scales.len() / PANEL, self.weights);
+            InBytes::unpack::<T>(
+                of.codes.bytes().as_ptr(),
+                of.padded_quads() * of.scales.len() / PANEL,
+                0,
+                self.weights,
+            );
         }
         for image in 0..self.images {
             let x = self.x.add(image * of.shape.input_len());
             let (len, mut sum) = (of.shape.input_len(), 0);
             let scale = quantize_row::<T>(x, len, of.given, usize::MAX, false, self.image, &mut sum);
             self.patches.fill_frame(self.image, self.frame);
-            for i in 0..of.block() {
-                (self.rows as *mut f32).add(of.block() + i).write(scale);
+            for i in 0..self.block {
+                (self.rows as *mut f32).add(self.block + i).write(scale);
             }
             self.image::<T>(self.out.add(image * of.output_len()));
         }
@@ -219,19 +246,17 @@ impl Convolve<'_> {
     unsafe fn image<T: Integers>(&self, out: *mut f32) {
         let (patches, outputs) = (&self.patches, self.of.shape.outputs);
         let row = patches.row_bytes();
-        for first in (0..patches.count()).step_by(self.of.block()) {
-            let count = self.of.block().min(patches.count() - first);
+        for first in (0..patches.count()).step_by(self.block) {
+            let count = self.block.min(patches.count() - first);
             patches.gather(self.frame, first, count, self.narrow);
             for patch in 0..count {
                 let codes = self.narrow.add(patch * row) as *const i8;
-                let mut sum = 0;
-                for at in (0..patches.len()).step_by(BLOCK) {
-                    if T::IS_WIDE {
+                if T::IS_WIDE {
+                    for at in (0..patches.len()).step_by(BLOCK) {
                         T::widen(codes.add(at), self.wide.add(2 * (patch * row + at)));
-                    } else {
-                        sum += T::sum(codes.add(at));
                     }
                 }
+                let sum = if T::IS_WIDE { 0 } else { T::sum(codes, patches.len().div_ceil(BLOCK)) };
                 (self.rows as *mut i32).add(patch).write(sum);
             }
             let pixel = if self.of.pool { first / 4 } else { first };
@@ -241,6 +266,9 @@ impl Convolve<'_> {
 
     #[inline(always)]
     unsafe fn block<T: Integers>(&self, count: usize, out: *mut f32) {
+        if T::HAS_TILES {
+            return self.block_in_tiles::<T>(count, out);
+        }
         let mut panel = 0;
         while panel < self.of.scales.len() / PANEL {
             let left = self.of.scales.len() / PANEL - panel;
@@ -257,9 +285,41 @@ impl Convolve<'_> {
         }
     }
 
+    #[inline(always)]
+    unsafe fn block_in_tiles<T: Integers>(&self, count: usize, out: *mut f32) {
+        let mut unit = T::Unit::new();
+        let panels = self.of.scales.len() / PANEL;
+        for panel in (0..panels).step_by(2) {
+            let is_two = panel + 1 < panels;
+            let (task, part) = if is_two {
+                self.operands::<T, 2>(count, panel, out)
+            } else {
+                self.operands::<T, 1>(count, panel, out)
+            };
+            match (self.of.pool, is_two) {
+                (false, false) => patches::<T, 1, false>(&task, &part, &mut unit),
+                (false, true) => patches::<T, 2, false>(&task, &part, &mut unit),
+                (true, false) => patches::<T, 1, true>(&task, &part, &mut unit),
+                (true, true) => patches::<T, 2, true>(&task, &part, &mut unit),
+            }
+        }
+    }
+
     /// As many panels as `NR` registers hold.
     #[inline(always)]
     unsafe fn panels<T: Integers, const NR: usize>(&self, count: usize, panel: usize, out: *mut f32) {
+        let (task, part) = self.operands::<T, NR>(count, panel, out);
+        match (self.of.pool, T::IS_WIDE) {
+            (false, false) => tiles::<T, Bytes, NR>(&task, &part),
+            (false, true) => tiles::<T, Pairs, NR>(&task, &part),
+            (true, false) => pooled::<T, Bytes, NR>(&task, &part),
+            (true, true) => pooled::<T, Pairs, NR>(&task, &part),
+        }
+    }
+
+    /// Patches and `NR` registers of outputs.
+    #[inline(always)]
+    unsafe fn operands<T: Integers, const NR: usize>(&self, count: usize, panel: usize, out: *mut f32) -> (Task, Part) {
         let (of, row) = (self.of, self.patches.row_bytes());
         let first = panel * PANEL;
         let task = Task {
@@ -270,7 +330,7 @@ impl Convolve<'_> {
             x: if T::IS_WIDE { self.wide } else { self.narrow },
             x_row: if T::IS_WIDE { 2 * row } else { row },
             sums: self.rows as *const i32,
-            row_scales: (self.rows as *const f32).add(of.block()),
+            row_scales: (self.rows as *const f32).add(self.block),
             rows: count,
             carry: std::ptr::null_mut(),
             bias: self.bias.map(|bias| bias.as_ptr().add(first)),
@@ -279,7 +339,8 @@ impl Convolve<'_> {
             out: out.add(first),
             out_row: of.shape.outputs,
         };
-        let bytes = if T::IS_WIDE { Pairs::bytes(of.quads()) } else { Bytes::bytes(of.quads()) };
+        let quads = of.padded_quads();
+        let bytes = if T::IS_WIDE { Pairs::bytes(quads) } else { Bytes::bytes(quads) };
         let codes = if T::IS_WIDE { self.weights } else { of.codes.bytes().as_ptr() };
         let part = Part {
             codes: codes.add(panel * bytes),
@@ -288,18 +349,14 @@ impl Convolve<'_> {
             quad: 0,
             first_group: 0,
             groups: 1,
-            quads: of.quads(),
+            // Padding is zeros, whatever lies behind patches.
+            quads: if T::HAS_TILES { quads } else { of.quads() },
             follows_groups: false,
             begins_inside: false,
             ends_inside: false,
             is_last: true,
         };
-        match (of.pool, T::IS_WIDE) {
-            (false, false) => tiles::<T, Bytes, NR>(&task, &part),
-            (false, true) => tiles::<T, Pairs, NR>(&task, &part),
-            (true, false) => pooled::<T, Bytes, NR>(&task, &part),
-            (true, true) => pooled::<T, Pairs, NR>(&task, &part),
-        }
+        (task, part)
     }
 }
 

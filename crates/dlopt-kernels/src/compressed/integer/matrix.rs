@@ -6,29 +6,31 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of `Integers`, and of `Task`")]
 
 use std::marker::PhantomData;
-use std::ops::Range;
 
 use super::activations::{is_scale, quantize_row};
 use super::memory::{Lines, with_bytes};
+use super::multiply::Multiply;
 use super::packing::Packing;
 use super::registers::{BLOCK, Integers, PANEL};
 use super::scales::{Scales, by_panels};
 use super::source::{QUAD, Source};
-use super::tile::{Part, Task, tiles};
 use super::{MOST_INPUTS, Target, Work};
 use crate::compressed::Codes;
 use crate::nn::Team;
 
 /// Rows up to which codes are streamed as they are packed.
-const FEW_ROWS: usize = 4;
-/// Quads of a panel that are unpacked at a time.
-const UNPACKED_QUADS: usize = 128;
+pub(super) const FEW_ROWS: usize = 4;
+/// Rows from which tiles of the machine's own, of sixteen, are faster than tiles in registers.
+const LEAST_TILED_ROWS: usize = 7;
 /// Rows that are quantized at a time.
 const ROWS: usize = 512;
 /// Rows that are worth unpacking panels for.
 const ROWS_OF_A_TASK: usize = 32;
-/// Panels of a tile, at most.
+/// Rows up to which scratch is padded: those of a tile of the machine's own.
+pub(super) const TILE_ROWS: usize = 16;
+/// Panels of a task, at most: as many as a tile has, or as make the rows' way from a far cache pay.
 const MOST_PANELS: usize = 4;
+const MOST_TILED_PANELS: usize = 16;
 /// Floats to quantize, bytes of codes and products that take a thread some ten microseconds.
 const FLOATS_WORTH_A_TEAM: usize = 32 << 10;
 const BYTES_WORTH_A_TEAM: usize = 200 << 10;
@@ -37,15 +39,15 @@ const PRODUCTS_WORTH_A_TEAM: usize = 1 << 20;
 /// See [`super::Int8Matrix`].
 #[derive(Debug)]
 pub(super) struct Matrix<P> {
-    outputs: usize,
-    inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
     /// Inputs of a group, a multiple of [`BLOCK`].
-    group: usize,
-    groups: usize,
-    codes: Lines,
-    scales: Scales,
+    pub(super) group: usize,
+    pub(super) groups: usize,
+    pub(super) codes: Lines,
+    pub(super) scales: Scales,
     /// `[panels][groups][PANEL]`, or empty.
-    zeros: Vec<i8>,
+    pub(super) zeros: Vec<i8>,
     given: Option<f32>,
     packing: PhantomData<P>,
 }
@@ -74,12 +76,15 @@ impl<P: Packing> Matrix<P> {
         if !codes.zero.iter().all(|&zero| range.contains(&i32::from(zero))) {
             return Err("a zero point is out of range");
         }
-        let quads = inputs.next_multiple_of(BLOCK) / 4;
+        let quads = padded_quads(inputs);
         let per_byte = P::Packed::PER_BYTE;
         let offset = P::OFFSET;
         let panel = P::Packed::bytes(quads);
         let mut packed = Lines::new(outputs.div_ceil(PANEL) * panel, 0);
         let bytes = packed.bytes_mut();
+        for panel in bytes.chunks_exact_mut(panel) {
+            panel[P::Packed::bytes(inputs.next_multiple_of(BLOCK) / 4)..].fill(P::PADDING);
+        }
         let mut row = vec![0_i8; inputs];
         for output in 0..outputs {
             (codes.row)(output, &mut row);
@@ -140,23 +145,28 @@ impl<P: Packing> Matrix<P> {
     fn multiply_some(&self, team: &Team, x: &[f32], bias: Option<&[f32]>, relu: bool, out: &mut [f32]) {
         let (target, rows) = (Target::now(), x.len() / self.inputs);
         // As wide as any instruction set wants them, and a line more, so that rows do not meet in the sets of a cache.
-        let row_bytes = 2 * self.inputs.next_multiple_of(BLOCK) + 64;
-        let (sums, scales) = (rows * row_bytes, rows * (row_bytes + 4 * self.groups));
+        let is_tiled = target.has_tiles() && rows >= LEAST_TILED_ROWS;
+        let row_bytes =
+            if is_tiled { 4 * padded_quads(self.inputs) } else { 2 * self.inputs.next_multiple_of(BLOCK) + 64 };
+        let sums = rows.next_multiple_of(TILE_ROWS) * row_bytes;
+        let scales = sums + 4 * rows * self.groups;
         with_bytes(scales + 4 * rows, |scratch| {
             let rows = Rows {
                 count: rows,
                 x: scratch,
                 row_bytes,
+                is_tiled,
                 sums: scratch.wrapping_add(sums).cast(),
                 scales: scratch.wrapping_add(scales).cast(),
             };
             let tasks = if x.len() > FLOATS_WORTH_A_TEAM { 4 * team.threads() } else { 1 };
-            let per_task = rows.count.div_ceil(tasks);
+            let per_task = rows.share(tasks);
             team.run(rows.count.div_ceil(per_task), |task| {
                 let first = task * per_task;
                 let count = per_task.min(rows.count - first);
                 let x = &x[first * self.inputs..][..count * self.inputs];
-                target.run(&Quantize { matrix: self, x, to: rows.from(first, count, self.groups) });
+                let to = rows.from(first, count, self.groups);
+                with_bytes(rows.row_bytes, |row| target.run(&Quantize { matrix: self, x, to, row }));
             });
             self.multiply_rows(target, team, rows, bias, relu, out);
         });
@@ -173,10 +183,14 @@ impl<P: Packing> Matrix<P> {
     ) {
         let threads = if self.is_worth_a_team(rows.count) { team.threads() } else { 1 };
         let panels = self.outputs.div_ceil(PANEL);
-        let panels_per_task = (panels / (4 * threads)).clamp(1, 4);
+        let panels_per_task = if rows.is_tiled {
+            (panels / (4 * threads)).clamp(2, MOST_TILED_PANELS).next_multiple_of(2)
+        } else {
+            (panels / (4 * threads)).clamp(1, MOST_PANELS)
+        };
         let panel_tasks = panels.div_ceil(panels_per_task);
         let row_tasks = (4 * threads).div_ceil(panel_tasks).min(rows.count.div_ceil(ROWS_OF_A_TASK));
-        let rows_per_task = rows.count.div_ceil(row_tasks);
+        let rows_per_task = rows.share(row_tasks);
         let out = Out(out.as_mut_ptr());
         let task = |task: usize| {
             if task % row_tasks * rows_per_task >= rows.count {
@@ -189,44 +203,16 @@ impl<P: Packing> Matrix<P> {
             let out = unsafe { out.at(row * self.outputs) };
             let rows = rows.from(row, count, self.groups);
             // Before the kernels are entered: closures lose the instruction set.
-            with_bytes(self.carry_bytes(count) + self.unpacked_bytes(count), |scratch| {
-                target.run(&Multiply { matrix: self, rows, panels, bias, relu, out, scratch });
-            });
+            let work = Multiply { matrix: self, rows, panels, bias, relu, out, scratch: std::ptr::null_mut() };
+            with_bytes(work.scratch_bytes(), |scratch| target.run(&Multiply { scratch, ..work }));
         };
         let tasks = panel_tasks * row_tasks;
         if threads > 1 { team.run(tasks, task) } else { (0..tasks).for_each(task) }
     }
 
     /// Quads of a row.
-    fn quads(&self) -> usize {
+    pub(super) fn quads(&self) -> usize {
         self.inputs.next_multiple_of(BLOCK) / 4
-    }
-
-    /// Groups and quads of each that are taken from `quad` on: all that are alike, or a block of those to unpack.
-    fn piece(&self, quad: usize, unpacks: bool) -> [usize; 2] {
-        let (group, left) = (self.group / 4, self.quads() - quad);
-        let most = if unpacks { UNPACKED_QUADS } else { left };
-        if self.groups == 1 {
-            [1, left.min(most)]
-        } else if left < group {
-            [1, left]
-        } else {
-            [(most / group).clamp(1, left / group), group]
-        }
-    }
-
-    /// Bytes of the sums that tiles of the most panels carry.
-    fn carry_bytes(&self, rows: usize) -> usize {
-        MOST_PANELS * rows * QUAD
-    }
-
-    /// Bytes of what is unpacked at a time, of the most panels.
-    fn unpacked_bytes(&self, rows: usize) -> usize {
-        if rows <= FEW_ROWS {
-            return 0;
-        }
-        let group = if self.groups == 1 { 0 } else { self.group / 4 };
-        MOST_PANELS * P::Unpacked::bytes(UNPACKED_QUADS.max(group))
     }
 
     /// It would take a thread some ten microseconds.
@@ -235,14 +221,21 @@ impl<P: Packing> Matrix<P> {
     }
 }
 
+/// Quads that a row of a panel has room for: whole steps of tiles.
+pub(super) fn padded_quads(inputs: usize) -> usize {
+    inputs.next_multiple_of(2 * BLOCK) / 4
+}
+
 /// Quantized rows, in scratch.
 #[derive(Clone, Copy)]
-struct Rows {
-    count: usize,
-    x: *mut u8,
-    row_bytes: usize,
-    sums: *mut i32,
-    scales: *mut f32,
+pub(super) struct Rows {
+    pub(super) count: usize,
+    pub(super) x: *mut u8,
+    pub(super) row_bytes: usize,
+    /// Activations are `[tile of rows][two blocks][row][2 * BLOCK]`, for tiles of the machine's own.
+    pub(super) is_tiled: bool,
+    pub(super) sums: *mut i32,
+    pub(super) scales: *mut f32,
 }
 
 // SAFETY: threads write different rows, and read none before all are written.
@@ -251,6 +244,11 @@ unsafe impl Send for Rows {}
 unsafe impl Sync for Rows {}
 
 impl Rows {
+    /// Rows of one of `tasks`.
+    fn share(&self, tasks: usize) -> usize {
+        self.count.div_ceil(tasks).next_multiple_of(if self.is_tiled { TILE_ROWS } else { 1 })
+    }
+
     fn from(&self, first: usize, count: usize, groups: usize) -> Self {
         Self {
             count,
@@ -281,6 +279,8 @@ struct Quantize<'a, P> {
     matrix: &'a Matrix<P>,
     x: &'a [f32],
     to: Rows,
+    /// Room for a row before it is laid out for tiles.
+    row: *mut u8,
 }
 
 impl<P: Packing> Work for Quantize<'_, P> {
@@ -290,103 +290,17 @@ impl<P: Packing> Work for Quantize<'_, P> {
         let is_wide = P::Packed::x_quad::<T>() > 4;
         for row in 0..to.count {
             let x = self.x.as_ptr().add(row * matrix.inputs);
-            let (codes, sums) = (to.x.add(row * to.row_bytes), to.sums.add(row * matrix.groups));
+            let (codes, sums) =
+                (if to.is_tiled { self.row } else { to.x.add(row * to.row_bytes) }, to.sums.add(row * matrix.groups));
             let scale = quantize_row::<T>(x, matrix.inputs, matrix.given, matrix.group, is_wide, codes, sums);
             to.scales.add(row).write(scale);
-        }
-    }
-}
-
-/// Panels to multiply by rows.
-struct Multiply<'a, P> {
-    matrix: &'a Matrix<P>,
-    rows: Rows,
-    panels: Range<usize>,
-    bias: Option<&'a [f32]>,
-    relu: bool,
-    out: *mut f32,
-    scratch: *mut u8,
-}
-
-impl<P: Packing> Work for Multiply<'_, P> {
-    #[inline(always)]
-    unsafe fn run<T: Integers>(&self) {
-        let mut panel = self.panels.start;
-        while panel < self.panels.end {
-            let left = self.panels.end - panel;
-            if left >= 4 && T::PANELS >= 4 {
-                self.some_panels::<T, 4>(panel);
-                panel += 4;
-            } else if left >= 2 && T::PANELS == 2 {
-                self.some_panels::<T, 2>(panel);
-                panel += 2;
-            } else if T::N < PANEL {
-                self.some_panels::<T, 2>(panel);
-                panel += 1;
-            } else {
-                self.some_panels::<T, 1>(panel);
-                panel += 1;
-            }
-        }
-    }
-}
-
-impl<P: Packing> Multiply<'_, P> {
-    /// As many panels as `NR` registers hold.
-    #[inline(always)]
-    unsafe fn some_panels<T: Integers, const NR: usize>(&self, panel: usize) {
-        let (matrix, rows) = (self.matrix, self.rows);
-        let is_few = rows.count <= FEW_ROWS;
-        let unpacks = !is_few && P::unpacks::<T>();
-        let task = Task {
-            offset: if unpacks && P::UNPACKS_OFFSET { 0 } else { P::OFFSET },
-            scales: matrix.scales.panel(panel, matrix.groups),
-            zeros: matrix.zeros.get(panel * matrix.groups * PANEL).map_or(std::ptr::null(), std::ptr::from_ref),
-            groups: matrix.groups,
-            x: rows.x,
-            x_row: rows.row_bytes,
-            sums: rows.sums,
-            row_scales: rows.scales,
-            rows: rows.count,
-            carry: self.scratch,
-            bias: self.bias.map(|bias| bias.as_ptr().add(panel * PANEL)),
-            outputs: (matrix.outputs - panel * PANEL).min(NR * T::N),
-            relu: self.relu,
-            out: self.out.add(panel * PANEL),
-            out_row: matrix.outputs,
-        };
-        let panel_bytes = P::Packed::bytes(matrix.quads());
-        let codes = matrix.codes.bytes().as_ptr().add(panel * panel_bytes);
-        let unpacked = self.scratch.add(matrix.carry_bytes(rows.count));
-        let mut quad = 0;
-        while quad < matrix.quads() {
-            let [groups, quads] = matrix.piece(quad, unpacks);
-            let all = groups * quads;
-            let (is_one, is_last) = (matrix.groups == 1, quad + all == matrix.quads());
-            let mut part = Part {
-                codes: codes.add(P::Packed::bytes(quad)),
-                panel: panel_bytes,
-                is_streamed: is_few,
-                quad,
-                first_group: quad / (matrix.group / 4),
-                groups,
-                quads,
-                follows_groups: quad > 0 && !is_one,
-                begins_inside: quad > 0 && is_one,
-                ends_inside: !is_last && is_one,
-                is_last,
-            };
-            if unpacks {
-                let bytes = P::Unpacked::bytes(all);
-                for panel in 0..NR * T::N / PANEL {
-                    P::unpack::<T>(part.codes.add(panel * panel_bytes), all, unpacked.add(panel * bytes));
+            if to.is_tiled {
+                let first = to.x.add(row / TILE_ROWS * TILE_ROWS * to.row_bytes + row % TILE_ROWS * 2 * BLOCK);
+                for at in (0..matrix.inputs).step_by(2 * BLOCK) {
+                    let line = (codes.add(at) as *const [u8; 2 * BLOCK]).read_unaligned();
+                    (first.add(TILE_ROWS * at) as *mut [u8; 2 * BLOCK]).write_unaligned(line);
                 }
-                (part.codes, part.panel) = (unpacked, bytes);
-                tiles::<T, P::Unpacked, NR>(&task, &part);
-            } else {
-                tiles::<T, P::Packed, NR>(&task, &part);
             }
-            quad += all;
         }
     }
 }

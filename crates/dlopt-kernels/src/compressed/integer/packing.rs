@@ -10,18 +10,19 @@ use super::source::{Bytes, Crumbs, Nibbles, Pairs, QUAD, Small, Source};
 pub(super) trait Packing: Debug + Send + Sync {
     /// As it lies in memory.
     type Packed: Source;
-    /// As tiles of many rows read it.
+    /// As tiles of many rows read it, and what is then stored above each code.
     type Unpacked: Source;
+    const UNPACKED_OFFSET: i32;
     /// Bits of the codes that it is for, the fewest and the most.
     const BITS: [u32; 2];
     /// What is stored of a code is this much above it.
     const OFFSET: i32;
-    /// Unpacked codes are stored as they are.
-    const UNPACKS_OFFSET: bool = false;
     /// Tiles of many rows read [`Self::Unpacked`], and not what is packed.
     fn unpacks<T: Integers>() -> bool;
-    /// Unpacks `quads`, a multiple of 8, of a panel.
-    unsafe fn unpack<T: Integers>(codes: *const u8, quads: usize, to: *mut u8);
+    /// A byte of padding, of which tiles of the machine's own read zeros.
+    const PADDING: u8;
+    /// Unpacks `quads`, a multiple of 8, of a panel, each byte `above` its code.
+    unsafe fn unpack<T: Integers>(codes: *const u8, quads: usize, above: i32, to: *mut u8);
 }
 
 /// A code a byte.
@@ -39,19 +40,20 @@ impl Packing for InBytes {
     type Unpacked = Pairs;
     const BITS: [u32; 2] = [5, 8];
     const OFFSET: i32 = 128;
-    const UNPACKS_OFFSET: bool = true;
+    const UNPACKED_OFFSET: i32 = 0;
+    const PADDING: u8 = 0;
     #[inline(always)]
     fn unpacks<T: Integers>() -> bool {
         T::IS_WIDE
     }
     #[inline(always)]
-    unsafe fn unpack<T: Integers>(codes: *const u8, quads: usize, to: *mut u8) {
-        let (low, offset) = (T::splat(0x00ff_00ff), T::splat(0x0080_0080));
+    unsafe fn unpack<T: Integers>(codes: *const u8, quads: usize, above: i32, to: *mut u8) {
+        let (low, less) = (T::splat(0x00ff_00ff), T::splat((Self::OFFSET - above) * 0x0001_0001));
         for quad in 0..quads {
             for at in (0..QUAD).step_by(4 * T::N) {
                 let bytes = T::load(codes.add(quad * QUAD + at));
-                bytes.and(low).sub_16(offset).store(to.add(2 * quad * QUAD + at));
-                bytes.shift_right_16::<8>().sub_16(offset).store(to.add((2 * quad + 1) * QUAD + at));
+                bytes.and(low).sub_16(less).store(to.add(2 * quad * QUAD + at));
+                bytes.shift_right_16::<8>().sub_16(less).store(to.add((2 * quad + 1) * QUAD + at));
             }
         }
     }
@@ -62,18 +64,20 @@ impl Packing for InNibbles {
     type Unpacked = Small;
     const BITS: [u32; 2] = [3, 4];
     const OFFSET: i32 = 8;
+    const UNPACKED_OFFSET: i32 = 8;
+    const PADDING: u8 = 0x88;
     #[inline(always)]
     fn unpacks<T: Integers>() -> bool {
         true
     }
     #[inline(always)]
-    unsafe fn unpack<T: Integers>(codes: *const u8, quads: usize, to: *mut u8) {
-        let low = T::splat(0x0f0f_0f0f);
+    unsafe fn unpack<T: Integers>(codes: *const u8, quads: usize, above: i32, to: *mut u8) {
+        let (low, less) = (T::splat(0x0f0f_0f0f), T::splat((Self::OFFSET - above) * 0x0101_0101));
         for two in 0..quads / 2 {
             for at in (0..QUAD).step_by(4 * T::N) {
                 let bytes = T::load(codes.add(two * QUAD + at));
-                bytes.and(low).store(to.add(2 * two * QUAD + at));
-                bytes.shift_right_16::<4>().and(low).store(to.add((2 * two + 1) * QUAD + at));
+                bytes.and(low).sub_8(less).store(to.add(2 * two * QUAD + at));
+                bytes.shift_right_16::<4>().and(low).sub_8(less).store(to.add((2 * two + 1) * QUAD + at));
             }
         }
     }
@@ -84,18 +88,20 @@ impl Packing for InCrumbs {
     type Unpacked = Small;
     const BITS: [u32; 2] = [2, 2];
     const OFFSET: i32 = 2;
+    const UNPACKED_OFFSET: i32 = 2;
+    const PADDING: u8 = 0xaa;
     #[inline(always)]
     fn unpacks<T: Integers>() -> bool {
         true
     }
     #[inline(always)]
-    unsafe fn unpack<T: Integers>(codes: *const u8, quads: usize, to: *mut u8) {
-        let low = T::splat(0x0303_0303);
+    unsafe fn unpack<T: Integers>(codes: *const u8, quads: usize, above: i32, to: *mut u8) {
+        let (low, less) = (T::splat(0x0303_0303), T::splat((Self::OFFSET - above) * 0x0101_0101));
         for four in 0..quads / 4 {
             for at in (0..QUAD).step_by(4 * T::N) {
                 let mut bytes = T::load(codes.add(four * QUAD + at));
                 for quad in 4 * four..4 * four + 4 {
-                    bytes.and(low).store(to.add(quad * QUAD + at));
+                    bytes.and(low).sub_8(less).store(to.add(quad * QUAD + at));
                     bytes = bytes.shift_right_16::<2>();
                 }
             }

@@ -5,7 +5,7 @@ use super::registers::BLOCK;
 use crate::nn::ConvShape;
 
 /// Bytes that are copied at a time, past the end of what is wanted.
-const COPY: usize = 16;
+const COPY: usize = 32;
 
 /// Where the patches of a convolution lie in an image with zeros around it.
 ///

@@ -11,6 +11,7 @@
 
 #![allow(unsafe_op_in_unsafe_fn, reason = "the whole module is one contract, stated above")]
 
+use super::unit::Unit;
 use crate::nn::simd::V;
 
 /// Outputs of a panel of packed weights: a register of AVX-512, two of AVX2.
@@ -73,6 +74,9 @@ pub(super) trait Integers: Copy {
     const N: usize;
     /// Bytes are multiplied as 16-bit integers: activations are read as [`Self::widen`] writes them.
     const IS_WIDE: bool;
+    /// Many rows are multiplied by tiles of the machine's own, with this.
+    const HAS_TILES: bool = false;
+    type Unit: Unit;
     /// Panels of a tile, at most, and rows of one with as many panels.
     const PANELS: usize;
     const ROWS: usize;
@@ -82,7 +86,10 @@ pub(super) trait Integers: Copy {
     unsafe fn splat(x: i32) -> Self;
     unsafe fn load(p: *const u8) -> Self;
     unsafe fn store(self, p: *mut u8);
+    unsafe fn add(self, o: Self) -> Self;
     unsafe fn sub(self, o: Self) -> Self;
+    /// Every 8 bits by themselves.
+    unsafe fn sub_8(self, o: Self) -> Self;
     /// Every 16 bits by themselves.
     unsafe fn sub_16(self, o: Self) -> Self;
     unsafe fn mul(self, o: Self) -> Self;
@@ -111,8 +118,8 @@ pub(super) trait Integers: Copy {
 
     /// Rounds [`BLOCK`] floats times `factor` to even, within -127..=127; NaN gives any code.
     unsafe fn quantize(x: *const f32, factor: f32, codes: *mut i8);
-    /// The sum of [`BLOCK`] codes.
-    unsafe fn sum(codes: *const i8) -> i32;
+    /// The sum of so many times [`BLOCK`] codes.
+    unsafe fn sum(codes: *const i8, blocks: usize) -> i32;
     /// Writes [`BLOCK`] codes as 16-bit integers, each quad in the order 0, 2, 1, 3.
     unsafe fn widen(codes: *const i8, to: *mut u8);
     /// The last lanes of a tile's weights are asked for from memory.

@@ -4,16 +4,17 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of `Integers`")]
 
 use super::registers::{BLOCK, Floats, Integers};
+use super::unit::Plain;
 use crate::element::from_f16;
 
-/// Sixteen 32-bit integers.
+/// Sixteen 32-bit integers, beside tiles or without them.
 #[derive(Clone, Copy)]
-pub(super) struct Soft([i32; 16]);
+pub(super) struct Soft<const HAS_TILES: bool>([i32; 16]);
 
-impl Soft {
+impl<const HAS_TILES: bool> Soft<HAS_TILES> {
     #[inline]
     fn with(self, o: Self, f: impl Fn(i32, i32) -> i32) -> Self {
-        Soft(std::array::from_fn(|i| f(self.0[i], o.0[i])))
+        Self(std::array::from_fn(|i| f(self.0[i], o.0[i])))
     }
 }
 
@@ -52,31 +53,44 @@ impl Floats for SoftFloats {
     }
 }
 
-impl Integers for Soft {
+impl<const HAS_TILES: bool> Integers for Soft<HAS_TILES> {
     type Floats = SoftFloats;
-    type Partial = Soft;
+    type Partial = Self;
+    type Unit = Plain;
     const N: usize = 16;
     const IS_WIDE: bool = false;
+    const HAS_TILES: bool = HAS_TILES;
     const PANELS: usize = 2;
     const ROWS: usize = 1;
     const SMALL_ROWS: usize = 1;
 
     #[inline]
     unsafe fn splat(x: i32) -> Self {
-        Soft([x; 16])
+        Self([x; 16])
     }
     #[inline]
     unsafe fn load(p: *const u8) -> Self {
         let bytes = (p as *const [[u8; 4]; 16]).read_unaligned();
-        Soft(bytes.map(i32::from_le_bytes))
+        Self(bytes.map(i32::from_le_bytes))
     }
     #[inline]
     unsafe fn store(self, p: *mut u8) {
         (p as *mut [[u8; 4]; 16]).write_unaligned(self.0.map(i32::to_le_bytes))
     }
     #[inline]
+    unsafe fn add(self, o: Self) -> Self {
+        self.with(o, i32::wrapping_add)
+    }
+    #[inline]
     unsafe fn sub(self, o: Self) -> Self {
         self.with(o, i32::wrapping_sub)
+    }
+    #[inline]
+    unsafe fn sub_8(self, o: Self) -> Self {
+        self.with(o, |a, b| {
+            let (a, b) = (a.to_ne_bytes(), b.to_ne_bytes());
+            i32::from_ne_bytes(std::array::from_fn(|i| a[i].wrapping_sub(b[i])))
+        })
     }
     #[inline]
     unsafe fn sub_16(self, o: Self) -> Self {
@@ -97,7 +111,7 @@ impl Integers for Soft {
     #[inline]
     unsafe fn shift_right_16<const K: u32>(self) -> Self {
         let kept = (0xffff_u32 >> K) * 0x0001_0001;
-        Soft(self.0.map(|x| ((x.cast_unsigned() >> K) & kept).cast_signed()))
+        Self(self.0.map(|x| ((x.cast_unsigned() >> K) & kept).cast_signed()))
     }
     #[inline]
     unsafe fn to_floats(self) -> SoftFloats {
@@ -105,7 +119,7 @@ impl Integers for Soft {
     }
     #[inline]
     unsafe fn load_bytes(p: *const i8) -> Self {
-        Soft((p as *const [i8; 16]).read_unaligned().map(i32::from))
+        Self((p as *const [i8; 16]).read_unaligned().map(i32::from))
     }
     #[inline]
     unsafe fn load_halves(p: *const u16) -> SoftFloats {
@@ -125,15 +139,15 @@ impl Integers for Soft {
         self.with(weights, |sum, w| sum.wrapping_add(i32::from(w as i16) * x[0] + (w >> 16) * x[1]))
     }
     #[inline]
-    unsafe fn begin(self) -> Soft {
+    unsafe fn begin(self) -> Self {
         self
     }
     #[inline]
-    unsafe fn step(sum: Soft, weights: Self, x: *const u8) -> Soft {
+    unsafe fn step(sum: Self, weights: Self, x: *const u8) -> Self {
         sum.dot(weights, x)
     }
     #[inline]
-    unsafe fn settle(self, sum: Soft) -> Self {
+    unsafe fn settle(self, sum: Self) -> Self {
         sum
     }
     #[inline]
@@ -143,8 +157,8 @@ impl Integers for Soft {
         }
     }
     #[inline]
-    unsafe fn sum(codes: *const i8) -> i32 {
-        (codes as *const [i8; BLOCK]).read_unaligned().iter().map(|&code| i32::from(code)).sum()
+    unsafe fn sum(codes: *const i8, blocks: usize) -> i32 {
+        (0..blocks * BLOCK).map(|at| i32::from(*codes.add(at))).sum()
     }
     #[inline]
     unsafe fn widen(codes: *const i8, to: *mut u8) {

@@ -301,7 +301,7 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) {
             kernel.run::<Narrow>()
         }
         match crate::level::level() {
-            crate::level::Level::Avx512 => return wide(kernel),
+            crate::level::Level::Avx512 | crate::level::Level::Amx => return wide(kernel),
             crate::level::Level::Avx2 => return narrow(kernel),
             crate::level::Level::Portable => {}
         }
@@ -317,7 +317,7 @@ pub(super) unsafe fn run_with<K: Kernel>(lanes: usize, kernel: K) {
     let level = crate::level::level();
     match lanes {
         16 if level < crate::level::Level::Avx512 => kernel.run::<Plain<16>>(),
-        8 if level == crate::level::Level::Avx512 => kernel.run::<Plain<8>>(),
+        8 if level >= crate::level::Level::Avx512 => kernel.run::<Plain<8>>(),
         _ => run(kernel),
     }
 }

@@ -304,8 +304,8 @@ impl<W: Weight> One<W> {
 /// Zen 5, a slot takes 0.05 ns in a cache and 0.13 from memory, a listed weight 0.2 and 0.28.
 fn is_windowed_faster(windowed: usize, listed: usize, bytes: usize) -> bool {
     let (slots, weights) = match (level(), bytes > 4 << 20) {
-        (Level::Avx512, false) => (1, 4),
-        (Level::Avx512, true) => (1, 2),
+        (Level::Avx512 | Level::Amx, false) => (1, 4),
+        (Level::Avx512 | Level::Amx, true) => (1, 2),
         (_, false) => (4, 9),
         (_, true) => (3, 4),
     };

@@ -34,8 +34,8 @@ pub fn least_sparsity(level: Level, work: Work) -> f64 {
         (Level::Avx2, Work::OneRow) => 0.6,
         (Level::Avx2, Work::ManyRows) => 0.35,
         (Level::Avx2, Work::Convolution) => 0.65,
-        (Level::Avx512, Work::OneRow | Work::ManyRows) => 0.55,
-        (Level::Avx512, Work::Convolution) => 0.7,
+        (Level::Avx512 | Level::Amx, Work::OneRow | Work::ManyRows) => 0.55,
+        (Level::Avx512 | Level::Amx, Work::Convolution) => 0.7,
         (Level::Portable, _) => 0.5,
     }
 }
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn dense_weights_never_pay_and_very_sparse_ones_always_do() {
-        for level in [Level::Portable, Level::Avx2, Level::Avx512] {
+        for level in [Level::Portable, Level::Avx2, Level::Avx512, Level::Amx] {
             for work in [Work::OneRow, Work::ManyRows, Work::Convolution] {
                 assert!(!pays(level, work, 0.2) && pays(level, work, 0.8), "{level:?}, {work:?}");
             }

@@ -51,7 +51,7 @@ impl<W: Weight> Windowed<W> {
     /// Packs for the level in use.
     pub(super) fn pack(rows: &Rows<W>) -> Self {
         match level() {
-            Level::Avx512 => {
+            Level::Avx512 | Level::Amx => {
                 let least = rows.nonzeros() * (size_of::<W>() + 1);
                 Self::pack_lanes::<16>(rows, if least > CACHED { 64 } else { 32 })
             }

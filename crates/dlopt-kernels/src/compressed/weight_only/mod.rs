@@ -191,7 +191,7 @@ impl WeightOnly {
     /// Multiplies any number of rows: panels are decoded once for all of them.
     fn multiply_many(&self, team: &Team, rows: usize, x: &[f32], bias: &[f32], relu: bool, out: Shared) {
         // A tile has two registers of outputs or more.
-        let each = if level() == Level::Avx512 { 2 } else { 1 };
+        let each = if level() >= Level::Avx512 { 2 } else { 1 };
         let is_plain = self.kernels.is_plain();
         self.spread(team, rows, each, |panels| {
             let decoded_len = if is_plain { 0 } else { panels.len() * self.inputs * PANEL };

@@ -302,7 +302,7 @@ pub(super) unsafe fn run<K: Kernel>(kernel: K) {
             kernel.run::<Y>()
         }
         match crate::level::level() {
-            crate::level::Level::Avx512 => return wide(kernel),
+            crate::level::Level::Avx512 | crate::level::Level::Amx => return wide(kernel),
             crate::level::Level::Avx2 => return narrow(kernel),
             crate::level::Level::Portable => {}
         }

@@ -2,9 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{bits, codes, floats, quantized};
+use super::{bits, codes, everywhere, floats, quantized};
 use crate::compressed::{Codes, Int8Convolution, Maps};
-use crate::level::at_every_level;
 use crate::nn::ConvShape;
 
 #[derive(Clone, Debug)]
@@ -75,7 +74,7 @@ impl Case {
     fn agrees(&self) {
         let packed = self.pack().unwrap();
         let (x, bias) = (floats(3, 2 * self.shape.input_len()), floats(4, self.shape.outputs));
-        let computed = at_every_level(|| {
+        let computed = everywhere(|| {
             let mut out = vec![f32::NAN; 2 * packed.output_len()];
             packed.forward(2, &x, Some(&bias), &mut out);
             out.into_iter().map(bits).collect::<Vec<_>>()
@@ -135,7 +134,7 @@ fn an_image_with_nan_gives_nan_and_its_neighbour_does_not() {
     let packed = case.pack().unwrap();
     let mut x = floats(3, 2 * case.shape.input_len());
     x[17] = f32::NEG_INFINITY;
-    let computed = at_every_level(|| {
+    let computed = everywhere(|| {
         let mut out = vec![0.0; 2 * packed.output_len()];
         packed.forward(2, &x, None, &mut out);
         out.into_iter().map(bits).collect::<Vec<_>>()

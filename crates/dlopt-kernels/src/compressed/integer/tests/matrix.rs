@@ -2,9 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::{bits, codes, floats, quantized, random};
+use super::{bits, codes, everywhere, floats, quantized, random};
 use crate::compressed::{Codes, Int2Matrix, Int4Matrix, Int8Matrix, Product};
-use crate::level::at_every_level;
 use crate::nn::Team;
 
 /// A matrix and what it is multiplied by.
@@ -103,7 +102,7 @@ impl Case {
 
     fn agrees(&self) {
         let (product, x) = (self.product(), self.x());
-        let computed = at_every_level(|| self.computed(&*product, 1, &x));
+        let computed = everywhere(|| self.computed(&*product, 1, &x));
         assert!(computed == self.expected(&x), "{self:?}");
         assert!(computed == self.computed(&*product, 3, &x), "{self:?}");
     }
@@ -157,7 +156,7 @@ fn the_lowest_codes_meet_the_greatest_activations() {
     let (zero, x) = ([127; 16], vec![-3.0; 6 * 65_536]);
     let codes = |row| Codes { outputs: 16, inputs: 65_536, bits: 8, group: 65_536, scale: &scale, zero: &zero, row };
     let product = Int8Matrix::pack(&mut codes(&mut { lowest })).unwrap();
-    let computed = at_every_level(|| {
+    let computed = everywhere(|| {
         let mut out = vec![0.0; 6 * 16];
         product.multiply(&Team::new(1), ends.rows, &x, None, false, &mut out);
         out
@@ -175,7 +174,7 @@ fn a_row_without_a_finite_greatest_value_gives_nan() {
         for input_scale in [None, Some(0.02)] {
             let case = Case { input_scale, ..case.clone() };
             let product = case.product();
-            let computed = at_every_level(|| case.computed(&*product, 1, &x));
+            let computed = everywhere(|| case.computed(&*product, 1, &x));
             for (row, computed) in computed.chunks(20).enumerate() {
                 assert!(computed.iter().all(|&bits| (bits == u32::MAX) == [1, 3, 7].contains(&row)), "row {row}");
             }
@@ -191,7 +190,7 @@ fn rows_of_almost_nothing_count_as_zeros() {
     x[80..].fill(1e-45);
     let product = case.product();
     let bias = [case.bias(), case.bias(), case.bias()].concat();
-    let computed = at_every_level(|| case.computed(&*product, 1, &x));
+    let computed = everywhere(|| case.computed(&*product, 1, &x));
     assert!(computed == bias.into_iter().map(bits).collect::<Vec<_>>());
 }
 

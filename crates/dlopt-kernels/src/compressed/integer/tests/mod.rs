@@ -3,6 +3,26 @@
 mod convolution;
 mod matrix;
 
+use std::cell::Cell;
+use std::fmt::Debug;
+
+use crate::level::at_every_level;
+
+thread_local! {
+    /// Products that this thread begins go through the portable twin of tiles.
+    pub(super) static PLAIN_TILES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` at every level of this machine, and with the portable twin of tiles.
+fn everywhere<T: PartialEq + Debug>(f: impl Fn() -> T) -> T {
+    PLAIN_TILES.set(true);
+    let tiled = f();
+    PLAIN_TILES.set(false);
+    let other = at_every_level(f);
+    assert_eq!(other, tiled, "tiles differ from portable");
+    other
+}
+
 /// Uniform 32-bit numbers.
 fn random(seed: u64) -> impl FnMut() -> u32 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
