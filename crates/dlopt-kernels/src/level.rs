@@ -144,10 +144,20 @@ macro_rules! dispatch {
     }};
 }
 
+/// Held by the test that decides about the level.
+#[cfg(test)]
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Runs `f` while no other test changes the level.
+#[cfg(test)]
+pub(crate) fn at_this_level<T>(f: impl FnOnce() -> T) -> T {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    f()
+}
+
 /// Runs `f` at every level of this machine, one test at a time.
 #[cfg(test)]
 pub(crate) fn at_every_level<T: PartialEq + std::fmt::Debug>(f: impl Fn() -> T) -> T {
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     limit_level(Some(Level::Portable));
     let portable = f();

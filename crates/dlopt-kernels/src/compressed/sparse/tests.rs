@@ -1,6 +1,6 @@
 use super::*;
 use crate::compressed::{Codes, Maps, Product};
-use crate::level::at_every_level;
+use crate::level::{at_every_level, at_this_level};
 use crate::nn::{ConvShape, Convolution, Dense, Team};
 
 /// Numbers in -1..1.
@@ -207,9 +207,10 @@ fn a_convolution_of_codes_is_scaled_behind_the_sum() {
 fn only_the_layouts_that_were_asked_for_are_held() {
     let (outputs, inputs) = (40, 200);
     let weight = weights(outputs, inputs, 0.8, 7);
-    let bytes = |purpose| packed(outputs, inputs, &weight, purpose).bytes();
-    assert!(bytes(Use::OneRow) < outputs * inputs * 2 && bytes(Use::ManyRows) < outputs * inputs * 2);
-    assert_eq!(bytes(Use::Both), bytes(Use::OneRow) + bytes(Use::ManyRows));
+    let purposes = [Use::OneRow, Use::ManyRows, Use::Both];
+    let [one, many, both] = at_this_level(|| purposes.map(|purpose| packed(outputs, inputs, &weight, purpose).bytes()));
+    assert!(one < outputs * inputs * 2 && many < outputs * inputs * 2);
+    assert_eq!(both, one + many);
     let matrix = packed(outputs, inputs, &weight, Use::ManyRows);
     assert_eq!(matrix.layout_names(), [None, Some("blocked")]);
     assert_eq!(matrix.extents(), [outputs, inputs]);
