@@ -90,6 +90,10 @@ pub trait Context<T> {
 impl<T> Context<T> for std::io::Result<T> {
     fn at(self, place: impl fmt::Display) -> Result<T> {
         self.map_err(|e| {
+            // One of ours that went through a reader or writer knows its place already.
+            if let Some(own) = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+                return own.clone();
+            }
             let error = Error::input(format!("{place}: {}", plain(&e)));
             match e.kind() {
                 std::io::ErrorKind::StorageFull => error.hint("free some space, or write to another disk with -o"),

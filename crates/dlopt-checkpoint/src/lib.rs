@@ -38,7 +38,7 @@ pub use import::{Imported, open_import, open_import_folder};
 pub use job::{Job, JobPlan, Outcome, PlannedFile, PlannedPass, PlannedTensor, Target};
 pub use layers::{Layer, LayerKind, Model};
 pub use layout::{LAYOUT_KEY, StoredTensor, layout_text, read_layout};
-pub use new_file::{NewFile, make_folder, write_bytes, write_file};
+pub use new_file::{NewFile, NewFolder, make_folder, write_bytes, write_file};
 pub use order::{Ordered, align, order_plan};
 pub use pass::{
     Block, COPY_ROW_BYTES, Decision, Note, Output, Partial, Pass, Plan, Read, RowReport, Scope, Span, Step, Unit, Write,

@@ -32,5 +32,5 @@ pub use quantize::{Fallback, Quantize};
 pub use rules::{Rule, RuleTarget};
 pub use schemes::{Activations, Granularity, Overrides, Preset, SCHEMES, Scheme, Storage};
 pub use simulate::{Room, Simulated};
-pub use stored::{Coded, StoredWeight};
+pub use stored::{Coded, StoredWeight, packed_codes};
 pub use values::{Values, check_scales, check_shape};

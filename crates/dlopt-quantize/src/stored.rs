@@ -1,5 +1,7 @@
 //! Weights as a checkpoint holds them, for what multiplies codes without decoding them first.
 
+use std::collections::HashMap;
+
 use dlopt_checkpoint::{Block, Error, Header, Result, TensorInfo, Tensors, Unit};
 
 use crate::dequantize::{StoredRows, unit_of};
@@ -116,6 +118,19 @@ impl StoredWeight {
         }
         Ok(coded)
     }
+}
+
+/// The tensors that are dense streams of codes, with the bits of a code and the codes of a row.
+///
+/// # Errors
+/// As [`StoredWeight::all`].
+pub fn packed_codes(header: &Header) -> Result<HashMap<String, (u32, usize)>> {
+    let packed = stored_weights(header)?.into_iter().filter(|stored| stored.codes == Codes::Packed);
+    let named = packed.filter_map(|stored| {
+        let codes = header.tensors.get(stored.parts.codes)?;
+        Some((codes.name.clone(), (stored.bits, stored.columns)))
+    });
+    Ok(named.collect())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Runs a chain of passes from the flags of a verb: opens, plans, writes, reports.
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,6 +10,8 @@ use std::sync::atomic::AtomicBool;
 use dlopt_checkpoint::{
     Checkpoint, Companions, Context, Error, Job, JobPlan, NoProgress, Outcome, Pass, Resources, Result, Target,
 };
+
+use dlopt_pack::is_packed;
 
 use crate::args::{OutputArgs, WorkArgs};
 use crate::exit;
@@ -19,9 +23,21 @@ use crate::tables;
 /// Opens a checkpoint by name; `-` or nothing is standard input.
 pub(crate) fn open(input: Option<&Path>, tmp_dir: &Path) -> Result<Checkpoint> {
     match input {
-        Some(path) if path != Path::new("-") => Checkpoint::open_spooling_in(path, tmp_dir),
+        Some(path) if path != Path::new("-") => match packed(path) {
+            Some(file) => streams::checkpoint_from(file, path.display().to_string()),
+            None => Checkpoint::open_spooling_in(path, tmp_dir),
+        },
         _ => streams::checkpoint_from_stdin(),
     }
+}
+
+/// The file, where it was packed by dlopt. What cannot be read is the business of those who read it next.
+fn packed(path: &Path) -> Option<File> {
+    let mut file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()))?;
+    let mut first = [0; 4];
+    file.read_exact(&mut first).ok().filter(|()| is_packed(&first))?;
+    file.rewind().ok()?;
+    Some(file)
 }
 
 /// The checkpoint that a path or standard input names, whole: a stream is spooled.

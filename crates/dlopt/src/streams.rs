@@ -1,16 +1,36 @@
 //! Standard input and output as bytes: never to a terminal, in large pieces.
 
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
 use std::os::fd::AsFd;
 
 use dlopt_checkpoint::{Checkpoint, Context, Error, Result};
+use dlopt_pack::{Unpacker, Whole, is_packed};
 
 /// Pipes are asked to hold this much, so that both ends sleep less.
 const PIPE_BYTES: usize = 1 << 20;
 
 /// The checkpoint on standard input.
 pub(crate) fn checkpoint_from_stdin() -> Result<Checkpoint> {
+    checkpoint_from(stdin_for_checkpoint()?, "standard input".to_owned())
+}
+
+/// The checkpoint that a stream carries, packed or not.
+pub(crate) fn checkpoint_from(mut stream: File, name: String) -> Result<Checkpoint> {
+    let mut first = Vec::new();
+    (&mut stream).take(4).read_to_end(&mut first).at(&name)?;
+    let is_packed = is_packed(&first);
+    let all = std::io::Cursor::new(first).chain(stream);
+    if !is_packed {
+        return Checkpoint::from_stream(Box::new(all), name);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let whole = Whole::new(Unpacker::open(all, name.as_str(), threads)?)?;
+    Checkpoint::from_stream(Box::new(whole), name)
+}
+
+/// Standard input for a checkpoint.
+pub(crate) fn stdin_for_checkpoint() -> Result<File> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
         return Err(Error::usage("no input: standard input is a terminal")
@@ -18,8 +38,7 @@ pub(crate) fn checkpoint_from_stdin() -> Result<Checkpoint> {
     }
     // A hint: the pipe works at any size, and standard input may be no pipe.
     let _ = rustix::pipe::fcntl_setpipe_size(stdin.as_fd(), PIPE_BYTES);
-    let file = File::from(stdin.as_fd().try_clone_to_owned().at("standard input")?);
-    Checkpoint::from_stream(Box::new(file), "standard input".to_owned())
+    Ok(File::from(stdin.as_fd().try_clone_to_owned().at("standard input")?))
 }
 
 /// Standard output for a checkpoint.

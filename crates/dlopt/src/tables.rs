@@ -1,6 +1,7 @@
 //! What people read: plans, outcomes and explanations as text.
 
 mod datasets;
+mod packing;
 mod structure;
 
 use std::collections::{BTreeMap, HashSet};
@@ -11,6 +12,7 @@ use dlopt_checkpoint::{JobPlan, Note, Outcome, PassReport, TensorReport};
 use crate::messages::one_line;
 
 pub(crate) use datasets::{balance, sources, statistics};
+pub(crate) use packing::{packed, unpacked};
 pub(crate) use structure::structure;
 
 /// Bytes with thousands separated.

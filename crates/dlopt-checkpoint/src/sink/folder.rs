@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Sink, parent, start_writeback, sync_dir};
+use super::{Sink, check_folder, parent, put_in_place, start_writeback, sync_dir};
 use crate::cleanup::Temporary;
 use crate::companions::Companions;
 use crate::error::{Context, Error, Result};
@@ -61,15 +61,7 @@ impl FolderSink {
     /// Opens the partial folder. Also returns the shards that are done already, and lines to tell.
     pub(crate) fn create(request: &FolderRequest<'_>) -> Result<(Self, Vec<Option<FinishedShard>>, Vec<String>)> {
         let target = request.target;
-        if target.exists() && !request.force {
-            let empty = target.is_dir() && std::fs::read_dir(target).at(target.display())?.next().is_none();
-            if !empty {
-                return Err(Error::input(format!("{}: exists", target.display())).hint("--force replaces it"));
-            }
-        }
-        if target.exists() && !target.is_dir() {
-            return Err(Error::input(format!("{}: is a file, and a folder is to be written", target.display())));
-        }
+        check_folder(target, request.force)?;
         let name = target
             .file_name()
             .ok_or_else(|| Error::usage(format!("{}: no folder name to write to", target.display())))?;
@@ -203,28 +195,9 @@ impl FolderSink {
         }
         std::fs::remove_file(self.dir.join(JOURNAL)).at(self.dir.display())?;
         sync_dir(&self.dir)?;
-        if self.target.exists() {
-            let exchange = rustix::fs::renameat_with(
-                rustix::fs::CWD,
-                &self.dir,
-                rustix::fs::CWD,
-                &self.target,
-                rustix::fs::RenameFlags::EXCHANGE,
-            );
-            if exchange.is_err() {
-                // A disk that cannot exchange names: the old folder steps aside first.
-                let aside = self.dir.with_extension("dlopt-old");
-                std::fs::rename(&self.target, &aside).at(self.target.display())?;
-                std::fs::rename(&self.dir, &self.target).at(self.target.display())?;
-                std::fs::rename(&aside, &self.dir).at(aside.display())?;
-            }
-            sync_dir(&parent(&self.target))?;
-            std::fs::remove_dir_all(&self.dir).at(self.dir.display())?;
-        } else {
-            std::fs::rename(&self.dir, &self.target).at(self.target.display())?;
-        }
+        put_in_place(&self.dir, &self.target)?;
         self.temporary.keep();
-        sync_dir(&parent(&self.target))
+        Ok(())
     }
 }
 

@@ -51,6 +51,40 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).at(dir.display())
 }
 
+/// Gives a folder that is whole its name; one that has the name already goes.
+pub(crate) fn put_in_place(dir: &Path, target: &Path) -> Result<()> {
+    if target.exists() {
+        let flags = rustix::fs::RenameFlags::EXCHANGE;
+        let exchange = rustix::fs::renameat_with(rustix::fs::CWD, dir, rustix::fs::CWD, target, flags);
+        if exchange.is_err() {
+            // A disk that cannot exchange names: the old folder steps aside first.
+            let aside = dir.with_extension("dlopt-old");
+            std::fs::rename(target, &aside).at(target.display())?;
+            std::fs::rename(dir, target).at(target.display())?;
+            std::fs::rename(&aside, dir).at(aside.display())?;
+        }
+        sync_dir(&parent(target))?;
+        std::fs::remove_dir_all(dir).at(dir.display())?;
+    } else {
+        std::fs::rename(dir, target).at(target.display())?;
+    }
+    sync_dir(&parent(target))
+}
+
+/// Refuses to write a folder where something stands, unless it may be replaced.
+pub(crate) fn check_folder(target: &Path, force: bool) -> Result<()> {
+    if target.exists() && !force {
+        let empty = target.is_dir() && std::fs::read_dir(target).at(target.display())?.next().is_none();
+        if !empty {
+            return Err(Error::input(format!("{}: exists", target.display())).hint("--force replaces it"));
+        }
+    }
+    if target.exists() && !target.is_dir() {
+        return Err(Error::input(format!("{}: is a file, and a folder is to be written", target.display())));
+    }
+    Ok(())
+}
+
 /// Asks the kernel to start writing a range out, so that the last fsync finds little to do. A hint: on Linux it starts
 /// writing dirty pages and drops only clean ones; failures do not matter.
 pub(crate) fn start_writeback(file: &File, offset: u64, length: u64) {

@@ -92,8 +92,15 @@ impl<'a> Chooser<'a> {
         let time = shape.time.clamp(1, MOST_STEPS);
         let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source; 2]| {
             let is_int8 = chooser.wants_int8(of_state);
-            let first = kinds::matrices(of_inputs, rows * time, is_int8);
             let mut second = kinds::matrices(of_state, rows, is_int8);
+            if is_int8 && !kinds::takes_int8(of_inputs.outputs, of_inputs.inputs) {
+                let beside_f32 = |two: Candidate<Arc<dyn Product>>| {
+                    let one = dense_matrix(of_inputs);
+                    Candidate { name: two.name, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] }
+                };
+                return second.into_iter().map(beside_f32).collect();
+            }
+            let first = kinds::matrices(of_inputs, rows * time, is_int8);
             let pair = |one: Candidate<Arc<dyn Product>>| {
                 let at = second.iter().position(|two| two.name == one.name)?;
                 let two = second.swap_remove(at);

@@ -16,6 +16,7 @@ mod list;
 mod logits;
 mod man;
 mod measure;
+mod pack;
 mod predict;
 mod prepare;
 mod prune;
@@ -26,6 +27,7 @@ mod sensitivity;
 mod teaching;
 mod train;
 mod training;
+mod unpack;
 mod verify;
 mod watcher;
 
@@ -63,6 +65,8 @@ enum Verb {
     Prune(prune::PruneArgs),
     Quantize(Box<quantize::QuantizeArgs>),
     Run(run::RunArgs),
+    Pack(pack::PackArgs),
+    Unpack(unpack::UnpackArgs),
     Sensitivity(sensitivity::SensitivityArgs),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
@@ -90,6 +94,8 @@ pub(crate) fn run(cli: Cli, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Verb::Prune(args) => prune::run(&args, stop),
         Verb::Quantize(args) => quantize::run(&args, stop),
         Verb::Run(args) => run::run(&args, stop),
+        Verb::Pack(args) => pack::run(&args, stop),
+        Verb::Unpack(args) => unpack::run(&args, stop),
         Verb::Sensitivity(args) => sensitivity::run(&args, stop),
         Verb::Bench(args) => bench::run(&args, stop),
         Verb::Measure(args) => measure::run(&args),
