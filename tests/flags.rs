@@ -885,7 +885,9 @@ fn every_flag_of_list_and_man_changes_something() {
 }
 
 /// Verbs whose flags have their tests, and the test that none is missing, in another file.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 12] = [
+    ("pack", "pack.rs"),
+    ("unpack", "pack.rs"),
     ("sensitivity", "budget.rs"),
     ("bench", "bench.rs"),
     ("prepare", "prepare.rs"),

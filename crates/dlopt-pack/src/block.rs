@@ -4,19 +4,23 @@ use dlopt_checkpoint::{Error, Result};
 
 use crate::coder::{bound, decode, encode, histogram};
 use crate::container::{put_number, take_number};
+use crate::few::{Palette, without_zeros};
 use crate::report::{Kind, Tally};
 use crate::split::{Plane, Split};
 
 /// Level of zstd for what is text and not numbers.
 const TEXT_LEVEL: i32 = 19;
-/// Cut as said, or as bytes because the padding of codes is not empty.
+/// How a block of numbers is stored: cut as its tensor is; as bytes, because the padding of codes is not empty; as places in
+/// a palette, because it has few values; or zeros apart, because it has many.
 const AS_SAID: u8 = 0;
 const AS_BYTES: u8 = 1;
+const AS_PALETTE: u8 = 2;
+const ZEROS_APART: u8 = 3;
 /// Text as it is, or compressed.
 const STORED: u8 = 0;
 const COMPRESSED: u8 = 1;
 /// Bytes that a block may take beyond what it decodes to: methods, lengths, tables.
-const MOST_OVERHEAD: usize = 1024;
+const MOST_OVERHEAD: usize = 4096;
 
 /// A block as it lies in the container, and what became of its planes.
 pub(crate) struct Coded {
@@ -26,28 +30,49 @@ pub(crate) struct Coded {
 
 /// Codes whole units of numbers.
 pub(crate) fn encode_numbers(raw: &[u8], split: Split) -> Result<Coded> {
-    let mut payload = Vec::with_capacity(raw.len() / 2);
-    let planes = match split {
-        Split::Codes { .. } => {
-            let planes = split.cut(raw);
-            payload.push(if planes.is_some() { AS_SAID } else { AS_BYTES });
-            planes
-        }
-        _ => split.cut(raw),
-    };
-    let planes = planes.unwrap_or_else(|| vec![Plane { symbols: raw.to_vec(), kind: Kind::Bytes }]);
-    let mut tally = Tally::default();
-    let last = planes.len() - 1;
-    for (i, plane) in planes.iter().enumerate() {
+    let mut coded = Planes { payload: Vec::with_capacity(raw.len() / 2), tally: Tally::default() };
+    if let Some(palette) = Palette::of(raw, split) {
+        coded.payload.extend_from_slice(&[AS_PALETTE, (palette.values.len() / palette.width - 1) as u8]);
+        coded.payload.extend_from_slice(&palette.values);
+        coded.add(&Plane { symbols: palette.places, kind: Kind::Codes }, true)?;
+    } else if let Some((flags, others)) = without_zeros(raw, split) {
+        coded.payload.push(ZEROS_APART);
+        put_number(&mut coded.payload, others.len() as u64);
+        coded.add(&Plane { symbols: flags, kind: Kind::Zeros }, false)?;
+        coded.add_all(&split.cut(&others).unwrap_or_default())?;
+    } else if let Some(planes) = split.cut(raw) {
+        coded.payload.push(AS_SAID);
+        coded.add_all(&planes)?;
+    } else {
+        coded.payload.push(AS_BYTES);
+        coded.add(&Plane { symbols: raw.to_vec(), kind: Kind::Bytes }, true)?;
+    }
+    Ok(Coded { bytes: framed(raw, &coded.payload), tally: coded.tally })
+}
+
+/// A payload that grows plane by plane.
+struct Planes {
+    payload: Vec<u8>,
+    tally: Tally,
+}
+
+impl Planes {
+    fn add_all(&mut self, planes: &[Plane]) -> Result<()> {
+        let last = planes.len().saturating_sub(1);
+        planes.iter().enumerate().try_for_each(|(i, plane)| self.add(plane, i == last))
+    }
+
+    /// The last plane takes what is left, so its length is not said.
+    fn add(&mut self, plane: &Plane, is_last: bool) -> Result<()> {
         let histogram = histogram(&plane.symbols);
         let coded = encode(&plane.symbols, &histogram)?;
-        if i < last {
-            put_number(&mut payload, coded.len() as u64);
+        if !is_last {
+            put_number(&mut self.payload, coded.len() as u64);
         }
-        tally.add(plane.kind, plane.symbols.len(), bound(&histogram), coded.len());
-        payload.extend_from_slice(&coded);
+        self.tally.add(plane.kind, plane.symbols.len(), bound(&histogram), coded.len());
+        self.payload.extend_from_slice(&coded);
+        Ok(())
     }
-    Ok(Coded { bytes: framed(raw, &payload), tally })
 }
 
 /// Compresses text.
@@ -105,29 +130,60 @@ fn decode_text(payload: &[u8], len: usize) -> Result<Vec<u8>> {
 }
 
 fn decode_numbers(payload: &[u8], len: usize, split: Split) -> Result<Vec<u8>> {
-    let cut_short = || Error::input("it is cut short");
-    let mut rest = payload;
-    let mut split = split;
-    if matches!(split, Split::Codes { .. }) {
-        let (&form, behind) = rest.split_first().ok_or_else(cut_short)?;
-        rest = behind;
-        match form {
-            AS_SAID => {}
-            AS_BYTES => split = Split::Bytes(1),
-            _ => return Err(Error::input("its codes are stored in an unknown way")),
+    let (&form, mut rest) = payload.split_first().ok_or_else(cut_short)?;
+    match form {
+        AS_SAID => joined(rest, len, split),
+        AS_BYTES => joined(rest, len, Split::Bytes(1)),
+        AS_PALETTE => {
+            let width = split.width().ok_or_else(|| Error::input("its codes have a palette"))?;
+            let (&last, behind) = rest.split_first().ok_or_else(cut_short)?;
+            let count = usize::from(last) + 1;
+            let (values, behind) = behind.split_at_checked(count * width).ok_or_else(cut_short)?;
+            let places = decode(behind, len / width)?;
+            let mut raw = Vec::with_capacity(len);
+            for place in places {
+                let value = values.get(usize::from(place) * width..).and_then(|from| from.get(..width));
+                raw.extend_from_slice(value.ok_or_else(|| Error::input("it has a place beyond its palette"))?);
+            }
+            Ok(raw)
         }
+        ZEROS_APART => {
+            let width = split.width().ok_or_else(|| Error::input("its codes have zeros apart"))?;
+            let others = take_number(&mut rest).and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= len);
+            let others = others.ok_or_else(cut_short)?;
+            let flags = decode(take_plane(&mut rest)?, len / width)?;
+            if flags.iter().filter(|flag| **flag != 0).count() * width != others {
+                return Err(Error::input("its zeros are not as many as it says"));
+            }
+            let others = joined(rest, others, split)?;
+            let (mut raw, mut next) = (vec![0; len], others.chunks_exact(width));
+            for (to, _) in raw.chunks_exact_mut(width).zip(&flags).filter(|(_, flag)| **flag != 0) {
+                to.copy_from_slice(next.next().ok_or_else(cut_short)?);
+            }
+            Ok(raw)
+        }
+        _ => Err(Error::input("its numbers are stored in an unknown way")),
     }
+}
+
+fn cut_short() -> Error {
+    Error::input("it is cut short")
+}
+
+/// Takes a plane with its length from the front.
+fn take_plane<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
+    let length = take_number(rest).and_then(|n| usize::try_from(n).ok()).ok_or_else(cut_short)?;
+    let (plane, behind) = rest.split_at_checked(length).ok_or_else(cut_short)?;
+    *rest = behind;
+    Ok(plane)
+}
+
+/// All planes of a cut, joined.
+fn joined(mut rest: &[u8], len: usize, split: Split) -> Result<Vec<u8>> {
     let lens = split.lens(len);
     let mut planes = Vec::with_capacity(lens.len());
     for (i, &symbols) in lens.iter().enumerate() {
-        let bytes = if i + 1 < lens.len() {
-            let length = take_number(&mut rest).and_then(|n| usize::try_from(n).ok()).ok_or_else(cut_short)?;
-            let (plane, behind) = rest.split_at_checked(length).ok_or_else(cut_short)?;
-            rest = behind;
-            plane
-        } else {
-            rest
-        };
+        let bytes = if i + 1 < lens.len() { take_plane(&mut rest)? } else { rest };
         planes.push(decode(bytes, symbols)?);
     }
     let mut raw = vec![0; len];
@@ -168,6 +224,27 @@ mod tests {
         let (payload, crc) = opened(&coded);
         assert_eq!(payload[0], AS_BYTES);
         assert_eq!(decode_block(payload, crc, raw.len(), Form::Numbers(split)).unwrap(), raw);
+    }
+
+    #[test]
+    fn few_values_are_a_palette_and_many_zeros_stand_apart() {
+        let back = |raw: &[u8], split: Split, form: u8| {
+            let coded = encode_numbers(raw, split).unwrap();
+            let (payload, crc) = opened(&coded);
+            assert_eq!(payload[0], form);
+            assert_eq!(decode_block(payload, crc, raw.len(), Form::Numbers(split)).unwrap(), raw);
+            payload.len()
+        };
+        let bytes = |value: &dyn Fn(u32) -> f32| (0..30_000).flat_map(|i| value(i).to_le_bytes()).collect::<Vec<u8>>();
+        // Sixteen values take half a byte each.
+        let shared = bytes(&|i| (i.wrapping_mul(2_654_435_761) >> 28) as f32 * 0.37);
+        assert!(back(&shared, Split::F32, AS_PALETTE) < 15_500);
+        // One in ten is not zero: half a bit for its place, and some 25 bits for its value.
+        let pruned = bytes(&|i| if i % 10 == i / 10 % 10 { (i as f32).sin() } else { 0.0 });
+        assert!(back(&pruned, Split::F32, ZEROS_APART) < 3000 * 4 + 2200);
+        back(&bytes(&|i| (i as f32).sin()), Split::F32, AS_SAID);
+        // Negative zero is no zero.
+        back(&bytes(&|i| if i % 3 == 0 { -0.0 } else { (i as f32).sin() }), Split::F32, AS_SAID);
     }
 
     #[test]

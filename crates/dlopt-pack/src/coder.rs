@@ -7,9 +7,9 @@
 //! | Huffman, by zstd without its search for matches | the usual: within some 2 % of the bound, and fast |
 //! | range asymmetric numeral systems, by constriction | a symbol is so frequent that whole bits for it cost too much |
 
+use constriction::stream::Decode;
 use constriction::stream::model::ContiguousCategoricalEntropyModel;
 use constriction::stream::stack::DefaultAnsCoder;
-use constriction::stream::Decode;
 use dlopt_checkpoint::{Error, Result};
 use zstd::zstd_safe::{CParameter, ParamSwitch, Strategy};
 

@@ -9,6 +9,9 @@
 //!     per tensor: split blocks    then the tensors in the order of their data
 //! 0                               nothing follows
 //! block: number(length) payload crc32 of what it decodes to, little-endian
+//! payload of numbers: form planes; form 0: cut as said, 1: bytes, 2: number of values less 1, values, places in them,
+//!                     3: number(bytes of the others), flags, the others cut as said
+//! plane: number(length), left out for the last; method; what the method needs
 //! ```
 //! A number is seven bits a byte, the lowest first, the top bit set in all but the last. How many blocks a tensor has follows
 //! from its bytes and its split. Nothing is written that a reader would need before it comes, so a container is written and

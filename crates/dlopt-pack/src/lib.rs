@@ -14,6 +14,7 @@
 mod block;
 mod coder;
 mod container;
+mod few;
 mod pack;
 mod report;
 mod split;

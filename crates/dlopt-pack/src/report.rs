@@ -12,8 +12,10 @@ pub enum Kind {
     Exponents,
     /// Their signs and mantissas.
     Mantissas,
-    /// Codes of quantized weights.
+    /// Codes of quantized weights, and places in palettes.
     Codes,
+    /// Where zeros are.
+    Zeros,
     /// Bytes of other numbers.
     Bytes,
     /// Headers of checkpoints.
@@ -29,6 +31,7 @@ impl Kind {
             Self::Exponents => "exponents",
             Self::Mantissas => "signs and mantissas",
             Self::Codes => "codes",
+            Self::Zeros => "places of zeros",
             Self::Bytes => "other bytes",
             Self::Headers => "headers",
             Self::Files => "other files",

@@ -41,6 +41,14 @@ impl Split {
         }
     }
 
+    /// Bytes of an element; codes have none.
+    pub(crate) fn width(self) -> Option<usize> {
+        match self {
+            Split::Codes { .. } => None,
+            _ => Some(self.unit()),
+        }
+    }
+
     /// Symbols of each plane of `len` bytes.
     pub(crate) fn lens(self, len: usize) -> Vec<usize> {
         let units = len / self.unit();

@@ -82,6 +82,10 @@ impl ContainerArgs {
         match (self.json, self.path()) {
             (true, Some(_)) => streams::print_json(report)?,
             (true, None) => messages::tell(&streams::json(report)),
+            // Two verbs of a pipe share the terminal: one line each.
+            (false, None) if !self.quiet && streams::stdout_is_pipe() => {
+                messages::tell(text.split_inclusive('\n').next().unwrap_or_default());
+            }
             (false, _) if !self.quiet => messages::tell(text),
             (false, _) => {}
         }
