@@ -63,6 +63,9 @@ pub struct Settings {
     /// Whether weights that are 0 in the beginning stay 0.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_zeros: bool,
+    /// Weights of a layer share two to this power values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_bits: Option<u32>,
     /// What is done to the weights that the network runs with, as the history has it of `quantize`; nothing when there is
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,6 +146,7 @@ impl Default for Settings {
             keeps_best: false,
             pruning: None,
             keeps_zeros: false,
+            shared_bits: None,
             fake_quantize: None,
             freeze: Vec::new(),
             training_split: "train".to_owned(),

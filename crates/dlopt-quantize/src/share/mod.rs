@@ -7,6 +7,7 @@
 mod histogram;
 mod kmeans;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dlopt_checkpoint::{
@@ -45,6 +46,17 @@ pub struct Codebook {
 impl Codebook {
     /// The best values for some weights, which are finite; at most `2^bits` of them.
     pub fn of(weights: &[f32], bits: u32) -> Self {
+        // What is shared already stays to the bit.
+        let mut distinct = BTreeSet::new();
+        for weight in weights {
+            distinct.insert(if *weight == 0.0 { 0 } else { ordered(*weight) });
+            if distinct.len() > 1 << bits {
+                break;
+            }
+        }
+        if distinct.len() <= 1 << bits {
+            return Self::from_values(distinct.into_iter().map(unordered).collect());
+        }
         let mut histogram = Histogram::new();
         histogram.add(weights);
         Self::from_histogram(&histogram, bits)
@@ -55,6 +67,10 @@ impl Codebook {
         let mut values: Vec<f32> =
             kmeans::values(&points, 1 << bits, zeros > 0).into_iter().map(|value| value as f32).collect();
         values.dedup();
+        Self::from_values(values)
+    }
+
+    fn from_values(values: Vec<f32>) -> Self {
         let between = values.windows(2).map(|two| two[0] + (two[1] - two[0]) / 2.0).collect();
         Self { values, between }
     }
@@ -74,6 +90,17 @@ impl Codebook {
             place
         }
     }
+}
+
+/// A number whose order is that of the float, and back; 0 for zero.
+fn ordered(x: f32) -> i32 {
+    let bits = x.to_bits().cast_signed();
+    if bits < 0 { i32::MIN - bits } else { bits }
+}
+
+fn unordered(order: i32) -> f32 {
+    let bits = if order < 0 { i32::MIN - order } else { order };
+    f32::from_bits(bits.cast_unsigned())
 }
 
 impl Share {
@@ -254,9 +281,9 @@ mod tests {
 
     #[test]
     fn what_is_shared_already_stays_as_it_is() {
-        let x: Vec<f32> = (0..900).map(|i| [0.0, -0.5, 0.125, 0.3, 7.0][i % 5]).collect();
+        let x: Vec<f32> = (0..900).map(|i| [0.0, -0.5, 0.125, 0.3, 0.300_000_1, 7.0][i % 6]).collect();
         let codebook = Codebook::of(&x, 3);
-        assert_eq!(codebook.values(), [-0.5, 0.0, 0.125, 0.3, 7.0]);
+        assert_eq!(codebook.values(), [-0.5, 0.0, 0.125, 0.3, 0.300_000_1, 7.0]);
         assert!(x.iter().all(|&x| codebook.values()[codebook.place(x)] == x));
     }
 

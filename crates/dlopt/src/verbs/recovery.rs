@@ -7,7 +7,7 @@ use dlopt_checkpoint::{Context, Error, Pass, PassReport, Result};
 use dlopt_kernels::nn::Team;
 use dlopt_prune::is_pruned;
 use dlopt_quantize::{Quantize, is_quantized};
-use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, frozen_slots};
+use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, Sharing, frozen_slots};
 
 use super::codes::CodesArgs;
 use crate::messages;
@@ -24,6 +24,12 @@ pub(crate) struct RecoveryArgs {
     /// Whether weights that are 0 in the beginning stay 0 [default: keep where the checkpoint was pruned, else free]
     #[arg(long, value_enum)]
     zeros: Option<Zeros>,
+
+    /// Let the weights of each layer share 2^BITS values, chosen by k-means from what training begins with, and train
+    /// those; zeros stay
+    #[arg(long, value_name = "BITS", conflicts_with_all = ["prune", "zeros", "fake_quantize"],
+          value_parser = clap::value_parser!(u32).range(1..=8))]
+    share_weights: Option<u32>,
 
     /// Train with weights as `dlopt quantize` stores them by this scheme, w4a16 or w8a8:channel or another, and store
     /// them so
@@ -46,6 +52,7 @@ enum Zeros {
 /// What a training does beside training.
 pub(super) struct Recovery {
     pruning: Option<Pruning>,
+    shared_bits: Option<u32>,
     masks: Option<Masks>,
     quantize: Option<Quantize>,
     /// What people should know of the quantization.
@@ -67,8 +74,8 @@ impl RecoveryArgs {
         }
         let pruning = self.prune.as_deref().map(schedule).transpose()?;
         let masks = match self.zeros {
-            // Pruning keeps what was 0 as well.
-            _ if pruning.is_some() => None,
+            // Pruning keeps what was 0 as well, and so does sharing.
+            _ if pruning.is_some() || self.share_weights.is_some() => None,
             Some(Zeros::Free) => None,
             Some(Zeros::Keep) => Some(Masks::of(&model.layout, &model.weights)),
             None if is_pruned(model.source())? => Some(Masks::of(&model.layout, &model.weights)),
@@ -79,7 +86,8 @@ impl RecoveryArgs {
             None => Vec::new(),
         };
         let becomes_dense = quantize.is_none() && is_quantized(model.source())?;
-        Ok(Recovery { pruning, masks: masks.filter(|masks| masks.zeros() > 0), quantize, warnings, becomes_dense })
+        let masks = masks.filter(|masks| masks.zeros() > 0);
+        Ok(Recovery { pruning, shared_bits: self.share_weights, masks, quantize, warnings, becomes_dense })
     }
 }
 
@@ -87,6 +95,7 @@ impl Recovery {
     /// Writes down what decides the bytes of the result.
     pub(super) fn settle(&self, settings: &mut Settings) {
         settings.pruning.clone_from(&self.pruning);
+        settings.shared_bits = self.shared_bits;
         settings.keeps_zeros = self.masks.is_some();
         settings.fake_quantize = self.quantize.as_ref().map(Pass::options);
     }
@@ -103,6 +112,10 @@ impl Recovery {
             let frozen = frozen_slots(&model.layout, &settings.freeze)?;
             let (layout, epochs) = (&model.layout, settings.epochs);
             extensions.push(Box::new(GradualPruning::new(pruning, epochs, layout, &frozen, &model.weights)?));
+        }
+        if let Some(bits) = self.shared_bits {
+            let frozen = frozen_slots(&model.layout, &settings.freeze)?;
+            extensions.push(Box::new(Sharing::new(bits, &model.layout, &frozen, &model.weights)?));
         }
         if let Some(masks) = &self.masks {
             extensions.push(Box::new(masks.clone()));
@@ -136,6 +149,9 @@ impl Recovery {
     pub(super) fn sparsity(&self, model: &Model, trained: &[f32]) -> Option<f64> {
         match (&self.pruning, &self.masks) {
             (Some(_), _) => Some(Masks::of(&model.layout, trained).sparsity()),
+            (None, None) if self.shared_bits.is_some() => {
+                Some(Masks::of(&model.layout, trained).sparsity()).filter(|sparsity| *sparsity > 0.0)
+            }
             (None, masks) => masks.as_ref().map(Masks::sparsity),
         }
     }
@@ -147,6 +163,9 @@ impl Recovery {
                 "weights leave while training, {:.1}% of them in the end\n",
                 100.0 * pruning.sparsity
             ));
+        }
+        if let Some(bits) = self.shared_bits {
+            messages::tell(&format!("the weights of a layer share {} values, which are trained\n", 1 << bits));
         }
         if let Some(masks) = &self.masks {
             let (zeros, percent) = (tables::grouped(masks.zeros() as u64), 100.0 * masks.sparsity());
