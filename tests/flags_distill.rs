@@ -240,8 +240,18 @@ const TURNED: [&str; 31] = [
     "--device candle",
 ];
 
+/// How many values there are.
+fn distinct(values: &[f32]) -> usize {
+    values.iter().map(|value| value.to_bits()).collect::<BTreeSet<_>>().len()
+}
+
 /// What becomes of a student's weights that are 0 or are to be stored in few bits.
-const RECOVERY: [Case; 7] = [
+const RECOVERY: [Case; 8] = [
+    ("share-weights", |g| {
+        let values = |more: &str| distinct(&g.distil(more).0.get("fc1.weight").values());
+        assert!(values("--share-weights 2") <= 4 && values("") > 8);
+        g.refused(&distil("--share-weights 2 --prune 0.5 -o x.safetensors"), 2, "cannot be used with");
+    }),
     ("prune", |g| {
         let zeros = |more: &str| g.distil(more).0.get("fc1.weight").zeros();
         assert!(zeros("--prune 0.75") > zeros("--prune 0.25,tensor") && zeros("--prune 0.25,tensor") > zeros(""));
