@@ -246,7 +246,13 @@ fn distinct(values: &[f32]) -> usize {
 }
 
 /// What becomes of a student's weights that are 0 or are to be stored in few bits.
-const RECOVERY: [Case; 8] = [
+const RECOVERY: [Case; 9] = [
+    ("zeros-of", |g| {
+        g.ok("train --model net.toml --data d.safetensors --epochs 1 -q -o m.safetensors");
+        g.ok("prune m.safetensors --sparsity 0.6 -o pruned.safetensors -q");
+        let zeros = |more: &str| g.distil(more).0.get("fc1.weight").zeros();
+        assert!(zeros("--zeros-of pruned.safetensors") > zeros(""));
+    }),
     ("share-weights", |g| {
         let values = |more: &str| distinct(&g.distil(more).0.get("fc1.weight").values());
         assert!(values("--share-weights 2") <= 4 && values("") > 8);

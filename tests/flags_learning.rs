@@ -266,7 +266,7 @@ const TRAIN_FILES: [Case; 16] = [
 ];
 
 /// How a network is trained.
-const TRAIN_SETTINGS: [Case; 40] = [
+const TRAIN_SETTINGS: [Case; 41] = [
     ("augment", |g| {
         fs::write(g.path("r.toml"), "[[ops]]\nop = \"noise\"\nsigma = 0.1\n").unwrap();
         assert!(g.weights("--augment r.toml") == g.weights("--augment-op noise=0.1"));
@@ -449,6 +449,20 @@ const TRAIN_SETTINGS: [Case; 40] = [
         let frozen = |more: &str| g.train(&format!("--model m.safetensors {more}")).0.get("fc1.weight").zeros();
         assert!(frozen("--prune 0.9") > 0 && frozen("--prune 0.9 --freeze fc1.*") == 0);
         g.refused(&training("--prune soon -o x.safetensors"), 2, "no part of a pruning schedule");
+    }),
+    ("zeros-of", |g| {
+        g.ok("prune m.safetensors --sparsity 0.6 -o pruned.safetensors -q");
+        let places = |weights: &Weights| -> Vec<bool> {
+            let (_, bytes) = weights.iter().find(|(name, _)| name == "fc1.weight").unwrap();
+            bytes.as_chunks::<4>().0.iter().map(|w| f32::from_le_bytes(*w) == 0.0).collect()
+        };
+        let pruned: Weights =
+            read_file(&g.path("pruned.safetensors")).tensors.into_values().map(|t| (t.name, t.bytes)).collect();
+        let ticket = g.weights("--zeros-of pruned.safetensors");
+        assert_eq!(places(&ticket), places(&pruned), "fresh weights with the zeros of another network");
+        assert!(places(&ticket) != places(&g.weights("")));
+        g.refused(&training("--zeros-of m.safetensors -o x.safetensors"), 1, "none of its weights is 0");
+        g.refused(&training("--zeros-of nothing.safetensors -o x.safetensors"), 1, "nothing.safetensors");
     }),
     ("share-weights", |g| {
         g.ok("prune m.safetensors --sparsity 0.6 -o pruned.safetensors -q");

@@ -6,12 +6,14 @@
 //! ```
 //! with the gradient `g` masked before it is clipped and used, so that momentum, second moments and the norm of all
 //! gradients know nothing of weights that are gone, and `w` after every update. A running average of 0 is 0. Fixed-mask
-//! training on after pruning by magnitude is of Han et al., 2015, arXiv:1506.02626.
+//! training on after pruning by magnitude is of Han et al., 2015, arXiv:1506.02626. Masks of a pruned network on the weights that it
+//! had early in its training make a lottery ticket (Frankle and Carbin, 2019, arXiv:1803.03635).
 
 use std::ops::Range;
 
 use dlopt_checkpoint::Result;
 use dlopt_model::FlatLayout;
+use sha2::{Digest, Sha256};
 
 use crate::extension::{Extension, Moment};
 use crate::trainer::is_weight;
@@ -52,6 +54,13 @@ impl Masks {
         self.zeros as f64 / self.weights.max(1) as f64
     }
 
+    /// SHA-256 of which weights stay 0: part of what a resumed run must agree on.
+    pub fn digest(&self) -> String {
+        let mut digest = Sha256::new();
+        self.keeps.iter().for_each(|keep| digest.update([u8::from(*keep == 0)]));
+        dlopt_checkpoint::hex(&digest.finalize())
+    }
+
     /// 1 where a value is trained, 0 where it stays 0.
     pub(crate) fn to_floats(&self) -> Vec<f32> {
         self.keeps.iter().map(|&keep| if keep == 0 { 0.0 } else { 1.0 }).collect()
@@ -76,6 +85,12 @@ pub(crate) fn ranges_of_weights(layout: &FlatLayout) -> Vec<Range<usize>> {
 }
 
 impl Extension for Masks {
+    fn begin(&mut self, _layout: &FlatLayout, weights: &mut [f32]) -> Result<()> {
+        // Masks may be those of another network.
+        self.apply(weights);
+        Ok(())
+    }
+
     fn gradients(&mut self, _at: Moment, _weights: &[f32], gradients: &mut [f32]) -> Result<()> {
         self.apply(gradients);
         Ok(())

@@ -63,6 +63,9 @@ pub struct Settings {
     /// Whether weights that are 0 in the beginning stay 0.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_zeros: bool,
+    /// SHA-256 of which weights stay 0, where another network says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
     /// Weights of a layer share two to this power values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_bits: Option<u32>,
@@ -146,6 +149,7 @@ impl Default for Settings {
             keeps_best: false,
             pruning: None,
             keeps_zeros: false,
+            mask: None,
             shared_bits: None,
             fake_quantize: None,
             freeze: Vec::new(),

@@ -1,15 +1,18 @@
 //! Training on from a compressed checkpoint: flags that say what stays of its compression, and what follows from them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{Context, Error, Pass, PassReport, Result};
 use dlopt_kernels::nn::Team;
+use dlopt_model::load_weights;
 use dlopt_prune::is_pruned;
 use dlopt_quantize::{Quantize, is_quantized};
 use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, Sharing, frozen_slots};
 
 use super::codes::CodesArgs;
+use crate::job;
 use crate::messages;
 use crate::tables;
 
@@ -24,6 +27,11 @@ pub(crate) struct RecoveryArgs {
     /// Whether weights that are 0 in the beginning stay 0 [default: keep where the checkpoint was pruned, else free]
     #[arg(long, value_enum)]
     zeros: Option<Zeros>,
+
+    /// Set the weights to 0, and keep them there, that are 0 in this checkpoint of the same network: with the weights of an
+    /// early epoch a lottery ticket
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["prune", "zeros", "share_weights"])]
+    zeros_of: Option<PathBuf>,
 
     /// Let the weights of each layer share 2^BITS values, chosen by k-means from what training begins with, and train
     /// those; zeros stay
@@ -54,6 +62,8 @@ pub(super) struct Recovery {
     pruning: Option<Pruning>,
     shared_bits: Option<u32>,
     masks: Option<Masks>,
+    /// What they are, where another network says it.
+    mask: Option<String>,
     quantize: Option<Quantize>,
     /// What people should know of the quantization.
     warnings: Vec<String>,
@@ -76,6 +86,7 @@ impl RecoveryArgs {
         let masks = match self.zeros {
             // Pruning keeps what was 0 as well, and so does sharing.
             _ if pruning.is_some() || self.share_weights.is_some() => None,
+            _ if self.zeros_of.is_some() => self.zeros_of.as_deref().map(|path| zeros_of(path, model)).transpose()?,
             Some(Zeros::Free) => None,
             Some(Zeros::Keep) => Some(Masks::of(&model.layout, &model.weights)),
             None if is_pruned(model.source())? => Some(Masks::of(&model.layout, &model.weights)),
@@ -87,7 +98,8 @@ impl RecoveryArgs {
         };
         let becomes_dense = quantize.is_none() && is_quantized(model.source())?;
         let masks = masks.filter(|masks| masks.zeros() > 0);
-        Ok(Recovery { pruning, shared_bits: self.share_weights, masks, quantize, warnings, becomes_dense })
+        let mask = masks.as_ref().filter(|_| self.zeros_of.is_some()).map(Masks::digest);
+        Ok(Recovery { mask, pruning, shared_bits: self.share_weights, masks, quantize, warnings, becomes_dense })
     }
 }
 
@@ -96,6 +108,7 @@ impl Recovery {
     pub(super) fn settle(&self, settings: &mut Settings) {
         settings.pruning.clone_from(&self.pruning);
         settings.shared_bits = self.shared_bits;
+        settings.mask.clone_from(&self.mask);
         settings.keeps_zeros = self.masks.is_some();
         settings.fake_quantize = self.quantize.as_ref().map(Pass::options);
     }
@@ -181,6 +194,19 @@ impl Recovery {
             );
         }
     }
+}
+
+/// The zeros of another checkpoint of the network.
+fn zeros_of(path: &Path, model: &Model) -> Result<Masks> {
+    let checkpoint = job::open_whole(path)?;
+    let (weights, _) = load_weights(&checkpoint, &model.layout).map_err(|e| e.within(&checkpoint.name))?;
+    let masks = Masks::of(&model.layout, &weights);
+    if masks.zeros() == 0 {
+        return Err(
+            Error::input(format!("{}: none of its weights is 0", path.display())).hint("`dlopt prune` it first")
+        );
+    }
+    Ok(masks)
 }
 
 /// A schedule as terms, or in a file.

@@ -219,6 +219,7 @@ impl TrainingArgs {
             keeps_best: self.keep_best,
             pruning: None,
             keeps_zeros: false,
+            mask: None,
             shared_bits: None,
             fake_quantize: None,
             freeze: self.freeze.clone(),
