@@ -70,25 +70,19 @@ impl Split {
                 (0..width).map(|at| plane(Kind::Bytes, of(at))).collect()
             }
             Split::Bf16 => {
-                let (mut rest, mut exponents) = (Vec::new(), Vec::new());
-                for half in bytes.as_chunks::<2>().0 {
-                    let half = u16::from_le_bytes(*half);
-                    rest.push((half >> 8 & 0x80 | half & 0x7f) as u8);
-                    exponents.push((half >> 7) as u8);
-                }
+                let halves = bytes.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half));
+                let rest = halves.clone().map(|half| (half >> 8 & 0x80 | half & 0x7f) as u8).collect();
+                let exponents = halves.map(|half| (half >> 7) as u8).collect();
                 vec![plane(Kind::Mantissas, rest), plane(Kind::Exponents, exponents)]
             }
             Split::F32 => {
-                let mut planes = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
-                for single in bytes.as_chunks::<4>().0 {
-                    let single = u32::from_le_bytes(*single);
-                    planes[0].push(single as u8);
-                    planes[1].push((single >> 8) as u8);
-                    planes[2].push((single >> 24 & 0x80 | single >> 16 & 0x7f) as u8);
-                    planes[3].push((single >> 23) as u8);
-                }
-                let kinds = [Kind::Mantissas, Kind::Mantissas, Kind::Mantissas, Kind::Exponents];
-                planes.into_iter().zip(kinds).map(|(symbols, kind)| plane(kind, symbols)).collect()
+                let singles = bytes.as_chunks::<4>().0.iter().map(|single| u32::from_le_bytes(*single));
+                let low = singles.clone().map(|single| single as u8).collect();
+                let middle = singles.clone().map(|single| (single >> 8) as u8).collect();
+                let high = singles.clone().map(|single| (single >> 24 & 0x80 | single >> 16 & 0x7f) as u8).collect();
+                let exponents = singles.map(|single| (single >> 23) as u8).collect();
+                let mantissas = |symbols| plane(Kind::Mantissas, symbols);
+                vec![mantissas(low), mantissas(middle), mantissas(high), plane(Kind::Exponents, exponents)]
             }
             Split::Codes { bits, columns } => {
                 let mut codes = vec![0_i8; bytes.len() / self.unit() * columns];
@@ -122,8 +116,9 @@ impl Split {
                 }
             }
             Split::F32 => {
-                for (i, to) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                    let [low, middle, high, exponent] = [0, 1, 2, 3].map(|plane| u32::from(planes[plane][i]));
+                let planes = planes[0].iter().zip(&planes[1]).zip(planes[2].iter().zip(&planes[3]));
+                for (to, ((low, middle), (high, exponent))) in out.as_chunks_mut::<4>().0.iter_mut().zip(planes) {
+                    let [low, middle, high, exponent] = [low, middle, high, exponent].map(|byte| u32::from(*byte));
                     let high = (high & 0x80) << 24 | (high & 0x7f) << 16;
                     *to = (high | exponent << 23 | middle << 8 | low).to_le_bytes();
                 }
