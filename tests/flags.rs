@@ -700,14 +700,6 @@ const QUANTIZE: [Case; 12] = [
         let words = |bits: &str| g.stored(&format!("quantize --bits {bits}")).get(&part(GATE, "packed")).shape[1];
         assert_eq!((words("2"), words("4"), words("8")), (8, 16, 32));
         assert_code(&g.run("quantize model --bits 5 -o out"), 2, "five bits");
-        let values = |bits: &str| {
-            let stored = g.stored(&format!("quantize --scheme codebook {bits}"));
-            stored.get(GATE).values().iter().map(|w| w.to_bits()).collect::<BTreeSet<_>>().len()
-        };
-        assert_eq!((values("--bits 3"), values("")), (8, 32));
-        let refused = g.run("quantize model.safetensors --scheme codebook --group 32");
-        assert_code(&refused, 2, "a codebook has no scales");
-        assert!(err(&refused).contains("--group is about scales"), "{}", err(&refused));
     }),
     ("asymmetric", |g| {
         assert!(!g.stored("quantize").tensors.contains_key(&part(GATE, "zero_point")));

@@ -240,23 +240,13 @@ const TURNED: [&str; 31] = [
     "--device candle",
 ];
 
-/// How many values there are.
-fn distinct(values: &[f32]) -> usize {
-    values.iter().map(|value| value.to_bits()).collect::<BTreeSet<_>>().len()
-}
-
 /// What becomes of a student's weights that are 0 or are to be stored in few bits.
-const RECOVERY: [Case; 9] = [
+const RECOVERY: [Case; 8] = [
     ("zeros-of", |g| {
         g.ok("train --model net.toml --data d.safetensors --epochs 1 -q -o m.safetensors");
         g.ok("prune m.safetensors --sparsity 0.6 -o pruned.safetensors -q");
         let zeros = |more: &str| g.distil(more).0.get("fc1.weight").zeros();
         assert!(zeros("--zeros-of pruned.safetensors") > zeros(""));
-    }),
-    ("share-weights", |g| {
-        let values = |more: &str| distinct(&g.distil(more).0.get("fc1.weight").values());
-        assert!(values("--share-weights 2") <= 4 && values("") > 8);
-        g.refused(&distil("--share-weights 2 --prune 0.5 -o x.safetensors"), 2, "cannot be used with");
     }),
     ("prune", |g| {
         let zeros = |more: &str| g.distil(more).0.get("fc1.weight").zeros();

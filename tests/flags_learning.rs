@@ -266,7 +266,7 @@ const TRAIN_FILES: [Case; 16] = [
 ];
 
 /// How a network is trained.
-const TRAIN_SETTINGS: [Case; 41] = [
+const TRAIN_SETTINGS: [Case; 40] = [
     ("augment", |g| {
         fs::write(g.path("r.toml"), "[[ops]]\nop = \"noise\"\nsigma = 0.1\n").unwrap();
         assert!(g.weights("--augment r.toml") == g.weights("--augment-op noise=0.1"));
@@ -463,17 +463,6 @@ const TRAIN_SETTINGS: [Case; 41] = [
         assert!(places(&ticket) != places(&g.weights("")));
         g.refused(&training("--zeros-of m.safetensors -o x.safetensors"), 1, "none of its weights is 0");
         g.refused(&training("--zeros-of nothing.safetensors -o x.safetensors"), 1, "nothing.safetensors");
-    }),
-    ("share-weights", |g| {
-        g.ok("prune m.safetensors --sparsity 0.6 -o pruned.safetensors -q");
-        let weights = |more: &str| g.train(&format!("--model pruned.safetensors {more}")).0.get("fc1.weight").clone();
-        let values = |weights: &Tensor| weights.values().iter().map(|w| w.to_bits()).collect::<BTreeSet<_>>();
-        let shared = weights("--share-weights 2");
-        assert!(values(&shared).len() <= 4 && values(&weights("")).len() > 4);
-        assert_eq!(shared.zeros(), 17, "zeros stay");
-        assert!(values(&shared) != values(&weights("--share-weights 2 --epochs 3")), "the values are trained");
-        g.refused(&training("--share-weights 9 -o x.safetensors"), 2, "1..=8");
-        g.refused(&training("--share-weights 3 --fake-quantize w8a16 -o x.safetensors"), 2, "cannot be used with");
     }),
     ("fake-quantize", |g| {
         let names = |more: &str| g.train(more).0.names;

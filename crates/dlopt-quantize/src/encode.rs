@@ -27,7 +27,7 @@ fn scale_float(from: Float) -> Float {
 }
 
 /// Weights of a cast that count as one row.
-pub(crate) const CAST_ROW: usize = 4096;
+const CAST_ROW: usize = 4096;
 
 /// A unit that casts a tensor, whatever its shape.
 pub(crate) fn cast_unit(tensor: usize, info: &TensorInfo, to: Dtype, key: usize) -> Unit {

@@ -28,7 +28,6 @@ mod sequence_tests;
 mod sequences;
 mod settings;
 mod setup;
-mod sharing;
 mod state;
 mod statistics;
 mod trainer;
@@ -52,7 +51,6 @@ pub use setup::{
     Model, Request, check_learns, check_preprocessing, check_shape, check_vocabulary, run_facts, shape_of,
     use_own_preprocessing,
 };
-pub use sharing::Sharing;
 pub use statistics::statistics;
 pub use trainer::{
     EVALUATION_BATCH, Observer, Trained, Trainer, balanced_weights, difference, frozen_nodes, frozen_slots, groups,

@@ -66,9 +66,6 @@ pub struct Settings {
     /// SHA-256 of which weights stay 0, where another network says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
-    /// Weights of a layer share two to this power values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shared_bits: Option<u32>,
     /// What is done to the weights that the network runs with, as the history has it of `quantize`; nothing when there is
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,7 +147,6 @@ impl Default for Settings {
             pruning: None,
             keeps_zeros: false,
             mask: None,
-            shared_bits: None,
             fake_quantize: None,
             freeze: Vec::new(),
             training_split: "train".to_owned(),

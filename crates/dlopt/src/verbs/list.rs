@@ -10,7 +10,7 @@ use dlopt_prune::Plugin as PrunePlugin;
 use dlopt_quantize::formats::{DENSE, FORMATS};
 use dlopt_quantize::layouts::LAYOUTS;
 use dlopt_quantize::methods::METHODS;
-use dlopt_quantize::{Plugin as QuantizePlugin, SCHEMES, SHARED_BITS};
+use dlopt_quantize::{Plugin as QuantizePlugin, SCHEMES};
 use dlopt_train::{LOSSES, OPTIMIZERS, SCHEDULES};
 
 use super::prepare::StandardiseName;
@@ -135,15 +135,8 @@ fn row(name: &str, summary: &str, source: &str) -> [String; 3] {
     [name.to_owned(), summary.to_owned(), source.to_owned()]
 }
 
-/// The scheme that stores no codes: name, summary, source.
-const CODEBOOK: [&str; 3] = [
-    "codebook",
-    "2^bits values a tensor by k-means; `dlopt pack` stores it as codes",
-    "Han, Mao and Dally, 2015, arXiv:1510.00149",
-];
-
 fn schemes() -> String {
-    let mut rows: Vec<Vec<String>> = SCHEMES
+    let rows: Vec<Vec<String>> = SCHEMES
         .iter()
         .map(|s| {
             vec![
@@ -158,28 +151,11 @@ fn schemes() -> String {
             ]
         })
         .collect();
-    let [name, summary, _] = CODEBOOK.map(str::to_owned);
-    let [dense, any] = ["the dtype it had", "as they are"].map(str::to_owned);
-    rows.push(vec![
-        format!("  {name}"),
-        String::new(),
-        "1-8".to_owned(),
-        "-".to_owned(),
-        any,
-        dense,
-        "yes".to_owned(),
-        summary,
-    ]);
     let head = ["  name", "also", "bits", "scales by", "activations", "stored as", "zero stays", "what"];
     format!("quantize --scheme\n{}", columns(&head, &rows))
 }
 
 fn schemes_json() -> serde_json::Value {
-    let [name, summary, source] = CODEBOOK;
-    let codebook = serde_json::json!({
-        "name": name, "aliases": [], "bits": SHARED_BITS, "format": "dense", "holds_zero": true, "summary": summary,
-        "source": source,
-    });
     SCHEMES
         .iter()
         .map(|s| {
@@ -189,6 +165,5 @@ fn schemes_json() -> serde_json::Value {
                 "format": s.format, "holds_zero": s.holds_zero(), "summary": s.summary, "source": s.source,
             })
         })
-        .chain([codebook])
         .collect()
 }

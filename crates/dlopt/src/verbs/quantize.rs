@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use dlopt_checkpoint::{Error, Pass, Result};
-use dlopt_quantize::{SHARED_BITS, Share};
+use dlopt_checkpoint::{Pass, Result};
 
 use super::budget::{self, BudgetArgs};
 use super::codes::CodesArgs;
@@ -15,9 +14,6 @@ use crate::job;
 
 /// What weights become unless asked otherwise.
 pub(super) const SCHEME: &str = "w4a16";
-
-/// The scheme that is no codes: values are shared.
-const CODEBOOK: &str = "codebook";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +24,6 @@ Examples:
   dlopt quantize model/ --target-size 150MB -o small/              a scheme for each tensor, the least damage in 150 MB
   dlopt quantize m.safetensors --target-bits 3 --data d.safetensors --recipe-out chosen.toml -o small.safetensors
   dlopt quantize m.safetensors --max-loss 0.5% --data d.safetensors -o small.safetensors
-  dlopt quantize model/ --scheme codebook --bits 5 | dlopt pack -o small.dlpk
   dlopt quantize model/ --dry-run --explain                        what would be done, and why
   dlopt prune model/ --pattern 2:4 | dlopt quantize -o small/      zeros stay zeros
 
@@ -52,12 +47,12 @@ pub(crate) struct QuantizeArgs {
 /// Quantize weights to integers or FP8
 #[derive(Args, Debug)]
 pub(crate) struct QuantizePass {
-    /// How weights are stored: w4a16, w8a16, w2a16, w4a16_asym, w8a8, fp8_dynamic, fp8_block, fp8a16, bf16, f16; or
-    /// codebook: dense, with 2^BITS values a tensor, which `dlopt pack` stores as codes [default: w4a16]
+    /// How weights are stored: w4a16, w8a16, w2a16, w4a16_asym, w8a8, fp8_dynamic, fp8_block, fp8a16, bf16, f16
+    /// [default: w4a16]
     #[arg(long)]
     scheme: Option<String>,
 
-    /// Bits of a code in weight-only integer schemes: 2, 4 or 8; of a codebook: 1 to 8 [default: the scheme's]
+    /// Bits of a code in weight-only integer schemes: 2, 4 or 8 [default: the scheme's]
     #[arg(long)]
     bits: Option<u32>,
 
@@ -101,29 +96,11 @@ impl QuantizePass {
 
     /// The pass.
     pub(super) fn passes(&self) -> Result<Vec<Box<dyn Pass>>> {
-        if self.scheme.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case(CODEBOOK)) {
-            return Ok(vec![Box::new(self.share()?)]);
-        }
         let is_symmetric = if self.asymmetric { Some(false) } else { self.symmetric.then_some(true) };
         let mut quantize = self.codes.quantize(self.scheme.as_deref().unwrap_or(SCHEME), self.bits, is_symmetric)?;
         quantize.selection = self.select.selection()?;
         quantize.allow_nonfinite = self.select.allow_nonfinite;
         Ok(vec![Box::new(quantize)])
-    }
-}
-
-impl QuantizePass {
-    /// The pass that makes weights share values.
-    fn share(&self) -> Result<Share> {
-        let of_scales = [("--asymmetric", self.asymmetric), ("--symmetric", self.symmetric)];
-        let given = of_scales.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag).or(self.codes.given());
-        if let Some(flag) = given {
-            return Err(Error::usage(format!("{flag} is about scales, and a codebook has none"))
-                .hint("--bits, --include and --exclude are what a codebook takes"));
-        }
-        let mut share = Share::new(self.bits.unwrap_or(SHARED_BITS))?;
-        share.selection = self.select.selection()?;
-        Ok(share)
     }
 }
 

@@ -9,7 +9,7 @@ use dlopt_kernels::nn::Team;
 use dlopt_model::load_weights;
 use dlopt_prune::is_pruned;
 use dlopt_quantize::{Quantize, is_quantized};
-use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, Sharing, frozen_slots};
+use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, frozen_slots};
 
 use super::codes::CodesArgs;
 use crate::job;
@@ -30,14 +30,8 @@ pub(crate) struct RecoveryArgs {
 
     /// Set the weights to 0, and keep them there, that are 0 in this checkpoint of the same network: with the weights of an
     /// early epoch a lottery ticket
-    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["prune", "zeros", "share_weights"])]
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["prune", "zeros"])]
     zeros_of: Option<PathBuf>,
-
-    /// Let the weights of each layer share 2^BITS values, chosen by k-means from what training begins with, and train
-    /// those; zeros stay
-    #[arg(long, value_name = "BITS", conflicts_with_all = ["prune", "zeros", "fake_quantize"],
-          value_parser = clap::value_parser!(u32).range(1..=8))]
-    share_weights: Option<u32>,
 
     /// Train with weights as `dlopt quantize` stores them by this scheme, w4a16 or w8a8:channel or another, and store
     /// them so
@@ -60,7 +54,6 @@ enum Zeros {
 /// What a training does beside training.
 pub(super) struct Recovery {
     pruning: Option<Pruning>,
-    shared_bits: Option<u32>,
     masks: Option<Masks>,
     /// What they are, where another network says it.
     mask: Option<String>,
@@ -84,8 +77,8 @@ impl RecoveryArgs {
         }
         let pruning = self.prune.as_deref().map(schedule).transpose()?;
         let masks = match self.zeros {
-            // Pruning keeps what was 0 as well, and so does sharing.
-            _ if pruning.is_some() || self.share_weights.is_some() => None,
+            // Pruning keeps what was 0 as well.
+            _ if pruning.is_some() => None,
             _ if self.zeros_of.is_some() => self.zeros_of.as_deref().map(|path| zeros_of(path, model)).transpose()?,
             Some(Zeros::Free) => None,
             Some(Zeros::Keep) => Some(Masks::of(&model.layout, &model.weights)),
@@ -99,7 +92,7 @@ impl RecoveryArgs {
         let becomes_dense = quantize.is_none() && is_quantized(model.source())?;
         let masks = masks.filter(|masks| masks.zeros() > 0);
         let mask = masks.as_ref().filter(|_| self.zeros_of.is_some()).map(Masks::digest);
-        Ok(Recovery { mask, pruning, shared_bits: self.share_weights, masks, quantize, warnings, becomes_dense })
+        Ok(Recovery { mask, pruning, masks, quantize, warnings, becomes_dense })
     }
 }
 
@@ -107,7 +100,6 @@ impl Recovery {
     /// Writes down what decides the bytes of the result.
     pub(super) fn settle(&self, settings: &mut Settings) {
         settings.pruning.clone_from(&self.pruning);
-        settings.shared_bits = self.shared_bits;
         settings.mask.clone_from(&self.mask);
         settings.keeps_zeros = self.masks.is_some();
         settings.fake_quantize = self.quantize.as_ref().map(Pass::options);
@@ -125,10 +117,6 @@ impl Recovery {
             let frozen = frozen_slots(&model.layout, &settings.freeze)?;
             let (layout, epochs) = (&model.layout, settings.epochs);
             extensions.push(Box::new(GradualPruning::new(pruning, epochs, layout, &frozen, &model.weights)?));
-        }
-        if let Some(bits) = self.shared_bits {
-            let frozen = frozen_slots(&model.layout, &settings.freeze)?;
-            extensions.push(Box::new(Sharing::new(bits, &model.layout, &frozen, &model.weights)?));
         }
         if let Some(masks) = &self.masks {
             extensions.push(Box::new(masks.clone()));
@@ -162,9 +150,6 @@ impl Recovery {
     pub(super) fn sparsity(&self, model: &Model, trained: &[f32]) -> Option<f64> {
         match (&self.pruning, &self.masks) {
             (Some(_), _) => Some(Masks::of(&model.layout, trained).sparsity()),
-            (None, None) if self.shared_bits.is_some() => {
-                Some(Masks::of(&model.layout, trained).sparsity()).filter(|sparsity| *sparsity > 0.0)
-            }
             (None, masks) => masks.as_ref().map(Masks::sparsity),
         }
     }
@@ -176,9 +161,6 @@ impl Recovery {
                 "weights leave while training, {:.1}% of them in the end\n",
                 100.0 * pruning.sparsity
             ));
-        }
-        if let Some(bits) = self.shared_bits {
-            messages::tell(&format!("the weights of a layer share {} values, which are trained\n", 1 << bits));
         }
         if let Some(masks) = &self.masks {
             let (zeros, percent) = (tables::grouped(masks.zeros() as u64), 100.0 * masks.sparsity());

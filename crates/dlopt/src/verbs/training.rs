@@ -220,7 +220,6 @@ impl TrainingArgs {
             pruning: None,
             keeps_zeros: false,
             mask: None,
-            shared_bits: None,
             fake_quantize: None,
             freeze: self.freeze.clone(),
             training_split: self.split.clone(),
