@@ -92,7 +92,7 @@ impl Simulated {
         for tile in x.chunks_mut(columns * job.height()).filter(|tile| is_fit(tile)) {
             match &chosen {
                 Some(chosen) => chosen.fill(encoding.is_symmetric, scales),
-                None => job.method.choose(&Tile { x: tile, columns, group, encoding: &encoding }, scales),
+                None => job.choose(&Tile { x: tile, columns, group, encoding: &encoding }, scales),
             }
             let (scale, zero) = (scales.scale.as_slice(), scales.zero.as_slice());
             for x in tile.chunks_exact_mut(columns) {
@@ -200,7 +200,7 @@ mod tests {
         for scheme in
             ["w4a16:32", "w4a16:tensor", "w2a16_asym:16", "w8a16_asym:channel", "w8a8:tensor", "w8a8_asym:tensor"]
                 .into_iter()
-                .chain(["fp8_dynamic", "fp8_dynamic:tensor", "fp8_block", "fp8a16", "bf16", "f16"])
+                .chain(["codebook", "codebook3:channel", "codebook2:16", "codebook8", "fp8_dynamic", "fp8_dynamic:tensor", "fp8_block", "fp8a16", "bf16", "f16"])
         {
             for method in METHODS {
                 let mut quantize = Quantize::new(Scheme::parse(scheme).unwrap());

@@ -95,7 +95,7 @@ impl StoredWeight {
     /// neither integers nor FP8.
     pub fn read(&self, source: &dyn Tensors) -> Result<Coded> {
         if !self.is_integer() && !self.is_fp8() {
-            return Err(Error::input(format!("tensor `{}` is stored as 4-bit or 6-bit floats", self.unit.name)));
+            return Err(Error::input(format!("tensor `{}` is stored neither as integers nor as FP8", self.unit.name)));
         }
         let mut parts = Vec::with_capacity(self.reads.len());
         for &(tensor, bytes) in &self.reads {
