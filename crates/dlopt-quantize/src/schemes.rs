@@ -428,7 +428,10 @@ fn check(
             return refuse(format!("has 1 to 8 bits, not {bits}"), "take --bits 5");
         }
         if !is_symmetric {
-            return refuse("has no zero points, its values lie where they are needed".to_owned(), "leave the option out");
+            return refuse(
+                "has no zero points, its values lie where they are needed".to_owned(),
+                "leave the option out",
+            );
         }
     } else if preset.format == "pack-quantized" {
         if ![2, 4, 8].contains(&bits) {
@@ -497,7 +500,15 @@ mod tests {
         let asymmetric = with("int4", Overrides { is_symmetric: Some(false), ..Overrides::default() }).unwrap();
         assert!(asymmetric.is_like(&Scheme::parse("w4a16_asym").unwrap()));
         assert_eq!(Scheme::parse("w4a16:32").unwrap().label(), "w4a16 group 32");
-        for text in ["w8a16_asym:64", "w8a8_asym:channel", "fp8_block", "fp8_dynamic:tensor", "bf16", "w2a16:128", "codebook3:64"] {
+        for text in [
+            "w8a16_asym:64",
+            "w8a8_asym:channel",
+            "fp8_block",
+            "fp8_dynamic:tensor",
+            "bf16",
+            "w2a16:128",
+            "codebook3:64",
+        ] {
             assert_eq!(Scheme::parse(text).unwrap().text(), text);
         }
     }

@@ -33,7 +33,7 @@ impl Values {
                 check_tables(&parts.scale, entries).map_err(at_row)?;
             } else {
                 check_scales(&unit.name, &parts.scale)
-                .map_err(|_| at_row("has a scale that is not positive".to_owned()))?;
+                    .map_err(|_| at_row("has a scale that is not positive".to_owned()))?;
             }
             let half = (1u32 << (bits - 1)) as f32;
             if let Some(zero) = parts.zeros.iter().find(|z| !(-half..half).contains(*z)) {

@@ -77,7 +77,9 @@ impl Sums {
         // Near their mean differences of sums lose less; the anchor needs sums about 0.
         let shift = match zero {
             Some(_) => 0.0,
-            None => points.iter().map(|p| p.value * p.weight).sum::<f64>() / points.iter().map(|p| p.weight).sum::<f64>(),
+            None => {
+                points.iter().map(|p| p.value * p.weight).sum::<f64>() / points.iter().map(|p| p.weight).sum::<f64>()
+            }
         };
         let sums = |of: fn(f64, f64) -> f64| {
             let each = points.iter().scan(0.0, |sum, p| {

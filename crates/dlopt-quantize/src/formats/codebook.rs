@@ -143,7 +143,8 @@ mod tests {
         for bits in 1..=8 {
             let table: Vec<f32> = (0..1 << bits).map(|i| i as f32 - 3.0).collect();
             let tables = [table.clone(), table.iter().map(|x| x * 0.5).collect()].concat();
-            let x: Vec<f32> = (0..13).map(|i| tables[(i * 7 % table.len()) + if i < 9 { 0 } else { table.len() }]).collect();
+            let x: Vec<f32> =
+                (0..13).map(|i| tables[(i * 7 % table.len()) + if i < 9 { 0 } else { table.len() }]).collect();
             let row = Row { x: &x, group: 9, scale: &tables, zero: &[], bits };
             let (mut scratch, mut bytes) = (Vec::new(), vec![0; packed_bytes(13, bits)]);
             let (stats, zeros) = FORMAT.encode(&row, &mut scratch, &mut bytes);

@@ -7,7 +7,7 @@ use dlopt_checkpoint::{Context, Error, Pass, PassReport, Result};
 use dlopt_kernels::nn::Team;
 use dlopt_prune::is_pruned;
 use dlopt_quantize::{Quantize, is_quantized};
-use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, frozen_slots};
+use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, Sharing, frozen_slots};
 
 use super::codes::CodesArgs;
 use crate::messages;
@@ -30,6 +30,11 @@ pub(crate) struct RecoveryArgs {
     #[arg(long, value_name = "SCHEME")]
     fake_quantize: Option<String>,
 
+    /// Share values among weights by this scheme, codebook5 or codebook4:channel or another, train the values and store
+    /// codebooks; which weight has which value stays, and zeros stay 0
+    #[arg(long, value_name = "SCHEME", conflicts_with_all = ["prune", "zeros", "fake_quantize"])]
+    share_weights: Option<String>,
+
     #[command(flatten)]
     codes: CodesArgs,
 }
@@ -48,6 +53,8 @@ pub(super) struct Recovery {
     pruning: Option<Pruning>,
     masks: Option<Masks>,
     quantize: Option<Quantize>,
+    /// Whether the values of its codebooks are what is trained.
+    shares: bool,
     /// What people should know of the quantization.
     warnings: Vec<String>,
     /// The weights were quantized, and will be dense.
@@ -57,18 +64,18 @@ pub(super) struct Recovery {
 impl RecoveryArgs {
     /// What the flags mean for the network that training begins with.
     pub(super) fn recovery(&self, model: &Model) -> Result<Recovery> {
-        let quantize = match &self.fake_quantize {
+        let quantize = match self.fake_quantize.as_ref().or(self.share_weights.as_ref()) {
             Some(scheme) => Some(self.codes.quantize(scheme, None, None)?),
             None => None,
         };
         if let (None, Some(flag)) = (&quantize, self.codes.given()) {
             return Err(Error::usage(format!("{flag} says how weights are quantized, and they are not"))
-                .hint("--fake-quantize SCHEME trains with quantized weights; `dlopt quantize` needs no training"));
+                .hint("--fake-quantize SCHEME or --share-weights SCHEME trains with quantized weights; `dlopt quantize` needs no training"));
         }
         let pruning = self.prune.as_deref().map(schedule).transpose()?;
         let masks = match self.zeros {
-            // Pruning keeps what was 0 as well.
-            _ if pruning.is_some() => None,
+            // Pruning and sharing keep what was 0 as well.
+            _ if pruning.is_some() || self.share_weights.is_some() => None,
             Some(Zeros::Free) => None,
             Some(Zeros::Keep) => Some(Masks::of(&model.layout, &model.weights)),
             None if is_pruned(model.source())? => Some(Masks::of(&model.layout, &model.weights)),
@@ -79,7 +86,14 @@ impl RecoveryArgs {
             None => Vec::new(),
         };
         let becomes_dense = quantize.is_none() && is_quantized(model.source())?;
-        Ok(Recovery { pruning, masks: masks.filter(|masks| masks.zeros() > 0), quantize, warnings, becomes_dense })
+        Ok(Recovery {
+            pruning,
+            masks: masks.filter(|masks| masks.zeros() > 0),
+            quantize,
+            shares: self.share_weights.is_some(),
+            warnings,
+            becomes_dense,
+        })
     }
 }
 
@@ -88,7 +102,8 @@ impl Recovery {
     pub(super) fn settle(&self, settings: &mut Settings) {
         settings.pruning.clone_from(&self.pruning);
         settings.keeps_zeros = self.masks.is_some();
-        settings.fake_quantize = self.quantize.as_ref().map(Pass::options);
+        let options = self.quantize.as_ref().map(Pass::options);
+        *if self.shares { &mut settings.share_weights } else { &mut settings.fake_quantize } = options;
     }
 
     /// Who takes part in every step.
@@ -107,7 +122,10 @@ impl Recovery {
         if let Some(masks) = &self.masks {
             extensions.push(Box::new(masks.clone()));
         }
-        if let Some(fake) = self.fake(model, team)? {
+        if let (Some(quantize), true) = (&self.quantize, self.shares) {
+            let (layout, weights) = (&model.layout, &model.weights);
+            extensions.push(Box::new(Sharing::new(quantize, &model.header(), layout, Arc::clone(team), weights)?));
+        } else if let Some(fake) = self.fake(model, team)? {
             extensions.push(Box::new(fake));
         }
         Ok(extensions)
@@ -135,6 +153,7 @@ impl Recovery {
     /// Share of the weights that are 0 in the end, 0..=1, where masks decide it.
     pub(super) fn sparsity(&self, model: &Model, trained: &[f32]) -> Option<f64> {
         match (&self.pruning, &self.masks) {
+            _ if self.shares => Some(Masks::of(&model.layout, trained).sparsity()),
             (Some(_), _) => Some(Masks::of(&model.layout, trained).sparsity()),
             (None, masks) => masks.as_ref().map(Masks::sparsity),
         }
@@ -153,12 +172,15 @@ impl Recovery {
             messages::tell(&format!("{zeros} zeros stay, {percent:.1}% of the weights; --zeros free trains them\n"));
         }
         if let Some(quantize) = &self.quantize {
-            messages::tell(&format!("quantized in training and in the output: {}\n", quantize.scheme.label()));
+            let how =
+                if self.shares { "values are shared and trained" } else { "quantized in training and in the output" };
+            messages::tell(&format!("{how}: {}\n", quantize.scheme.label()));
             self.warnings.iter().for_each(|warning| messages::warning(warning));
         }
         if self.becomes_dense {
             messages::tell(
-                "the checkpoint is quantized, and the output will be dense; --fake-quantize SCHEME keeps it quantized\n",
+                "the checkpoint is quantized, and the output will be dense; --fake-quantize SCHEME keeps it quantized, \
+                 --share-weights SCHEME its codebooks\n",
             );
         }
     }

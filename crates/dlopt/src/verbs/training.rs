@@ -220,6 +220,7 @@ impl TrainingArgs {
             pruning: None,
             keeps_zeros: false,
             fake_quantize: None,
+            share_weights: None,
             freeze: self.freeze.clone(),
             training_split: self.split.clone(),
             without_classes: self.without_class.clone(),
