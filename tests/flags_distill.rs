@@ -241,7 +241,7 @@ const TURNED: [&str; 31] = [
 ];
 
 /// What becomes of a student's weights that are 0 or are to be stored in few bits.
-const RECOVERY: [Case; 7] = [
+const RECOVERY: [Case; 8] = [
     ("prune", |g| {
         let zeros = |more: &str| g.distil(more).0.get("fc1.weight").zeros();
         assert!(zeros("--prune 0.75") > zeros("--prune 0.25,tensor") && zeros("--prune 0.25,tensor") > zeros(""));
@@ -257,6 +257,11 @@ const RECOVERY: [Case; 7] = [
         let names = |more: &str| g.distil(more).0.names;
         assert!(names("--fake-quantize w8a16:channel").iter().any(|name| name == "fc1.weight_packed"));
         assert!(!names("").iter().any(|name| name == "fc1.weight_packed"));
+    }),
+    ("share-weights", |g| {
+        assert_eq!(g.distil("--share-weights codebook2").0.get("fc1.weight_codebook").shape, [4]);
+        assert_differ(g, "--share-weights codebook2", "--share-weights codebook2:channel");
+        g.refused(&distil("--share-weights int8:channel -o x.safetensors"), 2, "gets no codebook");
     }),
     ("group", |g| {
         assert_differ(g, "--fake-quantize w8a16 --group channel", "--fake-quantize w8a16 --group 4");

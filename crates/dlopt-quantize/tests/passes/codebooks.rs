@@ -17,7 +17,7 @@ fn quantize(scheme: &str) -> Quantize {
 fn model(rows: usize, x: &[f32]) -> Memory {
     let bytes = |x: &[f32]| -> Vec<u8> { x.iter().flat_map(|x| x.to_le_bytes()).collect() };
     let mut model = Memory::default();
-    model.add("fc.weight", Dtype::F32, &[rows, x.len() / rows], bytes(x));
+    model.add("m.up.weight", Dtype::F32, &[rows, x.len() / rows], bytes(x));
     model.add("conv.weight", Dtype::F32, &[rows, x.len() / rows, 1], bytes(x));
     model.with_config("{}")
 }
@@ -34,14 +34,14 @@ fn codebooks_are_the_optimal_ones_of_others() {
     for case in cases {
         let weights: Vec<f32> = floats(&case["weights"]).iter().map(|x| *x as f32).collect();
         let done = run(&quantize(&format!("codebook{}", case["bits"])), &model(1, &weights), 1).unwrap();
-        let (found, expected) = (done.output.values("fc.weight_codebook"), floats(&case["values"]));
+        let (found, expected) = (done.output.values("m.up.weight_codebook"), floats(&case["values"]));
         let (name, size) = (&case["name"], weights.iter().fold(0f32, |m, x| m.max(x.abs())));
         assert_eq!(found.len(), expected.len(), "{name}");
         for (found, expected) in found.iter().zip(&expected) {
             // A value is rounded to F32 once.
             assert!((found - expected).abs() <= f64::from(size) * 1e-7, "{name}: {found} {expected}");
         }
-        let (noise, least) = (done.report("fc.weight").noise, case["error"].as_f64().unwrap());
+        let (noise, least) = (done.report("m.up.weight").noise, case["error"].as_f64().unwrap());
         assert!((noise - least).abs() <= 1e-5 * least, "{name}: {noise} {least}");
     }
 }
@@ -57,7 +57,7 @@ fn many_weights_are_shared_almost_as_well_as_could_be() {
     let x: Vec<f32> = (0..512 * 300).map(|_| next()).collect();
     for (bits, tolerance) in [(4, 0.005), (8, 0.02)] {
         let report =
-            run(&quantize(&format!("codebook{bits}")), &model(300, &x), 7).unwrap().report("fc.weight").clone();
+            run(&quantize(&format!("codebook{bits}")), &model(300, &x), 7).unwrap().report("m.up.weight").clone();
         let step = 2.0 / f64::from(1 << bits);
         let ratio = report.noise / (x.len() as f64 * step * step / 12.0);
         assert!((ratio - 1.0).abs() < tolerance, "{bits} bits: {ratio}");
@@ -74,7 +74,7 @@ fn the_plan_says_where_codes_and_values_lie() {
     ] {
         let plan = quantize(scheme).plan(&model.header).unwrap();
         let names: Vec<&str> = plan.units[0].writes.iter().map(|w| w.info.name.as_str()).collect();
-        assert_eq!(names, ["fc.weight_packed", "fc.weight_codebook"]);
+        assert_eq!(names, ["m.up.weight_packed", "m.up.weight_codebook"]);
         let shapes: Vec<&[usize]> = plan.units[0].writes.iter().map(|w| w.info.shape.as_slice()).collect();
         assert_eq!(shapes, [&codes[..], &values]);
         assert!(!plan.metadata["config"].contains("quantization_config"), "no runtime reads it");
@@ -90,16 +90,16 @@ fn broken_codebooks_are_named() {
             Err(error) => return error.to_string(),
         };
         let check = |unit: &dlopt_checkpoint::Unit| -> Option<String> {
-            let all = blocks(unit, unit.rows);
-            all.iter().find_map(|rows| Values::check(unit, &block(unit, file, rows)).err().map(|e| e.to_string()))
+            let mut all = blocks(unit, unit.rows);
+            all.find_map(|rows| Values::check(unit, &block(unit, file, rows)).err().map(|e| e.to_string()))
         };
         plan.units.iter().filter(|u| !u.is_copy).find_map(check).unwrap_or_default()
     };
     assert_eq!(check(&done.output), "");
-    let values = done.output.header.tensors.iter().position(|t| t.name == "fc.weight_codebook").unwrap();
+    let values = done.output.header.tensors.iter().position(|t| t.name == "m.up.weight_codebook").unwrap();
     let mut broken = done.output.clone();
     broken.data[values][..4].copy_from_slice(&f32::NAN.to_le_bytes());
-    assert!(check(&broken).contains("`fc.weight` has NaN among its shared values"), "{}", check(&broken));
+    assert!(check(&broken).contains("`m.up.weight` has NaN among its shared values"), "{}", check(&broken));
     let mut broken = done.output.clone();
     broken.data[values][..4].copy_from_slice(&99f32.to_le_bytes());
     assert!(check(&broken).contains("behind 99; they ascend"), "{}", check(&broken));
@@ -119,7 +119,7 @@ proptest! {
         for scheme in ["codebook3", "codebook3:channel", "codebook4:3"] {
             let done = run(&quantize(scheme), &model(4, &x), block).unwrap();
             let back = run(&Dequantize, &done.output, block).unwrap().output;
-            for name in ["fc.weight", "conv.weight"] {
+            for name in ["m.up.weight", "conv.weight"] {
                 let expected: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
                 prop_assert_eq!(&back.values(name), &expected);
                 prop_assert_eq!(done.report(name).noise, 0.0);
