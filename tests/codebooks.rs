@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{digits_ground, err, json_out, ok_in, out, read_file, run_in};
+use support::{digits_ground, err, fixture, json_out, ok_in, out, read_file, run_in};
 
 const TRAIN: &str = support::TRAIN_DIGITS;
 
@@ -22,8 +22,8 @@ fn weights(dir: &Path, file: &str) -> BTreeMap<String, Vec<f32>> {
     stored.tensors.values().filter(|t| t.name.ends_with("weight")).map(|t| (t.name.clone(), t.values())).collect()
 }
 
-fn accuracy(dir: &Path, file: &str, more: &str) -> f64 {
-    let report = json_out(&ok_in(dir, &format!("eval {file} --data d.safetensors --split validation --json {more}")));
+fn accuracy(dir: &Path, file: &str) -> f64 {
+    let report = json_out(&ok_in(dir, &format!("eval {file} --data d.safetensors --split validation --json")));
     report["model"]["metrics"]["classification"]["accuracy"]["value"].as_f64().unwrap()
 }
 
@@ -78,10 +78,11 @@ fn networks_run_on_codebooks_as_on_what_they_decode_to() {
     let dir = ground.path();
     ok_in(dir, "quantize m.safetensors --scheme codebook --rule conv*=codebook8 -o shared.safetensors -q");
     ok_in(dir, "convert shared.safetensors --decompress -o back.safetensors -q");
-    let (shared, back) = (accuracy(dir, "shared.safetensors", ""), accuracy(dir, "back.safetensors", ""));
+    let (shared, back) = (accuracy(dir, "shared.safetensors"), accuracy(dir, "back.safetensors"));
     assert_eq!(shared, back);
-    assert!(shared > accuracy(dir, "m.safetensors", "") - 0.05);
-    let predicted = |file: &str| out(&ok_in(dir, &format!("predict {file} --data d.safetensors --split validation")));
+    assert!(shared > accuracy(dir, "m.safetensors") - 0.05);
+    let digits = fixture("digits/digits.csv.gz");
+    let predicted = |file: &str| out(&ok_in(dir, &format!("predict {file} {} --json", digits.display())));
     assert_eq!(predicted("shared.safetensors"), predicted("back.safetensors"));
     let few = ["codebook1", "codebook2", "codebook4"].map(|scheme| {
         ok_in(dir, &format!("quantize m.safetensors --scheme {scheme} -o few.safetensors --force -q"));
@@ -111,8 +112,8 @@ fn shared_values_are_trained_and_assignments_and_zeros_stay() {
         assert!(after.iter().zip(&before[name]).all(|(a, b)| (*a == 0.0) == (*b == 0.0)), "{name}");
     }
     ok_in(dir, "verify trained.safetensors");
-    assert!(report["kept_sparsity"].as_f64().unwrap() >= 0.7, "{report}");
-    let (before, after) = (accuracy(dir, "shared.safetensors", ""), accuracy(dir, "trained.safetensors", ""));
+    assert!(report["kept_sparsity"].as_f64().unwrap() > 0.699, "{report}");
+    let (before, after) = (accuracy(dir, "shared.safetensors"), accuracy(dir, "trained.safetensors"));
     assert!(after > before, "{after} after training, {before} before");
     // What validation said of it is what the file is worth.
     let epoch = report["epoch"].as_u64().unwrap() as usize;
@@ -133,7 +134,7 @@ fn training_shared_values_goes_on_after_a_kill_and_ends_in_the_same_bytes() {
     let dir = ground.path();
     ok_in(dir, "prune m.safetensors --sparsity 0.7 -o pruned.safetensors -q");
     let line = format!(
-        "{TRAIN} --init pruned.safetensors --epochs 8 --average 0.9 --share-weights codebook3 --save-every 0 -q"
+        "{TRAIN} --init pruned.safetensors --epochs 8 --average 0.9 --share-weights codebook3 --save-every 20 -q"
     );
     let began = Instant::now();
     ok_in(dir, &format!("{line} -o whole.safetensors"));
