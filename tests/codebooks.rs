@@ -85,6 +85,11 @@ fn networks_run_on_codebooks_as_on_what_they_decode_to() {
     fs::write(dir.join("rows.csv"), (0..9).map(|r| row(r) + "\n").collect::<String>()).unwrap();
     let predicted = |file: &str| out(&ok_in(dir, &format!("predict {file} rows.csv --json")));
     assert_eq!(predicted("shared.safetensors"), predicted("back.safetensors"));
+    // A sparse one is decoded for its kernel, and that is said.
+    ok_in(dir, "prune m.safetensors --sparsity 0.9 -o pruned.safetensors -q");
+    ok_in(dir, "quantize pruned.safetensors --scheme codebook3 -o sparse.safetensors -q");
+    let told = ok_in(dir, "eval sparse.safetensors --data d.safetensors --kernels explain");
+    assert!(err(&told).contains("codebook3 as f32, 90 % zeros"), "{}", err(&told));
     let few = ["codebook1", "codebook2", "codebook4"].map(|scheme| {
         ok_in(dir, &format!("quantize m.safetensors --scheme {scheme} -o few.safetensors --force -q"));
         let report = json_out(&ok_in(dir, "diff m.safetensors few.safetensors --json"));

@@ -78,6 +78,11 @@ impl StoredWeight {
         self.stored.codes == Codes::Fp8
     }
 
+    /// Whether codes are places in a table of shared values.
+    pub fn is_codebook(&self) -> bool {
+        self.stored.codes == Codes::Codebook
+    }
+
     /// What the config asks of the activations that it is multiplied with.
     pub fn activations(&self) -> Activations {
         self.activations
