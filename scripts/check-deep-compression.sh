@@ -50,7 +50,7 @@ pack() { xz -9e --keep --stdout "$1" >"$2"; }
 
 for seed in ${SEEDS:-1 2 3}; do
   compress lenet300 "$seed" 0.93 codebook4
-  compress lenet5 "$seed" 0.93 codebook4
+  compress lenet5 "$seed" 0.95 codebook4
 done
 
 python3 -B - "$work" ${SEEDS:-1 2 3} <<'PYTHON'

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{digits_ground, err, json_out, ok_in, out, read_file, run_in};
+use support::{digits_ground, err, json_out, ok_in, out, pipe_in, read_file, run_in};
 
 const TRAIN: &str = support::TRAIN_DIGITS;
 
@@ -63,9 +63,20 @@ fn a_pruned_checkpoint_stays_pruned_in_codebooks_and_comes_back() {
         let report = json_out(&ok_in(dir, "diff dense.safetensors shared.safetensors --json"));
         assert!(!report.is_null());
     }
-    // From a pipe into a pipe, at any number of threads, the same bytes.
+    // At any number of threads the same bytes, and by a recipe and through pipes the same tensors.
     ok_in(dir, "quantize pruned.safetensors --scheme codebook8 --threads 1 -o one.safetensors -q");
     assert!(fs::read(dir.join("one.safetensors")).unwrap() == fs::read(dir.join("shared.safetensors")).unwrap());
+    let recipe = "[[pass]]\nverb = \"prune\"\nsparsity = 0.8\n[[pass]]\nverb = \"quantize\"\nscheme = \"codebook8\"\n";
+    fs::write(dir.join("recipe.toml"), recipe).unwrap();
+    ok_in(dir, "run recipe.toml m.safetensors -o run.safetensors -q");
+    let piped = ["prune m.safetensors --sparsity 0.8", "quantize --scheme codebook8"];
+    fs::write(dir.join("piped.safetensors"), pipe_in(dir, None, &piped).ok()).unwrap();
+    for file in ["run.safetensors", "piped.safetensors"] {
+        let (one, two) = (read_file(&dir.join(file)), read_file(&dir.join("shared.safetensors")));
+        one.tensors
+            .iter()
+            .for_each(|(name, tensor)| assert_eq!(tensor.bytes, two.tensors[name].bytes, "{file} {name}"));
+    }
     // Bitmasks have to be made dense before.
     ok_in(dir, "prune m.safetensors --sparsity 0.8 --store bitmask -o mask.safetensors -q");
     let refused = run_in(dir, "quantize mask.safetensors --scheme codebook -o no.safetensors");
