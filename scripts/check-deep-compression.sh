@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Deep compression (Han, Mao and Dally, 2015) of LeNet-300-100 and LeNet-5 on Fashion-MNIST: dense, pruned while training,
-# values shared, values trained, entropy-coded; accuracy and bytes at each stage.
+# values shared, values trained, compressed without loss by xz; accuracy and bytes at each stage.
 #
 #   bash scripts/check-deep-compression.sh WORK
 #
-# WORK, outside the repository, takes the dataset, networks and reports. DLOPT names another binary, SEEDS others than 1 2 3.
+# WORK, outside the repository, takes the dataset, networks and reports. DLOPT names another binary, SEEDS others than 1 2 3,
+# NETWORKS others than lenet300 lenet5. Needs xz.
 # Fetches what it needs and skips when that fails. Settings were chosen on a tenth of the training pictures, with seed 1.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-case ${1:-} in '' | -*) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;; esac
+case ${1:-} in '' | -*) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;; esac
 mkdir -p "$1"
 work=$(cd "$1" && pwd)
 if [ -z "${DLOPT:-}" ]; then
@@ -40,25 +41,27 @@ compress() {
     "$DLOPT" quantize "$name-pruned.safetensors" --scheme "$scheme" "$@" --quiet -o "$name-shared.safetensors"
   step "$name-trained.safetensors" --init "$name-pruned.safetensors" --share-weights "$scheme" "$@" --epochs 4 \
     --learning-rate 0.0005 --seed "$seed"
-  [ -e "$name-packed.dlz" ] || pack "$name-trained.safetensors" "$name-packed.dlz"
+  xz -9e --keep --stdout "$name-trained.safetensors" >"$name-packed.xz"
   for stage in dense pruned shared trained; do
     "$DLOPT" eval "$name-$stage.safetensors" --data "$fashion" --json >"$name-$stage.json"
   done
 }
 
-pack() { xz -9e --keep --stdout "$1" >"$2"; }
-
+networks=${NETWORKS:-lenet300 lenet5}
 for seed in ${SEEDS:-1 2 3}; do
-  compress lenet300 "$seed" 0.93 codebook4
-  compress lenet5 "$seed" 0.95 codebook4
+  for network in $networks; do
+    case $network in lenet300) sparsity=0.93 ;; *) sparsity=0.95 ;; esac
+    compress "$network" "$seed" "$sparsity" codebook4
+  done
 done
 
-python3 -B - "$work" ${SEEDS:-1 2 3} <<'PYTHON'
+python3 -B - "$work" "$networks" ${SEEDS:-1 2 3} <<'PYTHON'
 import json, os, statistics, sys
 
-work, seeds = sys.argv[1], sys.argv[2:]
+work, networks, seeds = sys.argv[1], sys.argv[2].split(), sys.argv[3:]
+PARAMETERS = {"lenet300": 266_610, "lenet5": 61_706}
 STAGES = {"dense": "dense, f32", "pruned": "pruned while training", "shared": "values shared", "trained": "values trained",
-          "packed": "entropy-coded"}
+          "packed": "that file under xz -9e"}
 
 def accuracy(network, stage, seed):
     stage = "trained" if stage == "packed" else stage  # losslessly
@@ -66,11 +69,11 @@ def accuracy(network, stage, seed):
     return 100 * report["model"]["metrics"]["classification"]["accuracy"]["value"]
 
 def size(network, stage, seed):
-    ending = "dlz" if stage == "packed" else "safetensors"
+    ending = "xz" if stage == "packed" else "safetensors"
     return os.path.getsize(f"{work}/{network}-{seed}-{stage}.{ending}")
 
 print(f"accuracy on test, mean of {len(seeds)} seeds; points lost to the dense network of the same seed (all of them); bytes of the file\n")
-for network, parameters in (("lenet300", 266_610), ("lenet5", 61_706)):
+for network in networks:
     print(f"| {network} | accuracy | points lost | bytes | smaller than f32 |\n|---|---|---|---|---|")
     dense = [accuracy(network, "dense", seed) for seed in seeds]
     for stage, name in STAGES.items():
@@ -79,6 +82,6 @@ for network, parameters in (("lenet300", 266_610), ("lenet5", 61_706)):
         each = ", ".join(f"{value:.2f}" for value in lost)
         sizes = statistics.mean(size(network, stage, seed) for seed in seeds)
         # Parameters alone on one side, every byte of the file on the other.
-        print(f"| {name} | {statistics.mean(own):.2f} % | {statistics.mean(lost):.2f} ({each}) | {sizes:,.0f} | {4 * parameters / sizes:.1f}x |")
+        print(f"| {name} | {statistics.mean(own):.2f} % | {statistics.mean(lost):.2f} ({each}) | {sizes:,.0f} | {4 * PARAMETERS[network] / sizes:.1f}x |")
     print()
 PYTHON
