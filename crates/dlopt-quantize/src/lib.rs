@@ -8,6 +8,7 @@
 //! in memory.
 
 mod cast;
+mod codebook;
 mod dequantize;
 mod draft;
 mod encode;

@@ -81,7 +81,10 @@ impl Pass for Quantize {
         let globs = |globs: &[NameGlob]| globs.iter().map(|g| g.text().to_owned()).collect::<Vec<_>>();
         let mut options = self.scheme.facts();
         let more = json!({
-            "method": self.method.plugin().name,
+            "method": match self.scheme.format().and_then(|format| format.entries(self.scheme.bits)) {
+                Some(_) => "k-means",
+                None => self.method.plugin().name,
+            },
             "include": globs(&self.selection.include),
             "exclude": globs(&self.selection.exclude),
             "rules": self.rules.iter().map(Rule::text).collect::<Vec<_>>(),

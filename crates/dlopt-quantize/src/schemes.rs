@@ -135,6 +135,7 @@ impl Preset {
 const COMPRESSED_TENSORS: &str = "compressed-tensors preset";
 const GROUP_128: Option<Granularity> = Some(Granularity::Group(128));
 const CHANNEL: Option<Granularity> = Some(Granularity::Channel);
+const TENSOR: Option<Granularity> = Some(Granularity::Tensor);
 const BLOCK_128: Option<Granularity> = Some(Granularity::Block { rows: 128, columns: 128 });
 
 /// Weight-only integers; the other rows say how they differ.
@@ -164,6 +165,9 @@ const FP8_DYNAMIC: Preset = Preset {
     activations: Activations::Fp8Token,
     format: "float-quantized",
 };
+
+/// Shared values; behind the name may stand the bits of a code.
+const CODEBOOK: &str = "CODEBOOK";
 
 /// Every scheme, in the order of help texts.
 pub static SCHEMES: &[Preset] = &[
@@ -212,6 +216,16 @@ pub static SCHEMES: &[Preset] = &[
         ..FP8_DYNAMIC
     },
     Preset {
+        name: CODEBOOK,
+        aliases: &["shared"],
+        summary: "32 values that weights share, the best there are; codebook1 to codebook8 for 2 to 256",
+        source: "arXiv 1510.00149",
+        bits: 5,
+        granularity: TENSOR,
+        format: "codebook",
+        ..W4A16
+    },
+    Preset {
         name: "BF16",
         aliases: &["bfloat16"],
         summary: "16-bit floats with the range of 32-bit ones",
@@ -238,7 +252,7 @@ pub static SCHEMES: &[Preset] = &[
 /// What `--bits`, `--asymmetric` and `--group` change of a preset.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
-    /// Bits of a code: 2, 4 or 8.
+    /// Bits of a code: 2, 4 or 8; of a codebook 1 to 8.
     pub bits: Option<u32>,
     /// Whether zero points are left out.
     pub is_symmetric: Option<bool>,
@@ -286,7 +300,10 @@ impl Scheme {
     pub fn new(name: &str, overrides: Overrides) -> Result<Self> {
         let (preset, overrides) = match asymmetric_of(name) {
             Some(preset) => (preset, Overrides { is_symmetric: overrides.is_symmetric.or(Some(false)), ..overrides }),
-            None => (preset_named(name)?, overrides),
+            None => match codebook_of(name) {
+                Some((preset, bits)) => (preset, Overrides { bits: overrides.bits.or(Some(bits)), ..overrides }),
+                None => (preset_named(name)?, overrides),
+            },
         };
         let bits = overrides.bits.unwrap_or(preset.bits);
         let is_symmetric = overrides.is_symmetric.unwrap_or(preset.is_symmetric);
@@ -299,6 +316,7 @@ impl Scheme {
         // `w4a16 --bits 2` is W2A16, and `w4a16 --asymmetric` W4A16_ASYM.
         let is_packed = preset.format == "pack-quantized";
         let name = match (is_packed, is_symmetric) {
+            (_, true) if preset.name == CODEBOOK => format!("{CODEBOOK}{bits}"),
             (true, true) => format!("W{bits}A16"),
             (true, false) => format!("W{bits}A16_ASYM"),
             (false, true) => preset.name.to_owned(),
@@ -383,6 +401,12 @@ fn asymmetric_of(name: &str) -> Option<&'static Preset> {
     if preset_named(&name).is_ok() { None } else { preset_named(stem).ok() }
 }
 
+/// The preset of a name such as `codebook6`, and its bits.
+fn codebook_of(name: &str) -> Option<(&'static Preset, u32)> {
+    let bits = name.to_ascii_lowercase().strip_prefix("codebook")?.parse().ok()?;
+    Some((preset_named(CODEBOOK).ok()?, bits))
+}
+
 /// Refuses combinations that no layout holds.
 fn check(
     preset: &Preset,
@@ -399,7 +423,17 @@ fn check(
         }
         return Ok(());
     };
-    if preset.format == "pack-quantized" {
+    if preset.format == "codebook" {
+        if !(1..=8).contains(&bits) {
+            return refuse(format!("has 1 to 8 bits, not {bits}"), "take --bits 5");
+        }
+        if !is_symmetric {
+            return refuse(
+                "has no zero points, its values lie where they are needed".to_owned(),
+                "leave the option out",
+            );
+        }
+    } else if preset.format == "pack-quantized" {
         if ![2, 4, 8].contains(&bits) {
             return refuse(format!("has 2, 4 or 8 bits, not {bits}"), "take --bits 4");
         }
@@ -420,7 +454,7 @@ fn check(
         return refuse("has no zero points, floats are symmetric".to_owned(), "take w4a16_asym or w8a16");
     }
     let is_group = matches!(granularity, Granularity::Group(_));
-    if is_group && preset.format != "pack-quantized" {
+    if is_group && !["pack-quantized", "codebook"].contains(&preset.format) {
         return refuse(format!("has scales by channel or tensor, not by {granularity}"), "take --group channel");
     }
     if preset.format == "pack-quantized" && granularity == Granularity::Tensor && !is_symmetric {
@@ -454,7 +488,7 @@ mod tests {
     fn every_row_names_a_format_that_is_there() {
         for preset in SCHEMES {
             let scheme = Scheme::parse(preset.name).unwrap();
-            assert_eq!(scheme.name, preset.name);
+            assert!(scheme.name == preset.name || scheme.name == format!("{CODEBOOK}{}", preset.bits));
             assert_eq!(scheme.storage.name(), preset.format);
         }
     }
@@ -466,7 +500,15 @@ mod tests {
         let asymmetric = with("int4", Overrides { is_symmetric: Some(false), ..Overrides::default() }).unwrap();
         assert!(asymmetric.is_like(&Scheme::parse("w4a16_asym").unwrap()));
         assert_eq!(Scheme::parse("w4a16:32").unwrap().label(), "w4a16 group 32");
-        for text in ["w8a16_asym:64", "w8a8_asym:channel", "fp8_block", "fp8_dynamic:tensor", "bf16", "w2a16:128"] {
+        for text in [
+            "w8a16_asym:64",
+            "w8a8_asym:channel",
+            "fp8_block",
+            "fp8_dynamic:tensor",
+            "bf16",
+            "w2a16:128",
+            "codebook3:64",
+        ] {
             assert_eq!(Scheme::parse(text).unwrap().text(), text);
         }
     }
@@ -486,6 +528,10 @@ mod tests {
             ("w8a8", Overrides { bits: Some(4), ..Overrides::default() }),
             ("fp8", Overrides { granularity: Some(Granularity::Group(64)), ..Overrides::default() }),
             ("fp8_block", Overrides { granularity: Some(Granularity::Channel), ..Overrides::default() }),
+            ("codebook", asymmetric),
+            ("codebook", Overrides { bits: Some(9), ..Overrides::default() }),
+            ("codebook0", Overrides::default()),
+            ("codebook", Overrides { granularity: block, ..Overrides::default() }),
             ("f16", Overrides { granularity: Some(Granularity::Channel), ..Overrides::default() }),
         ] {
             let error = with(name, overrides).unwrap_err();

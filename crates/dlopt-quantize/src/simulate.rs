@@ -69,6 +69,12 @@ impl Simulated {
         }
     }
 
+    /// Rows and columns of the weights that share a codebook, if it stores codebooks.
+    pub fn sharing(&self) -> Option<[usize; 2]> {
+        self.job.scheme.format()?.entries(self.job.scheme.bits)?;
+        Some([self.quantum(), self.job.group(self.columns)])
+    }
+
     /// Quantizes rows and reads them back, in place. Rows that share scales with a number that is not finite stay as they
     /// are, unless the pass allows those.
     pub fn apply(&self, x: &mut [f32], room: &mut Room) {
@@ -92,7 +98,7 @@ impl Simulated {
         for tile in x.chunks_mut(columns * job.height()).filter(|tile| is_fit(tile)) {
             match &chosen {
                 Some(chosen) => chosen.fill(encoding.is_symmetric, scales),
-                None => job.method.choose(&Tile { x: tile, columns, group, encoding: &encoding }, scales),
+                None => job.choose(&Tile { x: tile, columns, group, encoding: &encoding }, scales),
             }
             let (scale, zero) = (scales.scale.as_slice(), scales.zero.as_slice());
             for x in tile.chunks_exact_mut(columns) {
@@ -200,7 +206,18 @@ mod tests {
         for scheme in
             ["w4a16:32", "w4a16:tensor", "w2a16_asym:16", "w8a16_asym:channel", "w8a8:tensor", "w8a8_asym:tensor"]
                 .into_iter()
-                .chain(["fp8_dynamic", "fp8_dynamic:tensor", "fp8_block", "fp8a16", "bf16", "f16"])
+                .chain([
+                    "codebook",
+                    "codebook3:channel",
+                    "codebook2:16",
+                    "codebook8",
+                    "fp8_dynamic",
+                    "fp8_dynamic:tensor",
+                    "fp8_block",
+                    "fp8a16",
+                    "bf16",
+                    "f16",
+                ])
         {
             for method in METHODS {
                 let mut quantize = Quantize::new(Scheme::parse(scheme).unwrap());

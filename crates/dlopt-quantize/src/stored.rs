@@ -80,6 +80,11 @@ impl StoredWeight {
         self.stored.codes == Codes::Fp8
     }
 
+    /// Whether codes are places in a table of shared values.
+    pub fn is_codebook(&self) -> bool {
+        self.stored.codes == Codes::Codebook
+    }
+
     /// What the config asks of the activations that it is multiplied with.
     pub fn activations(&self) -> Activations {
         self.activations
@@ -97,7 +102,7 @@ impl StoredWeight {
     /// neither integers nor FP8.
     pub fn read(&self, source: &dyn Tensors) -> Result<Coded> {
         if !self.is_integer() && !self.is_fp8() {
-            return Err(Error::input(format!("tensor `{}` is stored as 4-bit or 6-bit floats", self.unit.name)));
+            return Err(Error::input(format!("tensor `{}` is stored neither as integers nor as FP8", self.unit.name)));
         }
         let mut parts = Vec::with_capacity(self.reads.len());
         for &(tensor, bytes) in &self.reads {
@@ -125,7 +130,8 @@ impl StoredWeight {
 /// # Errors
 /// As [`StoredWeight::all`].
 pub fn packed_codes(header: &Header) -> Result<HashMap<String, (u32, usize)>> {
-    let packed = stored_weights(header)?.into_iter().filter(|stored| stored.codes == Codes::Packed);
+    let is_stream = |stored: &Stored| matches!(stored.codes, Codes::Packed | Codes::Codebook);
+    let packed = stored_weights(header)?.into_iter().filter(is_stream);
     let named = packed.filter_map(|stored| {
         let codes = header.tensors.get(stored.parts.codes)?;
         Some((codes.name.clone(), (stored.bits, stored.columns)))

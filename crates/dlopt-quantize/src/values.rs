@@ -29,8 +29,12 @@ impl Values {
         for row in block.rows.clone() {
             let at_row = |what: String| Error::input(format!("tensor `{}` {what}, in row {row}", unit.name));
             parts.read_steps(row)?;
-            check_scales(&unit.name, &parts.scale)
-                .map_err(|_| at_row("has a scale that is not positive".to_owned()))?;
+            if let Some(entries) = parts.key.entries() {
+                check_tables(&parts.scale, entries).map_err(at_row)?;
+            } else {
+                check_scales(&unit.name, &parts.scale)
+                    .map_err(|_| at_row("has a scale that is not positive".to_owned()))?;
+            }
             let half = (1u32 << (bits - 1)) as f32;
             if let Some(zero) = parts.zeros.iter().find(|z| !(-half..half).contains(*z)) {
                 return Err(at_row(format!("has zero point {zero}, out of range for {bits} bits")));
@@ -46,6 +50,19 @@ impl Values {
         check_zero_padding(unit, block, &parts)?;
         Ok(found)
     }
+}
+
+/// Values of a codebook are finite, and ascend.
+fn check_tables(tables: &[f32], entries: usize) -> std::result::Result<(), String> {
+    for table in tables.chunks_exact(entries) {
+        if let Some(value) = table.iter().find(|value| !value.is_finite()) {
+            return Err(format!("has {value} among its shared values"));
+        }
+        if let Some(at) = (1..table.len()).find(|&at| table[at - 1] > table[at]) {
+            return Err(format!("has the shared value {} behind {}; they ascend", table[at], table[at - 1]));
+        }
+    }
+    Ok(())
 }
 
 /// Packed zero points end in bits that belong to no row; they have to be 0.
@@ -104,6 +121,13 @@ mod tests {
         for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
             assert!(check_scales("t", &[1.0, bad]).unwrap_err().message().contains("at index 1"));
         }
+    }
+
+    #[test]
+    fn shared_values_have_to_be_finite_and_ascend() {
+        assert!(check_tables(&[-1.0, 0.0, 2.0, 1.0, 1.0, 1.0], 3).is_ok());
+        assert!(check_tables(&[-1.0, f32::NAN], 2).unwrap_err().contains("NaN"));
+        assert!(check_tables(&[-1.0, 0.0, 2.0, 1.0], 2).unwrap_err().contains("the shared value 1 behind 2"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The training core: batches, losses, optimisers, the loop.
 //!
 //! [`Trainer`] is the loop; [`Settings`] all that decides its result; [`Extension`] the one seam for what later passes
-//! need (a teacher's loss, an all-reduce). [`Masks`] and [`FakeQuantize`] go in through it.
+//! need (a teacher's loss, an all-reduce). [`Masks`], [`FakeQuantize`] and [`Sharing`] go in through it.
 
 mod changes;
 mod engine;
@@ -28,6 +28,7 @@ mod sequence_tests;
 mod sequences;
 mod settings;
 mod setup;
+mod sharing;
 mod state;
 mod statistics;
 mod trainer;
@@ -51,6 +52,7 @@ pub use setup::{
     Model, Request, check_learns, check_preprocessing, check_shape, check_vocabulary, run_facts, shape_of,
     use_own_preprocessing,
 };
+pub use sharing::Sharing;
 pub use statistics::statistics;
 pub use trainer::{
     EVALUATION_BATCH, Observer, Trained, Trainer, balanced_weights, difference, frozen_nodes, frozen_slots, groups,

@@ -70,6 +70,9 @@ pub struct Settings {
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fake_quantize: Option<serde_json::Value>,
+    /// Whose shared values are trained, as the history has it of `quantize`; nobody's when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_weights: Option<serde_json::Value>,
     /// Names of tensors that stay as they are; `*` crosses dots.
     pub freeze: Vec<String>,
     /// The split that is trained on, or several with `+` between them.
@@ -148,6 +151,7 @@ impl Default for Settings {
             keeps_zeros: false,
             mask: None,
             fake_quantize: None,
+            share_weights: None,
             freeze: Vec::new(),
             training_split: "train".to_owned(),
             without_classes: Vec::new(),

@@ -210,7 +210,8 @@ impl Walk<'_> {
         let tensor = fold::tensor(parameter);
         let read = |tensor: &FlatTensor| self.found.read(tensor);
         let name = self.found.stored_name(&parameter.name);
-        if let Some(weight) = self.stored.iter().find(|weight| Some(weight.info().name.as_str()) == name)
+        let weight = self.stored.iter().find(|weight| Some(weight.info().name.as_str()) == name);
+        if let Some(weight) = weight
             && (weight.is_integer() || weight.is_fp8())
         {
             let factors = self.folded.factors(&parameter.name, &read)?;
@@ -220,9 +221,9 @@ impl Walk<'_> {
         if self.folded.factors(&parameter.name, &read)?.is_none()
             && let Some((float, bits)) = self.found.halves(&parameter.name)?
         {
-            return Ok(Source::halves(outputs, float, bits));
+            return Ok(Source::halves(outputs, float, bits).decoded_from(weight));
         }
-        Ok(Source::floats(outputs, self.folded.read(&tensor, &read)?))
+        Ok(Source::floats(outputs, self.folded.read(&tensor, &read)?).decoded_from(weight))
     }
 }
 

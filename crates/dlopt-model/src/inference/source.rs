@@ -13,6 +13,8 @@ pub(super) struct Source {
     pub(super) outputs: usize,
     pub(super) inputs: usize,
     held: Values,
+    /// Bits of the places in a codebook that the values were decoded from.
+    codebook: Option<u32>,
 }
 
 enum Values {
@@ -31,12 +33,19 @@ enum Values {
 impl Source {
     /// A matrix of values.
     pub(super) fn floats(outputs: usize, values: Vec<f32>) -> Self {
-        Self { outputs, inputs: values.len() / outputs.max(1), held: Values::Floats(values) }
+        Self { outputs, inputs: values.len() / outputs.max(1), held: Values::Floats(values), codebook: None }
     }
 
     /// A matrix of 16-bit floats, by their bits.
     pub(super) fn halves(outputs: usize, float: Float, bits: Vec<u16>) -> Self {
-        Self { outputs, inputs: bits.len() / outputs.max(1), held: Values::Halves(float, bits) }
+        Self { outputs, inputs: bits.len() / outputs.max(1), held: Values::Halves(float, bits), codebook: None }
+    }
+
+    /// The same, if the weight is stored so, as decoded from a codebook.
+    #[must_use]
+    pub(super) fn decoded_from(mut self, weight: Option<&StoredWeight>) -> Self {
+        self.codebook = weight.filter(|weight| weight.is_codebook()).map(StoredWeight::bits);
+        self
     }
 
     /// A matrix of codes; a norm behind it goes into the scales.
@@ -54,7 +63,7 @@ impl Source {
         }
         let (bits, group, is_integer) = (weight.bits(), weight.group(), weight.is_integer());
         let held = Values::Codes { coded, bits, group, is_integer, activations: weight.activations() };
-        Ok(Self { outputs, inputs, held })
+        Ok(Self { outputs, inputs, held, codebook: None })
     }
 
     /// Puts the inputs of a picture, which stand channel by channel, in the order row, column, channel. Where inputs of
@@ -86,10 +95,11 @@ impl Source {
     pub(super) fn describe(&self) -> String {
         let zeros = self.zero_share();
         let zeros = if zeros >= 0.01 { format!(", {:.0} % zeros", 100.0 * zeros) } else { String::new() };
+        let codebook = self.codebook.map_or(String::new(), |bits| format!("codebook{bits} as "));
         match &self.held {
-            Values::Floats(_) => format!("f32{zeros}"),
-            Values::Halves(Float::F16, _) => format!("f16{zeros}"),
-            Values::Halves(..) => format!("bf16{zeros}"),
+            Values::Floats(_) => format!("{codebook}f32{zeros}"),
+            Values::Halves(Float::F16, _) => format!("{codebook}f16{zeros}"),
+            Values::Halves(..) => format!("{codebook}bf16{zeros}"),
             Values::Codes { bits, group, is_integer, coded, .. } => {
                 let kind = if *is_integer { "int" } else { "fp" };
                 let zero = if coded.zero.is_empty() { "" } else { ", zero points" };

@@ -2,6 +2,7 @@
 //!
 //! To add one: a file here with a `FORMAT` static, and a line in [`FORMATS`].
 
+mod codebook;
 mod dense;
 mod fp4;
 mod fp8;
@@ -20,7 +21,7 @@ pub(crate) use fp4::{FP4_PACKED, FP6_PACKED, e8m0};
 
 /// Every format that can be written, in the order of help texts.
 pub static FORMATS: &[&dyn Format] =
-    &[&int_packed::FORMAT, &int_quantized::FORMAT, &fp8::FORMAT, &fp8::WEIGHT_ONLY_FORMAT];
+    &[&int_packed::FORMAT, &int_quantized::FORMAT, &fp8::FORMAT, &fp8::WEIGHT_ONLY_FORMAT, &codebook::FORMAT];
 
 /// Dense storage, for the same tables.
 pub static DENSE: Plugin = dense::PLUGIN;
@@ -30,14 +31,15 @@ pub fn format_named(name: &str) -> Option<&'static dyn Format> {
     FORMATS.iter().copied().find(|f| f.plugin().name == name)
 }
 
-/// A run of weights with the scales of its groups: `x = (code - zero) * scale`.
+/// A run of weights with the scales of its groups: `x = (code - zero) * scale`. Where codes are places in tables, the tables
+/// stand in for the scales, one after the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     /// The weights, finite ones or not.
     pub x: &'a [f32],
     /// Weights that share a scale; the last group may be short.
     pub group: usize,
-    /// One for each group, positive.
+    /// One for each group, positive; or a table for each group.
     pub scale: &'a [f32],
     /// One code for each group, or empty for 0 everywhere.
     pub zero: &'a [f32],
@@ -50,7 +52,7 @@ pub struct Row<'a> {
 pub struct Steps<'a> {
     /// Weights that share a scale; the last group may be short.
     pub group: usize,
-    /// One for each group.
+    /// One for each group, or a table for each.
     pub scale: &'a [f32],
     /// One code for each group, or empty for 0 everywhere.
     pub zero: &'a [f32],
@@ -68,6 +70,11 @@ pub trait Decode: Sync {
 
     /// The first thing wrong with a row of codes, if any: a code out of range, padding that is not zero.
     fn fault(&self, bytes: &[u8], columns: usize, bits: u32, scratch: &mut Vec<i8>) -> Option<String>;
+
+    /// Values in the table of a group, where codes are places in one.
+    fn entries(&self, _bits: u32) -> Option<usize> {
+        None
+    }
 }
 
 /// A number format that can be read and written.

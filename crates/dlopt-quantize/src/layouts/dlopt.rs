@@ -62,6 +62,8 @@ pub(super) fn read(header: &Header) -> Result<Vec<Stored>> {
             ))
             .hint("use the version of dlopt that wrote it, or a newer one"));
         }
+        let format = format_named(&entry.format).expect("it is one of quantized weights");
+        let has_tables = format.entries(1).is_some();
         let dtype = dtype_named(&entry.dtype)
             .filter(|d| is_weight_float(*d))
             .ok_or_else(|| Error::input(format!("{place} has dtype `{}`, which weights do not have", entry.dtype)))?;
@@ -71,14 +73,15 @@ pub(super) fn read(header: &Header) -> Result<Vec<Stored>> {
             at.map(Some).ok_or_else(|| Error::input(format!("{place} names `{part}`, which is not there")))
         };
         let needed = |role: &str| part(role)?.ok_or_else(|| Error::input(format!("{place} has no part `{role}`")));
-        let codes = needed(if entry.format == "pack-quantized" { "packed" } else { "codes" })?;
-        let parts = Parts { codes, scale: needed("scale")?, zero: part("zero_point")?, ..Parts::default() };
+        let codes = needed(if format.packs() { "packed" } else { "codes" })?;
+        let scale = needed(if has_tables { "codebook" } else { "scale" })?;
+        let parts = Parts { codes, scale, zero: part("zero_point")?, ..Parts::default() };
         let is_symmetric = entry.options.get("symmetric").and_then(serde_json::Value::as_bool).unwrap_or(true);
         if is_symmetric == parts.zero.is_some() {
             return Err(Error::input(format!("{place} is symmetric or not, and its zero points say the opposite")));
         }
         let args = read_args(&entry.options, &place)?;
-        let known = Known { name, args: Some(args), shape: Some(entry.shape.clone()), dtype: Some(dtype) };
+        let known = Known { name, args: Some(args), shape: Some(entry.shape.clone()), dtype: Some(dtype), has_tables };
         weights.push(resolve(header, &known, parts)?);
     }
     Ok(weights)

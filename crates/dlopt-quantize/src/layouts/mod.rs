@@ -102,10 +102,13 @@ pub(crate) enum Codes {
     Fp4,
     /// FP6 E2M3, four to three bytes.
     Fp6,
+    /// A dense bit stream of places in tables.
+    Codebook,
 }
 
 impl Codes {
-    pub(crate) const ALL: [Self; 6] = [Self::Packed, Self::PackedByWord, Self::Bytes, Self::Fp8, Self::Fp4, Self::Fp6];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Packed, Self::PackedByWord, Self::Bytes, Self::Fp8, Self::Fp4, Self::Fp6, Self::Codebook];
 
     /// The format that reads them; words are taken apart before.
     pub(crate) fn decoder(self) -> &'static dyn Decode {
@@ -116,6 +119,7 @@ impl Codes {
             Self::Fp8 => named("float-quantized"),
             Self::Fp4 => &formats::FP4_PACKED,
             Self::Fp6 => &formats::FP6_PACKED,
+            Self::Codebook => named("codebook"),
         }
     }
 
@@ -198,6 +202,8 @@ pub(crate) struct Known {
     pub(crate) shape: Option<Vec<usize>>,
     /// Its dense dtype, if written down.
     pub(crate) dtype: Option<Dtype>,
+    /// Whether codes are places in tables.
+    pub(crate) has_tables: bool,
 }
 
 /// Every weight that is stored in parts, by either layout, in the order of the header.
@@ -221,7 +227,12 @@ pub(crate) fn resolve(header: &Header, known: &Known, parts: Parts) -> Result<St
     if rows == 0 || width == 0 {
         return Err(wrong(codes_info, "is empty"));
     }
-    let scale_shape = match *scale_info.shape.as_slice() {
+    let small_shape = match (known.has_tables, known.args.as_ref(), scale_info.shape.as_slice()) {
+        (true, Some(args), [small @ .., entries]) if *entries == 1 << args.bits => small,
+        (true, ..) => return Err(wrong(scale_info, "is no table of as many values as codes tell apart")),
+        (false, _, shape) => shape,
+    };
+    let scale_shape = match *small_shape {
         [] => [1, 1],
         [rows] => [rows, 1],
         [rows, columns] => [rows, columns],
@@ -231,6 +242,11 @@ pub(crate) fn resolve(header: &Header, known: &Known, parts: Parts) -> Result<St
     let (codes, bits, columns) = match codes_info.dtype {
         Dtype::I8 => (Codes::Bytes, known.args.as_ref().filter(|a| !a.is_float).map_or(8, |a| a.bits), width),
         Dtype::F8_E4M3 => (Codes::Fp8, 8, width),
+        Dtype::I32 if known.has_tables => match packed(codes_info, scale_shape, known)? {
+            (Codes::Packed, bits, columns) => (Codes::Codebook, bits, columns),
+            _ => return Err(wrong(codes_info, &format!("does not hold the codes of `{name}` as one stream a row"))),
+        },
+        _ if known.has_tables => return Err(wrong(codes_info, "is of no dtype that places in tables have")),
         Dtype::I32 => packed(codes_info, scale_shape, known)?,
         Dtype::U8 => fp4_or_fp6(codes_info, scale_shape, scale_type)?,
         _ => return Err(wrong(codes_info, "is of no dtype that codes have")),
@@ -405,7 +421,8 @@ impl Stored {
     /// What the codes, scales, zero points, shape and global scale own per row; positions and spans, in that order.
     pub(crate) fn reads(&self, header: &Header) -> Vec<(usize, Span)> {
         let code_bytes = header.tensors[self.parts.codes].bytes() as usize / self.rows;
-        let scale_bytes = self.groups() * self.scale_type.bytes();
+        let entries = self.codes.decoder().entries(self.bits).unwrap_or(1);
+        let scale_bytes = self.groups() * entries * self.scale_type.bytes();
         let per_scale = |bytes: usize| match self.height {
             Some(rows) => Span::Every { rows, bytes },
             None => Span::Whole,

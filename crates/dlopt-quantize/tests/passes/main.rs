@@ -3,6 +3,7 @@
 // Clippy takes only the functions marked `#[test]` for tests.
 #![allow(clippy::unwrap_used)]
 
+mod codebooks;
 mod executor;
 mod golden;
 mod plans;

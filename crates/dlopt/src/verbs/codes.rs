@@ -14,7 +14,7 @@ pub(crate) struct CodesArgs {
     group: Option<String>,
 
     /// How scales are chosen: rtn (from the extremes), absmax (the same, nothing clipped) or mse (the clip with the least
-    /// squared error) [default: rtn]
+    /// squared error) [default: rtn]; codebooks have the values with the least squared error, whatever it says
     #[arg(long)]
     method: Option<String>,
 

@@ -21,6 +21,7 @@ Examples:
   dlopt quantize model/ --scheme w4a16 --group 32 --method mse -o small/
   dlopt quantize model/ --scheme w8a8 -o small/                    int8 weights and activations
   dlopt quantize model/ --scheme w4a16 --rule '*.down_proj.weight=w8a16' --rule '*.0.*=skip' -o small/
+  dlopt quantize m.safetensors --scheme codebook --rule 'conv*=codebook8' -o small.safetensors      32 shared values a tensor
   dlopt quantize model/ --target-size 150MB -o small/              a scheme for each tensor, the least damage in 150 MB
   dlopt quantize m.safetensors --target-bits 3 --data d.safetensors --recipe-out chosen.toml -o small.safetensors
   dlopt quantize m.safetensors --max-loss 0.5% --data d.safetensors -o small.safetensors
@@ -47,12 +48,12 @@ pub(crate) struct QuantizeArgs {
 /// Quantize weights to integers or FP8
 #[derive(Args, Debug)]
 pub(crate) struct QuantizePass {
-    /// How weights are stored: w4a16, w8a16, w2a16, w4a16_asym, w8a8, fp8_dynamic, fp8_block, fp8a16, bf16, f16
+    /// How weights are stored: w4a16, w8a16, w2a16, w4a16_asym, w8a8, fp8_dynamic, fp8_block, fp8a16, codebook, bf16, f16
     /// [default: w4a16]
     #[arg(long)]
     scheme: Option<String>,
 
-    /// Bits of a code in weight-only integer schemes: 2, 4 or 8 [default: the scheme's]
+    /// Bits of a code: 2, 4 or 8 in weight-only integer schemes, 1 to 8 in codebooks [default: the scheme's]
     #[arg(long)]
     bits: Option<u32>,
 

@@ -9,7 +9,7 @@ use dlopt_kernels::nn::Team;
 use dlopt_model::load_weights;
 use dlopt_prune::is_pruned;
 use dlopt_quantize::{Quantize, is_quantized};
-use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, frozen_slots};
+use dlopt_train::{Extension, FakeQuantize, GradualPruning, Masks, Model, Pruning, Settings, Sharing, frozen_slots};
 
 use super::codes::CodesArgs;
 use crate::job;
@@ -38,6 +38,11 @@ pub(crate) struct RecoveryArgs {
     #[arg(long, value_name = "SCHEME")]
     fake_quantize: Option<String>,
 
+    /// Share values among weights by this scheme, codebook5 or codebook4:channel or another, train the values and store
+    /// codebooks; which weight has which value stays, and zeros stay 0
+    #[arg(long, value_name = "SCHEME", conflicts_with_all = ["prune", "zeros", "fake_quantize"])]
+    share_weights: Option<String>,
+
     #[command(flatten)]
     codes: CodesArgs,
 }
@@ -58,6 +63,8 @@ pub(super) struct Recovery {
     /// What they are, where another network says it.
     mask: Option<String>,
     quantize: Option<Quantize>,
+    /// Whether the values of its codebooks are what is trained.
+    shares: bool,
     /// What people should know of the quantization.
     warnings: Vec<String>,
     /// The weights were quantized, and will be dense.
@@ -67,18 +74,18 @@ pub(super) struct Recovery {
 impl RecoveryArgs {
     /// What the flags mean for the network that training begins with.
     pub(super) fn recovery(&self, model: &Model) -> Result<Recovery> {
-        let quantize = match &self.fake_quantize {
+        let quantize = match self.fake_quantize.as_ref().or(self.share_weights.as_ref()) {
             Some(scheme) => Some(self.codes.quantize(scheme, None, None)?),
             None => None,
         };
         if let (None, Some(flag)) = (&quantize, self.codes.given()) {
             return Err(Error::usage(format!("{flag} says how weights are quantized, and they are not"))
-                .hint("--fake-quantize SCHEME trains with quantized weights; `dlopt quantize` needs no training"));
+                .hint("--fake-quantize SCHEME or --share-weights SCHEME trains with quantized weights; `dlopt quantize` needs no training"));
         }
         let pruning = self.prune.as_deref().map(schedule).transpose()?;
         let masks = match self.zeros {
-            // Pruning keeps what was 0 as well.
-            _ if pruning.is_some() => None,
+            // Pruning and sharing keep what was 0 as well.
+            _ if pruning.is_some() || self.share_weights.is_some() => None,
             _ if self.zeros_of.is_some() => self.zeros_of.as_deref().map(|path| zeros_of(path, model)).transpose()?,
             Some(Zeros::Free) => None,
             Some(Zeros::Keep) => Some(Masks::of(&model.layout, &model.weights)),
@@ -92,7 +99,8 @@ impl RecoveryArgs {
         let becomes_dense = quantize.is_none() && is_quantized(model.source())?;
         let masks = masks.filter(|masks| masks.zeros() > 0);
         let mask = masks.as_ref().filter(|_| self.zeros_of.is_some()).map(Masks::digest);
-        Ok(Recovery { mask, pruning, masks, quantize, warnings, becomes_dense })
+        let shares = self.share_weights.is_some();
+        Ok(Recovery { pruning, masks, mask, quantize, shares, warnings, becomes_dense })
     }
 }
 
@@ -102,7 +110,8 @@ impl Recovery {
         settings.pruning.clone_from(&self.pruning);
         settings.mask.clone_from(&self.mask);
         settings.keeps_zeros = self.masks.is_some();
-        settings.fake_quantize = self.quantize.as_ref().map(Pass::options);
+        let options = self.quantize.as_ref().map(Pass::options);
+        *if self.shares { &mut settings.share_weights } else { &mut settings.fake_quantize } = options;
     }
 
     /// Who takes part in every step.
@@ -121,7 +130,10 @@ impl Recovery {
         if let Some(masks) = &self.masks {
             extensions.push(Box::new(masks.clone()));
         }
-        if let Some(fake) = self.fake(model, team)? {
+        if let (Some(quantize), true) = (&self.quantize, self.shares) {
+            let (layout, weights) = (&model.layout, &model.weights);
+            extensions.push(Box::new(Sharing::new(quantize, &model.header(), layout, Arc::clone(team), weights)?));
+        } else if let Some(fake) = self.fake(model, team)? {
             extensions.push(Box::new(fake));
         }
         Ok(extensions)
@@ -149,6 +161,7 @@ impl Recovery {
     /// Share of the weights that are 0 in the end, 0..=1, where masks decide it.
     pub(super) fn sparsity(&self, model: &Model, trained: &[f32]) -> Option<f64> {
         match (&self.pruning, &self.masks) {
+            _ if self.shares => Some(Masks::of(&model.layout, trained).sparsity()),
             (Some(_), _) => Some(Masks::of(&model.layout, trained).sparsity()),
             (None, masks) => masks.as_ref().map(Masks::sparsity),
         }
@@ -167,12 +180,15 @@ impl Recovery {
             messages::tell(&format!("{zeros} zeros stay, {percent:.1}% of the weights; --zeros free trains them\n"));
         }
         if let Some(quantize) = &self.quantize {
-            messages::tell(&format!("quantized in training and in the output: {}\n", quantize.scheme.label()));
+            let how =
+                if self.shares { "values are shared and trained" } else { "quantized in training and in the output" };
+            messages::tell(&format!("{how}: {}\n", quantize.scheme.label()));
             self.warnings.iter().for_each(|warning| messages::warning(warning));
         }
         if self.becomes_dense {
             messages::tell(
-                "the checkpoint is quantized, and the output will be dense; --fake-quantize SCHEME keeps it quantized\n",
+                "the checkpoint is quantized, and the output will be dense; --fake-quantize SCHEME keeps it quantized, \
+                 --share-weights SCHEME its codebooks\n",
             );
         }
     }

@@ -35,6 +35,7 @@ Examples:
   dlopt train --model my.toml --data d.safetensors --optimizer sgd --momentum 0.9 --schedule cosine -o m.safetensors
   dlopt train --init pruned.safetensors --data d.safetensors --epochs 2 --learning-rate 1e-4 -o tuned.safetensors
   dlopt train --init m.safetensors --data d.safetensors --fake-quantize w4a16 --group 32 --epochs 2 -o int4.safetensors
+  dlopt train --init pruned.safetensors --data d.safetensors --share-weights codebook5 --epochs 5 -o shared.safetensors
   dlopt train --model cnn --data d.safetensors --validation validation --patience 3 --curves curves.svg -o m.safetensors
   dlopt train --model cnn --data d.safetensors --augment-op rotate=±15 --augment-op noise=0.05 -o m.safetensors
   dlopt train … -o m.safetensors --resume       after a kill: ends in the same bytes

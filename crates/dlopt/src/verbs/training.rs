@@ -221,6 +221,7 @@ impl TrainingArgs {
             keeps_zeros: false,
             mask: None,
             fake_quantize: None,
+            share_weights: None,
             freeze: self.freeze.clone(),
             training_split: self.split.clone(),
             without_classes: self.without_class.clone(),
