@@ -26,7 +26,7 @@ pub(crate) const MAGIC: [u8; 4] = *b"DLPK";
 /// The version that this code writes and reads.
 pub(crate) const VERSION: u8 = 1;
 /// Bytes of a block, about: whole units of its split.
-pub(crate) const BLOCK_BYTES: usize = 1 << 20;
+pub(crate) const BLOCK_BYTES: usize = 1 << 18;
 /// Longest name of a file, in bytes.
 pub(crate) const MOST_NAME_BYTES: u64 = 4096;
 

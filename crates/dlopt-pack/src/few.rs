@@ -51,7 +51,11 @@ pub(crate) fn without_zeros(raw: &[u8], split: Split) -> Option<(Vec<u8>, Vec<u8
     let width = split.width().filter(|width| *width > 1)?;
     let is_zero = |value: &&[u8]| value.iter().all(|byte| *byte == 0);
     let elements = raw.len() / width;
-    let zeros = raw.chunks_exact(width).filter(is_zero).count();
+    let zeros = match width {
+        2 => raw.as_chunks::<2>().0.iter().filter(|value| u16::from_ne_bytes(**value) == 0).count(),
+        4 => raw.as_chunks::<4>().0.iter().filter(|value| u32::from_ne_bytes(**value) == 0).count(),
+        _ => raw.chunks_exact(width).filter(is_zero).count(),
+    };
     if (zeros as f64) < MANY * elements as f64 || elements < WORTH_A_PALETTE {
         return None;
     }
