@@ -180,7 +180,7 @@ fn best(criterion: &mut Criterion, name: &str, mut pass: impl FnMut() -> Duratio
 /// Floating-point operations a second of twelve independent chains of fused multiply-adds.
 fn peak(level: Level) -> f64 {
     const ROUNDS: usize = 20_000;
-    let lanes = if level == Level::Avx512 { 16 } else { 8 };
+    let lanes = if level >= Level::Avx512 { 16 } else { 8 };
     let seconds = (0..200).map(|_| timed(|| multiply_add(level, ROUNDS)).as_secs_f64()).fold(f64::MAX, f64::min);
     (ROUNDS * 12 * lanes * 2) as f64 / seconds
 }
@@ -207,7 +207,7 @@ fn multiply_add(level: Level, rounds: usize) {
     chains!(narrow, "avx2,fma", _mm256_set1_ps, _mm256_fmadd_ps);
     match level {
         // SAFETY: the caller measures a level only where `dlopt_kernels::level` found it.
-        Level::Avx512 => unsafe { wide(rounds) },
+        Level::Avx512 | Level::Amx => unsafe { wide(rounds) },
         // SAFETY: as above.
         Level::Avx2 => unsafe { narrow(rounds) },
         Level::Portable => {}

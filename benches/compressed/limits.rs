@@ -24,7 +24,7 @@ pub(crate) fn read(team: &Team, bytes: &[u8]) {
 /// Floating-point operations a second of twelve independent chains of fused multiply-adds on each thread.
 pub(crate) fn peak(team: &Team) -> f64 {
     const ROUNDS: usize = 20_000;
-    let lanes = if level() == Level::Avx512 { 16 } else { 8 };
+    let lanes = if level() >= Level::Avx512 { 16 } else { 8 };
     let timed = || {
         let start = Instant::now();
         team.run(team.threads(), |_| multiply_add(level(), ROUNDS));
@@ -56,7 +56,7 @@ fn multiply_add(level: Level, rounds: usize) {
     chains!(narrow, "avx2,fma", _mm256_set1_ps, _mm256_fmadd_ps);
     match level {
         // SAFETY: the level is what `dlopt_kernels::level` found.
-        Level::Avx512 => unsafe { wide(rounds) },
+        Level::Avx512 | Level::Amx => unsafe { wide(rounds) },
         // SAFETY: as above.
         Level::Avx2 => unsafe { narrow(rounds) },
         Level::Portable => {}
