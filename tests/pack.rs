@@ -157,6 +157,30 @@ fn what_is_damaged_is_named_and_leaves_nothing() {
 }
 
 #[test]
+fn an_output_never_replaces_or_joins_its_input() {
+    let ground = ground();
+    let dir = ground.path();
+    ok_in(dir, "pack model -o folder.dlpk -q");
+    ok_in(dir, "pack model.safetensors -o file.dlpk -q");
+    fs::create_dir(dir.join("above")).unwrap();
+    fs::copy(dir.join("folder.dlpk"), dir.join("above/folder.dlpk")).unwrap();
+    let packed = bytes(dir, "file.dlpk");
+    let (before, inside) = (names_in(dir), names_in(&dir.join("model")));
+    for line in [
+        "pack model -o model/all.dlpk",
+        "pack model.safetensors -o model.safetensors --force",
+        "unpack file.dlpk -o file.dlpk --force",
+        "unpack above/folder.dlpk -o above --force",
+    ] {
+        let done = run_in(dir, line);
+        assert_code(&done, 2, line);
+        assert!(err(&done).contains("is read, and is never modified"), "{}", err(&done));
+    }
+    assert_eq!((names_in(dir), names_in(&dir.join("model"))), (before, inside));
+    assert!(bytes(dir, "file.dlpk") == packed && dir.join("above/folder.dlpk").exists());
+}
+
+#[test]
 fn every_flag_changes_something() {
     let ground = ground();
     let dir = ground.path();
