@@ -160,7 +160,7 @@ impl Extension for Sharing {
 
 #[cfg(test)]
 mod tests {
-    use dlopt_checkpoint::{Dtype, TensorInfo};
+    use dlopt_checkpoint::{Dtype, NameGlob, TensorInfo};
     use dlopt_model::{Description, Shape, resolve};
     use dlopt_quantize::Scheme;
 
@@ -174,7 +174,10 @@ mod tests {
         let layout = FlatLayout::of(&resolve(&description, &Shape::Vector { features: 4 }, 2).unwrap());
         let tensors = layout.tensors().iter().map(|t| TensorInfo::new(t.name.clone(), Dtype::F32, t.shape.clone()));
         let header = Header { tensors: tensors.collect(), ..Header::default() };
-        Sharing::new(&Quantize::new(Scheme::parse(scheme).unwrap()), &header, &layout, Arc::new(Team::new(1)), first)
+        let mut quantize = Quantize::new(Scheme::parse(scheme).unwrap());
+        // The only layer is the output's, which is not taken unasked.
+        quantize.selection.include = vec![NameGlob::new("*.weight").unwrap()];
+        Sharing::new(&quantize, &header, &layout, Arc::new(Team::new(1)), first)
     }
 
     // The slot of the weight is `[in, out]`, with the bias behind it.
