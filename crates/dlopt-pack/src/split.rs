@@ -92,7 +92,7 @@ impl Split {
                 let above = 1_i8 << (bits - 1);
                 let symbols: Vec<u8> = codes.iter().map(|code| code.wrapping_add(above).cast_unsigned()).collect();
                 let mut back = vec![0; bytes.len()];
-                self.join(&[symbols.clone()], &mut back);
+                self.join(std::slice::from_ref(&symbols), &mut back);
                 if back != bytes {
                     return None;
                 }
