@@ -3,7 +3,7 @@
 //! ```text
 //! "DLPK" version shape            version 1; shape 0: one file, 1: a folder
 //! per file:
-//!   1                             in a folder: number(length of the name) name
+//!   1                             in a folder: number(length of the name) name crc32 of it, little-endian
 //!   0 number(bytes) blocks        any file, in blocks of BLOCK_BYTES
 //!   1 number(bytes) block         a safetensors file: its first bytes and header text as one block,
 //!     per tensor: split blocks    then the tensors in the order of their data
@@ -107,11 +107,24 @@ pub(crate) fn split_of(tag: u8, columns: impl FnOnce() -> Result<u64>) -> Result
 }
 
 /// The lengths of the blocks of so many bytes, which are whole units of at most a block.
-pub(crate) fn blocks(bytes: u64, unit: usize) -> impl Iterator<Item = usize> {
-    let of_block = BLOCK_BYTES / unit * unit;
-    let whole = bytes / of_block as u64;
-    let rest = (bytes % of_block as u64) as usize;
-    (0..whole).map(move |_| of_block).chain((rest > 0).then_some(rest))
+pub(crate) fn blocks(bytes: u64, unit: usize) -> Blocks {
+    Blocks { left: bytes, of_block: BLOCK_BYTES / unit * unit }
+}
+
+/// Lengths of blocks, counted and never listed: a damaged container may claim any number of bytes.
+pub(crate) struct Blocks {
+    left: u64,
+    of_block: usize,
+}
+
+impl Iterator for Blocks {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let len = self.left.min(self.of_block as u64);
+        self.left -= len;
+        (len > 0).then_some(len as usize)
+    }
 }
 
 #[cfg(test)]

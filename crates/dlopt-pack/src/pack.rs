@@ -26,7 +26,7 @@ pub enum Source<'a> {
     /// Bytes of a file: its length where it is known, and its name for messages. Without a length it must be a safetensors
     /// file, which says how long it is.
     Stream(Box<dyn Read + 'a>, Option<u64>, String),
-    /// All files of a folder and of those in it.
+    /// All files of a folder and of those in it. A folder without files is not kept.
     Folder(PathBuf),
 }
 
@@ -84,6 +84,7 @@ impl<'a> Packer<'a> {
                     writer.between.push(FILE);
                     put_number(&mut writer.between, file.name.len() as u64);
                     writer.between.extend_from_slice(file.name.as_bytes());
+                    writer.between.extend_from_slice(&crc32fast::hash(file.name.as_bytes()).to_le_bytes());
                     let mut reader = File::open(&file.path).at(&name)?;
                     writer.file(&mut reader, Some(file.bytes), &name)?;
                 }

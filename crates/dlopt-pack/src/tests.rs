@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use dlopt_checkpoint::{Dtype, Header, NoProgress, Result, TensorInfo};
 use proptest::prelude::*;
 
+use crate::container::put_number;
 use crate::{PackReport, PackedFile, Packer, Source, Unpacker, Whole};
 
 /// A checkpoint of several dtypes, whose bf16 tensor takes more than a block.
@@ -163,7 +164,45 @@ fn a_name_that_leads_out_of_the_folder_is_refused() {
     let (mut packed, _) = pack(Source::Folder(dir.path().to_owned()), 1).unwrap();
     let at = packed.windows(4).position(|four| four == b"xx_a").unwrap();
     packed[at..at + 3].copy_from_slice(b"../");
+    packed[at + 4..at + 8].copy_from_slice(&crc32fast::hash(b"../a").to_le_bytes());
     assert!(unpack(&packed, 1).unwrap_err().message().contains("leads out of the folder"));
+}
+
+#[test]
+fn lengths_that_no_file_has_take_no_memory() {
+    let plain = [&b"DLPK\x01\x00\x00"[..], &[0xff; 9], &[1]].concat();
+    assert!(unpack(&plain, 1).unwrap_err().message().contains("ends at byte 17, within block 0 of the file"));
+    let header = Header { tensors: vec![TensorInfo::new("a", Dtype::U8, [1 << 58])], ..Header::default() };
+    let start = header.to_bytes().unwrap();
+    let mut bytes = b"DLPK\x01\x00\x01".to_vec();
+    put_number(&mut bytes, start.len() as u64);
+    put_number(&mut bytes, start.len() as u64 + 1);
+    bytes.push(0);
+    bytes.extend_from_slice(&start);
+    bytes.extend(crc32fast::hash(&start).to_le_bytes());
+    bytes.push(1);
+    assert!(unpack(&bytes, 1).unwrap_err().message().contains("within block 0 of tensor `a`"));
+}
+
+#[test]
+fn every_flipped_bit_of_a_folder_is_found_or_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.json"), b"{\"vocab\": 3}".repeat(9)).unwrap();
+    std::fs::write(dir.path().join("none"), b"").unwrap();
+    let tensors = vec![TensorInfo::new("w", Dtype::BF16, [300]), TensorInfo::new("mask", Dtype::BOOL, [90])];
+    let mut bytes = Header { tensors, ..Header::default() }.to_bytes().unwrap();
+    bytes.extend((0..300_u32).flat_map(|i| half::bf16::from_f32((i as f32).sin()).to_le_bytes()));
+    bytes.extend((0..90).map(|i| u8::from(i % 7 == 0)));
+    std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
+    let (packed, _) = pack(Source::Folder(dir.path().to_owned()), 1).unwrap();
+    let whole = unpack(&packed, 1).unwrap();
+    for at in 0..packed.len() {
+        for bit in 0..8 {
+            let mut wrong = packed.clone();
+            wrong[at] ^= 1 << bit;
+            assert!(unpack(&wrong, 1).map_or(true, |files| files == whole), "bit {bit} of byte {at}");
+        }
+    }
 }
 
 #[test]

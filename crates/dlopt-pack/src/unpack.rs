@@ -8,7 +8,9 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::block::{Form, decode_block, most_payload};
-use crate::container::{END, FILE, FOLDER, MOST_NAME_BYTES, PLAIN, TENSORS, VERSION, blocks, is_packed, split_of};
+use crate::container::{
+    Blocks, END, FILE, FOLDER, MOST_NAME_BYTES, PLAIN, TENSORS, VERSION, blocks, is_packed, split_of,
+};
 
 /// Blocks that are decoded at a time, for each thread.
 const BLOCKS_PER_THREAD: usize = 4;
@@ -39,7 +41,7 @@ pub struct Unpacker<R> {
 /// What is left of a file.
 struct Left {
     /// Of the current tensor, or of all of the file.
-    blocks: VecDeque<usize>,
+    blocks: Blocks,
     form: Form,
     /// What messages call it, and its next block.
     what: String,
@@ -106,8 +108,16 @@ impl<R: Read> Unpacker<R> {
             if len > MOST_NAME_BYTES {
                 return Err(self.damaged(format!("a name of {len} bytes")));
             }
-            let name = String::from_utf8(self.bytes(len as usize, "a name")?);
-            let name = name.map_err(|_| self.damaged("a name that is not UTF-8"))?;
+            let at = self.at;
+            let name = self.bytes(len as usize, "a name")?;
+            let crc = self.crc("a name")?;
+            let found = crc32fast::hash(&name);
+            if found != crc {
+                return Err(
+                    self.damaged(format!("the name at byte {at}: its checksum is {found:08x} and should be {crc:08x}"))
+                );
+            }
+            let name = String::from_utf8(name).map_err(|_| self.damaged("a name that is not UTF-8"))?;
             check_relative(&name).map_err(|e| e.within(&self.name))?;
             Some(name)
         } else if self.is_first {
@@ -124,9 +134,8 @@ impl<R: Read> Unpacker<R> {
         let what = name.clone().map_or_else(|| "the file".to_owned(), |name| format!("`{name}`"));
         let bytes = match kind {
             PLAIN => {
-                let blocks = blocks(bytes, 1).collect();
-                let (tensors, start) = (VecDeque::new(), None);
-                self.file = Some(Left { blocks, form: Form::Text, what, block: 0, tensors, start });
+                let (blocks, tensors) = (blocks(bytes, 1), VecDeque::new());
+                self.file = Some(Left { blocks, form: Form::Text, what, block: 0, tensors, start: None });
                 bytes
             }
             TENSORS => self.header(bytes, what)?,
@@ -147,7 +156,7 @@ impl<R: Read> Unpacker<R> {
         }
         let mut batch = Vec::new();
         while batch.len() < BLOCKS_PER_THREAD * self.pool.current_num_threads() {
-            if let Some(len) = left.blocks.pop_front() {
+            if let Some(len) = left.blocks.next() {
                 let place = format!("block {} of {}, at byte {}", left.block, left.what, self.at);
                 batch.push(self.block(len, left.form, place)?);
                 left.block += 1;
@@ -157,7 +166,7 @@ impl<R: Read> Unpacker<R> {
                 if !bytes.is_multiple_of(split.unit() as u64) {
                     return Err(self.damaged(format!("tensor `{name}` is cut into what it is no multiple of")));
                 }
-                left.blocks = blocks(bytes, split.unit()).collect();
+                left.blocks = blocks(bytes, split.unit());
                 (left.form, left.what, left.block) = (Form::Numbers(split), format!("tensor `{name}`"), 0);
             } else {
                 break;
@@ -170,9 +179,10 @@ impl<R: Read> Unpacker<R> {
             decode_block(&block.payload, block.crc, block.len, block.form)
                 .map_err(|e| e.within(&block.place).within(&self.name).hint(DAMAGED))
         };
-        let decoded: Result<Vec<_>> = self.pool.install(|| batch.par_iter().map(decode).collect());
+        // The first damaged block is told, whichever thread found one first.
+        let decoded: Vec<Result<Vec<u8>>> = self.pool.install(|| batch.par_iter().map(decode).collect());
         self.file = Some(left);
-        decoded.map(Some)
+        decoded.into_iter().collect::<Result<Vec<_>>>().map(Some)
     }
 
     /// Reads the header of a safetensors file, and returns the bytes of all of it.
@@ -186,7 +196,7 @@ impl<R: Read> Unpacker<R> {
             .map_err(|e| e.within(&block.place).within(&self.name).hint(DAMAGED))?;
         let header = Header::from_text(&start[8..], None).map_err(|e| e.within(&block.place).within(&self.name))?;
         let tensors = header.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.bytes())).collect();
-        let (blocks, start) = (VecDeque::new(), Some(start));
+        let (blocks, start) = (blocks(0, 1), Some(start));
         self.file = Some(Left { blocks, form: Form::Text, what, block: 0, tensors, start });
         Ok(len + header.data_bytes())
     }
@@ -197,8 +207,7 @@ impl<R: Read> Unpacker<R> {
             return Err(self.damaged(format!("{place}: {length} bytes would make {len}")));
         }
         let payload = self.bytes(length as usize, &place)?;
-        let crc = self.bytes(4, &place)?;
-        let crc = u32::from_le_bytes([crc[0], crc[1], crc[2], crc[3]]);
+        let crc = self.crc(&place)?;
         Ok(Block { payload, crc, len, form, place })
     }
 
@@ -221,6 +230,11 @@ impl<R: Read> Unpacker<R> {
             return Err(self.damaged(format!("ends at byte {}, within {what}", self.at)));
         }
         Ok(bytes)
+    }
+
+    fn crc(&mut self, what: &str) -> Result<u32> {
+        let crc = self.bytes(4, what)?;
+        Ok(u32::from_le_bytes([crc[0], crc[1], crc[2], crc[3]]))
     }
 
     fn byte(&mut self, what: &str) -> Result<u8> {

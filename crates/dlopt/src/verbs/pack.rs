@@ -13,6 +13,7 @@ use dlopt_checkpoint::{Context, Error, NewFile, Result};
 use dlopt_pack::{PackReport, Packer, Source, is_packed};
 use serde::Serialize;
 
+use crate::job::check_files;
 use crate::messages;
 use crate::progress::Bar;
 use crate::streams;
@@ -103,6 +104,8 @@ struct Packed {
 
 pub(super) fn run(args: &PackArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let container = &args.container;
+    // An output in the folder that is packed would become part of it.
+    check_files(&[("-o", container.path())], &[args.input.as_deref()])?;
     let stdout = container.path().is_none().then(streams::stdout_for_checkpoint).transpose()?;
     let bar = Bar::new(container.quiet);
     let packer = Packer::new(container.threads(), &bar, stop)?;

@@ -14,6 +14,7 @@ use dlopt_pack::{PackedFile, Unpacker};
 use serde::Serialize;
 
 use super::pack::ContainerArgs;
+use crate::job::check_files;
 use crate::progress::Bar;
 use crate::streams;
 use crate::tables;
@@ -51,6 +52,8 @@ struct Unpacked {
 
 pub(super) fn run(args: &UnpackArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let container = &args.container;
+    let replaced = container.path().filter(|path| path.exists());
+    check_files(&[("-o", replaced)], &[args.input.as_deref()])?;
     let (reader, name): (Box<dyn Read>, String) = match args.input.as_deref().filter(|path| *path != Path::new("-")) {
         Some(path) => (Box::new(File::open(path).at(path.display())?), path.display().to_string()),
         None => (Box::new(streams::stdin_for_checkpoint()?), "standard input".to_owned()),
