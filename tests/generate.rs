@@ -83,7 +83,11 @@ fn every_flag_of_generate_changes_something() {
     let told =
         |more: &str| ok_in(dir, &format!("generate q.safetensors --prompt so --temperature 2 --length 60 {more}"));
     assert!(err(&told("--kernels explain")).contains("weights in memory") && err(&told("")).is_empty());
-    assert_ne!(out(&told("")), out(&told("--activations int8")));
+    // Rounded states change what is drawn sooner or later.
+    let long = |more: &str| {
+        out(&ok_in(dir, &format!("generate q.safetensors --prompt so --temperature 2 --length 2000 {more}")))
+    };
+    assert_ne!(long(""), long("--activations int8"));
     let flags =
         ["prompt", "length", "temperature", "top-k", "top-p", "seed", "json", "kernels", "activations", "threads"];
     assert_eq!(shown_flags("generate"), flags.map(str::to_owned).into_iter().collect::<BTreeSet<_>>());
