@@ -37,7 +37,9 @@ pub use matrices::{Int2Matrix, Int4Matrix, Int8Matrix};
 use registers::Integers;
 use soft::Soft;
 
-use crate::level::{Level, level};
+#[cfg(target_arch = "x86_64")]
+use crate::level::Level;
+use crate::level::level;
 
 /// Inputs whose sums fit 32 bits, whatever the codes.
 const MOST_INPUTS: usize = 1 << 16;
