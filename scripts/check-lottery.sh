@@ -4,8 +4,8 @@
 #
 #   bash scripts/check-lottery.sh WORK
 #
-# WORK, outside the repository, takes the dataset, networks and reports. DLOPT names another binary, SEEDS others than 1 2 3.
-# Fetches what it needs and skips when that fails. Rounds take a fifth of what is left each time, as the paper does.
+# WORK, outside the repository, takes the dataset, networks and reports. DLOPT names another binary, SEEDS others than 1 2 3,
+# EPOCHS other than 8, ROUNDS other than 15. Fetches what it needs and skips when that fails. Rounds take a fifth of what is left each time, as the paper does.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 

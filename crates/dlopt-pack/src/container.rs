@@ -58,22 +58,31 @@ pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// Takes a number from the front; nothing where it is cut short or beyond 64 bits.
-pub(crate) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+/// A number whose bytes come one by one; nothing where it is beyond 64 bits.
+pub(crate) fn number<E>(mut next: impl FnMut() -> Result<u8, E>) -> Result<Option<u64>, E> {
     let mut number = 0_u64;
     for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
+        let byte = next()?;
         let part = u64::from(byte & 0x7f);
         if shift == 63 && part > 1 {
-            return None;
+            return Ok(None);
         }
         number |= part << shift;
         if byte < 0x80 {
-            return Some(number);
+            return Ok(Some(number));
         }
     }
-    None
+    Ok(None)
+}
+
+/// Takes a number from the front; nothing where it is cut short or beyond 64 bits.
+pub(crate) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+    let next = || {
+        let (&byte, rest) = bytes.split_first().ok_or(())?;
+        *bytes = rest;
+        Ok::<u8, ()>(byte)
+    };
+    number(next).unwrap_or(None)
 }
 
 /// Appends a split.

@@ -9,7 +9,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::block::{Form, decode_block, most_payload};
 use crate::container::{
-    Blocks, END, FILE, FOLDER, MOST_NAME_BYTES, PLAIN, TENSORS, VERSION, blocks, is_packed, split_of,
+    Blocks, END, FILE, FOLDER, MOST_NAME_BYTES, PLAIN, TENSORS, VERSION, blocks, is_packed, number, split_of,
 };
 
 /// Blocks that are decoded at a time, for each thread.
@@ -242,19 +242,8 @@ impl<R: Read> Unpacker<R> {
     }
 
     fn number(&mut self, what: &str) -> Result<u64> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte(what)?;
-            let part = u64::from(byte & 0x7f);
-            if shift == 63 && part > 1 {
-                break;
-            }
-            number |= part << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(self.damaged(format!("a number that is too long at byte {}, within {what}", self.at)))
+        let number = number(|| self.byte(what))?;
+        number.ok_or_else(|| self.damaged(format!("a number that is too long at byte {}, within {what}", self.at)))
     }
 }
 
