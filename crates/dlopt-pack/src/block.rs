@@ -1,6 +1,7 @@
 //! A block: what is coded, checked and decoded by itself.
 
 use dlopt_checkpoint::{Error, Result};
+use zstd::zstd_safe::CParameter;
 
 use crate::coder::{bound, decode, encode, histogram};
 use crate::container::{put_number, take_number};
@@ -16,9 +17,14 @@ const AS_SAID: u8 = 0;
 const AS_BYTES: u8 = 1;
 const AS_PALETTE: u8 = 2;
 const ZEROS_APART: u8 = 3;
-/// Text as it is, or compressed.
+/// Text as it is, compressed, or compressed by what headers have in common.
 const STORED: u8 = 0;
 const COMPRESSED: u8 = 1;
+const KNOWN: u8 = 2;
+/// What headers have in common: configs, histories, layouts and names of tensors, as zstd takes a dictionary without tables.
+/// A header of a few kB takes half as much by it. It stays as it is for good, or containers could no longer be read;
+/// another one would be another method.
+const HEADERS: &[u8] = include_bytes!("known.txt");
 /// Bytes that a block may take beyond what it decodes to: methods, lengths, tables.
 const MOST_OVERHEAD: usize = 4096;
 
@@ -77,8 +83,16 @@ impl Planes {
 
 /// Compresses text.
 pub(crate) fn encode_text(raw: &[u8], kind: Kind) -> Result<Coded> {
-    let compressed = zstd::bulk::compress(raw, TEXT_LEVEL).map_err(|e| Error::input(format!("zstd failed: {e}")))?;
-    let (method, body) = if compressed.len() < raw.len() { (COMPRESSED, &compressed[..]) } else { (STORED, raw) };
+    let (own, known) = match kind {
+        Kind::Headers => (KNOWN, HEADERS),
+        _ => (COMPRESSED, &[][..]),
+    };
+    let failed = |e: std::io::Error| Error::input(format!("zstd failed: {e}"));
+    let mut coder = zstd::bulk::Compressor::with_dictionary(TEXT_LEVEL, known).map_err(failed)?;
+    // The length and the checksum stand in the block already.
+    coder.set_parameter(CParameter::ContentSizeFlag(false)).map_err(failed)?;
+    let compressed = coder.compress(raw).map_err(failed)?;
+    let (method, body) = if compressed.len() < raw.len() { (own, &compressed[..]) } else { (STORED, raw) };
     let payload = [&[method], body].concat();
     let mut tally = Tally::default();
     tally.add(kind, raw.len(), bound(&histogram(raw)), payload.len());
@@ -119,12 +133,19 @@ pub(crate) fn decode_block(payload: &[u8], crc: u32, len: usize, form: Form) -> 
 }
 
 fn decode_text(payload: &[u8], len: usize) -> Result<Vec<u8>> {
-    let raw = match payload.split_first() {
-        Some((&STORED, body)) => body.to_vec(),
-        Some((&COMPRESSED, body)) => {
-            zstd::bulk::decompress(body, len).map_err(|e| Error::input(format!("zstd cannot read it: {e}")))?
-        }
+    let unreadable = |e: std::io::Error| Error::input(format!("zstd cannot read it: {e}"));
+    let (known, body) = match payload.split_first() {
+        Some((&STORED, body)) => (None, body),
+        Some((&COMPRESSED, body)) => (Some(&[][..]), body),
+        Some((&KNOWN, body)) => (Some(HEADERS), body),
         _ => return Err(Error::input("it is stored in an unknown way")),
+    };
+    let raw = match known {
+        None => body.to_vec(),
+        Some(known) => {
+            let mut decoder = zstd::bulk::Decompressor::with_dictionary(known).map_err(unreadable)?;
+            decoder.decompress(body, len).map_err(unreadable)?
+        }
     };
     if raw.len() == len { Ok(raw) } else { Err(Error::input(format!("it has {} bytes, expected {len}", raw.len()))) }
 }
@@ -245,6 +266,23 @@ mod tests {
         back(&bytes(&|i| (i as f32).sin()), Split::F32, AS_SAID);
         // Negative zero is no zero.
         back(&bytes(&|i| if i % 3 == 0 { -0.0 } else { (i as f32).sin() }), Split::F32, AS_SAID);
+    }
+
+    #[test]
+    fn headers_are_compressed_by_what_they_have_in_common() {
+        let header = br#"{"model.layers.1.mlp.up_proj.weight":{"dtype":"BF16","shape":[11008,4096],"data_offsets":[0,90177536]}}"#;
+        let [plain, known] = [Kind::Files, Kind::Headers].map(|kind| encode_text(header, kind).unwrap());
+        for coded in [&plain, &known] {
+            let (payload, crc) = opened(coded);
+            assert_eq!(decode_block(payload, crc, header.len(), Form::Text).unwrap(), header);
+        }
+        assert!(2 * known.bytes.len() < plain.bytes.len());
+    }
+
+    #[test]
+    fn what_headers_have_in_common_never_changes() {
+        // Another checksum here means that containers of before cannot be read: leave the file as it is, add a method.
+        assert_eq!(crc32fast::hash(HEADERS), 0x371a_3b8b);
     }
 
     #[test]

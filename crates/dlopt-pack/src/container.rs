@@ -11,6 +11,7 @@
 //! block: number(length) payload crc32 of what it decodes to, little-endian
 //! payload of numbers: form planes; form 0: cut as said, 1: bytes, 2: number of values less 1, values, places in them,
 //!                     3: number(bytes of the others), flags, the others cut as said
+//! payload of text: method; 0: as it is, 1: a zstd frame, 2: one whose dictionary is `known.txt`
 //! plane: number(length), left out for the last; method; what the method needs
 //! ```
 //! A number is seven bits a byte, the lowest first, the top bit set in all but the last. How many blocks a tensor has follows
