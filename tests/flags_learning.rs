@@ -448,6 +448,14 @@ const TRAIN_SETTINGS: [Case; 41] = [
         g.refused(&training("--prune 0.5,2..1 -o x.safetensors"), 2, "ends before it begins");
         let frozen = |more: &str| g.train(&format!("--model m.safetensors {more}")).0.get("fc1.weight").zeros();
         assert!(frozen("--prune 0.9") > 0 && frozen("--prune 0.9 --freeze fc1.*") == 0);
+        assert_each_differs(g, &["--prune 0.5", "--prune 2:4", "--prune 0.5,2x1", "--prune 0.5,2x1,tensor"]);
+        let fc1 = g.train("--prune 2:4,0..1").0.get("fc1.weight").values();
+        assert!(fc1.chunks(4).all(|group| group.iter().filter(|v| **v != 0.0).count() <= 2), "{fc1:?}");
+        let report = g.train("--prune 0.5,neurons,0..1").0.get("fc1.weight").values();
+        let dead = report.chunks(4).filter(|row| row.iter().all(|v| *v == 0.0)).count();
+        assert_eq!(dead, 3, "{report:?}");
+        g.refused(&training("--prune 2:4,0.7 -o x.safetensors"), 2, "2:4 is a sparsity of 0.5");
+        g.refused(&training("--prune 0.5,channels -o x.safetensors"), 1, "no channels of this network can leave");
         g.refused(&training("--prune soon -o x.safetensors"), 2, "no part of a pruning schedule");
     }),
     ("zeros-of", |g| {

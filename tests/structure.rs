@@ -194,11 +194,40 @@ fn the_graph_is_explained_and_drawn() {
 }
 
 #[test]
+fn channels_that_left_while_training_are_taken_out_and_nothing_changes() {
+    let ground = ground();
+    let dir = ground.path();
+    let line =
+        format!("{TRAIN} --init m.safetensors --epochs 3 --prune 0.5,channels,neurons,0..2 -o zeros.safetensors");
+    let told = ok_in(dir, &line);
+    assert!(err(&told).contains("channels leave while training, 50.0% of them in the end"), "{}", err(&told));
+    ok_in(dir, "prune zeros.safetensors --pattern channels,neurons -o small.safetensors -q");
+    let (before, after) = (read_file(&dir.join("zeros.safetensors")), read_file(&dir.join("small.safetensors")));
+    let halved: Vec<(String, usize)> =
+        widths(&before).into_iter().map(|(name, rows)| (name, if rows == 10 { 10 } else { rows - rows / 2 })).collect();
+    assert_eq!(widths(&after).len(), halved.len());
+    for ((name, rows), (_, wanted)) in widths(&after).iter().zip(&halved) {
+        assert!(rows.abs_diff(*wanted) <= 1, "{name}: {rows} rows, {wanted} wanted");
+    }
+    let both = json_out(&ok_in(dir, "eval small.safetensors --against zeros.safetensors --data d.safetensors --json"));
+    let loss = |which: &str| both[which]["metrics"]["classification"]["loss"]["value"].as_f64().unwrap();
+    assert!((loss("model") - loss("against")).abs() < 1e-5, "{both}");
+    // Masks are of the checkpoint: trained on, dead channels stay dead.
+    ok_in(dir, &format!("{TRAIN} --init zeros.safetensors --epochs 1 -o on.safetensors -q"));
+    ok_in(dir, "prune on.safetensors --pattern channels,neurons -o again.safetensors -q");
+    assert_eq!(widths(&read_file(&dir.join("again.safetensors"))), widths(&after));
+}
+
+#[test]
 fn what_is_asked_wrongly_is_one_clear_error() {
     let ground = ground();
     let dir = ground.path();
     for (line, code, part) in [
-        ("--pattern channels", 2, "--pattern channels needs a sparsity"),
+        ("--pattern channels", 1, "all channels matter"),
+        ("--pattern layers", 2, "--pattern layers needs a sparsity"),
+        ("--pattern channels --scope global", 2, "--scope needs a sparsity"),
+        ("--pattern channels --target flops", 2, "--target needs a sparsity"),
+        ("--pattern channels --criterion l1", 2, "--criterion needs a sparsity"),
         ("--pattern channels --sparsity 1.5", 2, "--sparsity is 1.5, and not in 0..=1"),
         ("--pattern channels --sparsity 1", 1, "100% of the parameters cannot leave"),
         ("--pattern channels,bones --sparsity 0.5", 2, "`bones` in pattern `channels,bones`"),

@@ -32,7 +32,7 @@ pub use coupling::{Coupling, Cut, Group, Maker, Member, Part, Pieces, Slices};
 pub use criteria::{Criterion, Rank, criteria};
 pub use densify::Densify;
 pub use importance::{Importance, importance_named, importances};
-pub use patterns::{Pattern, Structure, patterns};
+pub use patterns::{Pattern, Structure, kept_of, patterns};
 pub use prune::{Prune, PruneOptions, PruneScope};
 pub use search::zeros_at;
 pub use stores::{Store, stores};

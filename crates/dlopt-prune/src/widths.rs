@@ -95,6 +95,23 @@ impl<'a> Widths<'a> {
         counts
     }
 
+    /// Channels that each group keeps where those of no importance go: as many of each size as the group of it that needs most.
+    pub fn that_matter(&self, importance: &[Vec<f64>]) -> Vec<usize> {
+        let mut counts = self.counts(&[]);
+        for size in &self.sizes {
+            let needs = |&group: &usize| {
+                let (own, runs) = (&importance[group], self.coupling.groups[group].runs);
+                let of_run = |run: &[f64]| run.iter().filter(|own| **own > 0.0).count();
+                runs * own.chunks_exact((own.len() / runs).max(1)).map(of_run).max().unwrap_or(0)
+            };
+            let channels = size.step * size.steps;
+            let needed = size.groups.iter().map(needs).max().unwrap_or(channels);
+            let steps = ((channels - needed) / size.step).min(size.most);
+            size.groups.iter().for_each(|&group| counts[group] -= steps * size.step);
+        }
+        counts
+    }
+
     /// Sizes by the keys of their steps, which ascend within each; of equal keys the earlier size goes first.
     fn ordered(&self, keys: impl Fn(&Size) -> Vec<f64>) -> Vec<usize> {
         let of = |(at, size)| keys(size).into_iter().map(move |key| (key, at));
@@ -140,6 +157,16 @@ mod tests {
         // A size by itself, one of two groups, one in two runs, one that stays.
         let groups = vec![group(4, 1), group(6, 1), group(6, 1), group(8, 2), fixed];
         Coupling { groups, sizes: vec![vec![0], vec![1, 2], vec![3], vec![4]] }
+    }
+
+    #[test]
+    fn channels_of_no_importance_go_and_a_size_keeps_what_its_fullest_group_needs() {
+        let coupling = coupling();
+        let widths = Widths::new(&coupling, 0.0, 1, |_| true);
+        let own = |text: &str| text.bytes().map(|b| f64::from(b - b'0')).collect::<Vec<f64>>();
+        // Of the group in two runs one run needs three; a size whose channels are all dead keeps one.
+        let importance = [own("0000"), own("300300"), own("003030"), own("10001101"), own("000")];
+        assert_eq!(widths.that_matter(&importance), [1, 2, 2, 6, 3]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use fitting::open_fitting;
 pub use loss::{LOSSES, Loss};
 pub use masks::Masks;
 pub use optimizer::{Group, OPTIMIZERS, Optimizer, OptimizerOptions, Step, update};
-pub use pruning::{Among, Curve, GradualPruning, Pruning};
+pub use pruning::{Among, Curve, GradualPruning, Leaving, Pruning};
 pub use salience::{Looking, Salience};
 pub use schedule::{PlateauState, Position, SCHEDULES, Schedule};
 pub use selection::{split_ranges, training_samples};

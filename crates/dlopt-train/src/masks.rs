@@ -44,6 +44,18 @@ impl Masks {
         masks
     }
 
+    /// The masks that [`Self::to_floats`] says.
+    pub(crate) fn of_floats(layout: &FlatLayout, keeps: &[f32]) -> Self {
+        let mut masks = Self::of(layout, keeps);
+        masks.keeps.iter_mut().zip(keeps).filter(|(_, keep)| **keep == 0.0).for_each(|(own, _)| *own = 0);
+        masks
+    }
+
+    /// Keeps what lies at these places 0 as well; only weights are counted, and those at 0 are known already.
+    pub(crate) fn add(&mut self, places: &[usize]) {
+        places.iter().for_each(|&place| self.keeps[place] = 0);
+    }
+
     /// Weights that stay 0.
     pub fn zeros(&self) -> usize {
         self.zeros

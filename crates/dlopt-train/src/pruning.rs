@@ -9,15 +9,24 @@
 //!
 //! Whenever weights are chosen, those that are gone are the smallest of all, so none comes back. Between two choices, and
 //! after the last one, masks keep zeros as [`crate::Masks`] do.
+//!
+//! What leaves may be single weights, weights of each group of M, blocks, or whole channels ([`Leaving`]).
+
+mod choice;
+mod pattern;
+mod places;
 
 use std::ops::Range;
 
 use dlopt_checkpoint::{Error, Result};
-use dlopt_model::FlatLayout;
+use dlopt_model::{FlatLayout, Node};
 use serde::{Deserialize, Serialize};
 
 use crate::extension::{Extension, Moment};
-use crate::masks::{Masks, ranges_of_weights};
+use crate::masks::Masks;
+use choice::Chooser;
+
+pub use pattern::Leaving;
 
 /// Choices in an epoch, when nothing else is asked for.
 const CHOICES_AN_EPOCH: u64 = 20;
@@ -28,14 +37,18 @@ const DONE_AFTER: f64 = 0.75;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pruning {
-    /// Share of zeros at the end, over 0 and below 1.
+    /// Share of zeros at the end, over 0 and below 1: of weights, or of channels where they leave. N:M implies it.
+    #[serde(default)]
     pub sparsity: f64,
+    /// What leaves as a whole.
+    #[serde(default, skip_serializing_if = "Leaving::is_weights")]
+    pub pattern: Leaving,
     /// How the share grows.
     #[serde(default)]
     pub curve: Curve,
-    /// Over which weights the smallest are sought.
-    #[serde(default)]
-    pub scope: Among,
+    /// Over which weights the smallest are sought: all, unless it is said, and of channels those of each layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Among>,
     /// Epochs before the schedule begins.
     #[serde(default)]
     pub begin: f64,
@@ -61,11 +74,10 @@ pub enum Curve {
 }
 
 /// Over which weights the smallest are sought.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Among {
     /// All of the network.
-    #[default]
     Global,
     /// Those of each tensor, which end as sparse as each other.
     Tensor,
@@ -73,14 +85,22 @@ pub enum Among {
 
 impl Pruning {
     /// Reads terms in any order: the sparsity, `cubic`, `linear` or `once`, the epochs `1..8`, `every=100` updates,
-    /// `global` or `tensor`. `magnitude`, which is how weights are weighed, may be said.
+    /// `global` or `tensor`, and what leaves: `2:4`, `4x1`, `channels`, `neurons`, `hidden`. `magnitude`, which is how weights
+    /// are weighed, may be said.
     ///
     /// # Errors
-    /// When a term is unknown or the sparsity is missing.
+    /// When a term is unknown, or as [`Pruning::settled`].
     pub fn parse(text: &str) -> Result<Self> {
-        let mut sparsity = None;
-        let mut own =
-            Self { sparsity: 0.0, curve: Curve::Cubic, scope: Among::Global, begin: 0.0, end: None, every: None };
+        let mut own = Self {
+            sparsity: 0.0,
+            pattern: Leaving::Weights,
+            curve: Curve::Cubic,
+            scope: None,
+            begin: 0.0,
+            end: None,
+            every: None,
+        };
+        let mut leaving: Vec<&str> = Vec::new();
         for term in text.split([' ', ',']).filter(|term| !term.is_empty()) {
             let unknown = || {
                 Error::usage(format!("`{term}` is no part of a pruning schedule"))
@@ -91,24 +111,58 @@ impl Pruning {
                 "cubic" => own.curve = Curve::Cubic,
                 "linear" => own.curve = Curve::Linear,
                 "once" => own.curve = Curve::Once,
-                "global" => own.scope = Among::Global,
-                "tensor" => own.scope = Among::Tensor,
+                "global" => own.scope = Some(Among::Global),
+                "tensor" => own.scope = Some(Among::Tensor),
                 _ => {
                     if let Some((begin, end)) = term.split_once("..") {
                         own.begin = begin.parse().map_err(|_| unknown())?;
                         own.end = Some(end.parse().map_err(|_| unknown())?);
                     } else if let Some(every) = term.strip_prefix("every=") {
                         own.every = Some(every.parse().map_err(|_| unknown())?);
+                    } else if Leaving::parse(term)?.is_some() {
+                        leaving.push(term);
                     } else {
-                        sparsity = Some(term.parse::<f64>().map_err(|_| unknown())?);
+                        own.sparsity = term.parse::<f64>().map_err(|_| unknown())?;
                     }
                 }
             }
         }
-        own.sparsity = sparsity.ok_or_else(|| {
-            Error::usage(format!("`{text}` does not say how sparse the network shall become")).hint("0.9 cubic 1..8")
-        })?;
-        Ok(own)
+        if !leaving.is_empty() {
+            let text = leaving.join(",");
+            own.pattern = Leaving::parse(&text)?
+                .ok_or_else(|| Error::usage(format!("`{text}`: a schedule has one pattern")).hint("2:4, or 4x1"))?;
+        }
+        own.settled()
+    }
+
+    /// With the sparsity that its pattern implies.
+    ///
+    /// # Errors
+    /// When there is none, or it is another one, or N:M is to compare weights of several groups.
+    pub fn settled(mut self) -> Result<Self> {
+        if let Some(share) = self.pattern.share() {
+            if self.sparsity != 0.0 && self.sparsity != share {
+                return Err(Error::usage(format!("{} is a sparsity of {share}, not {}", self.pattern, self.sparsity))
+                    .hint("leave the sparsity out"));
+            }
+            if self.scope.is_some() {
+                return Err(Error::usage(format!("{} compares the weights of each group", self.pattern))
+                    .hint("leave global and tensor out"));
+            }
+            self.sparsity = share;
+        }
+        if self.sparsity == 0.0 {
+            return Err(Error::usage("the pruning schedule does not say how sparse the network shall become")
+                .hint("0.9 cubic 1..8"));
+        }
+        Ok(self)
+    }
+
+    fn scope(&self) -> Among {
+        self.scope.unwrap_or(match self.pattern {
+            Leaving::Channels(_) => Among::Tensor,
+            _ => Among::Global,
+        })
     }
 
     /// Refuses what cannot be done in so many epochs.
@@ -156,13 +210,12 @@ struct Span {
 }
 
 /// Takes part in a training and prunes by a [`Pruning`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GradualPruning {
     pruning: Pruning,
     epochs: usize,
     layout: FlatLayout,
-    /// Where weights lie that may leave.
-    ranges: Vec<Range<usize>>,
+    chooser: Chooser,
     masks: Masks,
     /// Share of zeros in the beginning.
     first: f64,
@@ -172,26 +225,24 @@ impl GradualPruning {
     /// Prunes what training begins with, in the layout's order, over so many epochs; `frozen` slots stay as they are.
     ///
     /// # Errors
-    /// As [`Pruning::check`].
+    /// As [`Pruning::check`], and when channels are to leave and the network has none that can.
     pub fn new(
         pruning: &Pruning,
         epochs: usize,
+        nodes: &[Node],
         layout: &FlatLayout,
         frozen: &[Range<usize>],
         first: &[f32],
     ) -> Result<Self> {
         pruning.check(epochs)?;
-        let is_frozen = |range: &Range<usize>| frozen.iter().any(|own| own.start < range.end && range.start < own.end);
-        let ranges: Vec<_> = ranges_of_weights(layout).into_iter().filter(|range| !is_frozen(range)).collect();
-        let zeros = ranges.iter().flat_map(|range| &first[range.clone()]).filter(|weight| **weight == 0.0).count();
-        let weights: usize = ranges.iter().map(Range::len).sum();
+        let chooser = Chooser::new(pruning, nodes, layout, frozen)?;
         Ok(Self {
             pruning: pruning.clone(),
             epochs,
             layout: layout.clone(),
-            ranges,
+            first: chooser.zeros(layout, first),
+            chooser,
             masks: Masks::of(layout, first),
-            first: zeros as f64 / weights.max(1) as f64,
         })
     }
 
@@ -205,26 +256,12 @@ impl GradualPruning {
     }
 
     /// Sets the weights to 0 that the network does without, and what lies behind them.
-    fn choose(&mut self, sparsity: f64, weights: &mut [f32]) {
-        match self.pruning.scope {
-            Among::Global => zero_smallest(weights, self.ranges.iter().cloned().flatten().collect(), sparsity),
-            Among::Tensor => {
-                self.ranges.iter().for_each(|range| zero_smallest(weights, range.clone().collect(), sparsity));
-            }
-        }
+    fn choose(&mut self, sparsity: f64, weights: &mut [f32]) -> Result<()> {
+        let beside = self.chooser.choose(sparsity, &self.layout, weights)?;
         self.masks = Masks::of(&self.layout, weights);
+        self.masks.add(&beside);
+        Ok(())
     }
-}
-
-/// Sets the share `sparsity` of the weights at `places` to 0, the smallest first, of equals the first.
-fn zero_smallest(weights: &mut [f32], mut places: Vec<usize>, sparsity: f64) {
-    let count = ((sparsity * places.len() as f64).round() as usize).min(places.len());
-    if count == 0 {
-        return;
-    }
-    // Magnitudes are ordered as their bits are, NaN above all.
-    places.select_nth_unstable_by_key(count - 1, |&place| (weights[place].abs().to_bits(), place));
-    places[..count].iter().for_each(|&place| weights[place] = 0.0);
 }
 
 impl Extension for GradualPruning {
@@ -236,7 +273,7 @@ impl Extension for GradualPruning {
         self.masks.updated(at, weights)?;
         let span = self.span(at);
         if let Some(sparsity) = self.pruning.sparsity_after(at.step + 1, span, self.first) {
-            self.choose(sparsity, weights);
+            self.choose(sparsity, weights)?;
         }
         Ok(())
     }
@@ -256,7 +293,7 @@ impl Extension for GradualPruning {
     fn restore(&mut self, saved: &[(String, Vec<f32>)]) -> Result<()> {
         for (name, keeps) in saved {
             if name == "keeps" && keeps.len() == self.layout.params_len {
-                self.masks = Masks::of(&self.layout, keeps);
+                self.masks = Masks::of_floats(&self.layout, keeps);
             }
         }
         Ok(())
@@ -264,98 +301,4 @@ impl Extension for GradualPruning {
 }
 
 #[cfg(test)]
-mod tests {
-    use dlopt_model::{Description, Shape, resolve};
-
-    use super::*;
-
-    fn pruning(text: &str) -> Pruning {
-        Pruning::parse(text).unwrap()
-    }
-
-    fn layout() -> FlatLayout {
-        let text = "layers = [{ type = \"dense\", units = 4 }, { type = \"dense\", units = \"classes\" }]";
-        let description = Description::from_toml(text).unwrap();
-        FlatLayout::of(&resolve(&description, &Shape::Vector { features: 5 }, 2).unwrap())
-    }
-
-    fn at(step: u64) -> Moment {
-        Moment { epoch: 0, step, steps: 40, key: 0, learning_rate: 0.0 }
-    }
-
-    #[test]
-    fn terms_are_read_in_any_order_and_others_are_named() {
-        let read = pruning("magnitude 0.9 cubic 1..8");
-        assert_eq!((read.sparsity, read.curve, read.begin, read.end), (0.9, Curve::Cubic, 1.0, Some(8.0)));
-        let read = pruning("every=50,tensor,once,0.5");
-        assert_eq!((read.every, read.scope, read.curve), (Some(50), Among::Tensor, Curve::Once));
-        for text in ["cubic", "0.9 sooner", "0.9 1..x", "0.9 every=-1"] {
-            assert!(Pruning::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_schedule_lies_within_the_training() {
-        for (text, part) in [
-            ("0.9 5..2", "ends before it begins"),
-            ("0.9 0..11", "after epoch 11"),
-            ("1.5", "between 0 and 1"),
-            ("0", "between 0 and 1"),
-            ("0.9 every=0", "1 or more updates"),
-            ("0.9 -1..3", "from 0 on"),
-        ] {
-            let error = pruning(text).check(10).unwrap_err().to_string();
-            assert!(error.contains(part), "{text}: {error}");
-        }
-        pruning("0.9 0..10").check(10).unwrap();
-        pruning("0.9 9..9").check(10).unwrap();
-    }
-
-    #[test]
-    fn the_share_of_zeros_grows_along_its_curve() {
-        let span = Span { begin: 10, end: 30, every: 5 };
-        let shares = |text: &str| -> Vec<Option<f64>> {
-            [9, 10, 12, 20, 30, 35].map(|step| pruning(text).sparsity_after(step, span, 0.1)).to_vec()
-        };
-        assert_eq!(shares("0.9 linear"), [None, Some(0.1), None, Some(0.5), Some(0.9), None]);
-        assert_eq!(shares("0.9 once"), [None, Some(0.9), None, Some(0.9), Some(0.9), None]);
-        let cubic = shares("0.9 cubic");
-        assert!((cubic[3].unwrap() - (0.9 - 0.8 * 0.125)).abs() < 1e-12 && cubic[4] == Some(0.9));
-    }
-
-    #[test]
-    fn weights_that_left_never_come_back() {
-        let layout = layout();
-        let first: Vec<f32> = (0..layout.params_len).map(|i| (i as f32 * 0.37).sin() + 0.01).collect();
-        let mut own = GradualPruning::new(&pruning("0.75 0..8 every=1"), 10, &layout, &[], &first).unwrap();
-        let (mut weights, mut gone) = (first, 0);
-        let mut saved = own.clone();
-        for step in 0..40 {
-            weights.iter_mut().enumerate().for_each(|(i, w)| *w += (i as f32 + step as f32).cos() * 0.1);
-            own.updated(at(step), &mut weights).unwrap();
-            let zeros = Masks::of(&layout, &weights).zeros();
-            assert!(zeros >= gone && zeros == own.masks.zeros(), "update {step}");
-            gone = zeros;
-            if step == 20 {
-                saved.restore(&own.save()).unwrap();
-                assert_eq!(saved.masks.to_floats(), own.masks.to_floats());
-            }
-        }
-        assert_eq!(gone, 21, "three quarters of 28 weights");
-        assert!(!own.may_end(at(31)) && own.may_end(at(32)));
-    }
-
-    #[test]
-    fn tensors_are_pruned_alike_or_together() {
-        let layout = layout();
-        let weights: Vec<f32> = (0..layout.params_len).map(|i| if i < 24 { 1.0 } else { 0.1 }).collect();
-        let zeros = |scope: &str| {
-            let mut own = GradualPruning::new(&pruning(&format!("0.25 once {scope} 0..0")), 10, &layout, &[], &weights);
-            let mut left = weights.clone();
-            own.as_mut().unwrap().updated(at(0), &mut left).unwrap();
-            ranges_of_weights(&layout).into_iter().map(|r| left[r].iter().filter(|w| **w == 0.0).count()).collect()
-        };
-        let (global, tensor): (Vec<usize>, Vec<usize>) = (zeros("global"), zeros("tensor"));
-        assert_eq!((global, tensor), (vec![0, 7], vec![5, 2]));
-    }
-}
+mod tests;

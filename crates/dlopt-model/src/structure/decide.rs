@@ -75,9 +75,19 @@ impl PruneStructure {
     /// How many channels of each group stay. Without importance, the same share of each.
     fn counts(&self, network: &Prunable, importance: Option<&[Vec<f64>]>) -> Result<Vec<usize>> {
         let widths = Widths::new(&network.coupling, self.floor(), self.options.round_to, |group| self.may(group));
-        if widths.is_empty() && self.options.sparsity > 0.0 {
+        if widths.is_empty() && self.options.sparsity != Some(0.0) {
             return Err(self.nothing_to_cut(network));
         }
+        let Some(sparsity) = self.options.sparsity else {
+            let counts = widths.that_matter(importance.unwrap_or_default());
+            if counts == widths.counts(&[]) {
+                let what = &self.options.structure;
+                let why = "none has nothing but zeros that write and read it";
+                return Err(Error::input(format!("all {what} matter: {why}"))
+                    .hint("--sparsity 0.5 takes the least important ones out"));
+            }
+            return Ok(counts);
+        };
         let order = match importance.filter(|_| self.options.scope == Some(PruneScope::Global)) {
             Some(importance) => widths.by_importance(importance),
             None => widths.evenly(),
@@ -91,17 +101,17 @@ impl PruneStructure {
             let pruned = network.narrowed(&Cut::new(&network.coupling, first(network, &counts)?))?;
             Ok(self.cost(&network.costs(&pruned.nodes, &pruned.sources)))
         };
-        let taken = self.search(order.len(), cost, "every layer keeps a channel, and its --floor")?;
+        let taken = self.search(sparsity, order.len(), cost, "every layer keeps a channel, and its --floor")?;
         Ok(widths.counts(&order[..taken]))
     }
 
     /// How many of `len` steps to take, so that the target is met as nearly as may be.
-    fn search(&self, len: usize, cost: impl Fn(usize) -> Result<f64>, why: &str) -> Result<usize> {
+    fn search(&self, sparsity: f64, len: usize, cost: impl Fn(usize) -> Result<f64>, why: &str) -> Result<usize> {
         let (whole, least) = (cost(0)?, cost(len)?);
-        let wanted = (1.0 - self.options.sparsity) * whole;
+        let wanted = (1.0 - sparsity) * whole;
         if least > wanted {
             let (what, most) = (self.options.target.what(), 1.0 - least / whole.max(1.0));
-            let (asked, most) = (100.0 * self.options.sparsity, (1e4 * most).floor() / 1e4);
+            let (asked, most) = (100.0 * sparsity, (1e4 * most).floor() / 1e4);
             return Err(Error::input(format!("{asked}% of the {what} cannot leave, {:.2}% can: {why}", 100.0 * most))
                 .hint(format!("--sparsity {most}")));
         }
@@ -148,7 +158,8 @@ impl PruneStructure {
         let all: Vec<usize> = (0..can_go.len()).collect();
         let without = |gone: &[usize]| all.iter().copied().filter(|at| !gone.contains(at)).collect::<Vec<_>>();
         let mut order: Vec<usize> = all.iter().copied().filter(|at| can_go[*at]).collect();
-        if order.is_empty() && self.options.sparsity > 0.0 {
+        let sparsity = self.options.sparsity.unwrap_or_default();
+        if order.is_empty() && sparsity > 0.0 {
             return Err(Error::input(
                 "no layers can leave: only residual blocks without layers in their shortcut can, and layers of recurrent stacks but the first",
             )
@@ -168,7 +179,8 @@ impl PruneStructure {
             let pruned = network.shortened(&without(&order[..taken]))?;
             Ok(self.cost(&network.costs(&pruned.nodes, &pruned.sources)))
         };
-        let taken = self.search(most, cost, "layers outside of residual blocks stay, and those that --floor keeps")?;
+        let taken =
+            self.search(sparsity, most, cost, "layers outside of residual blocks stay, and those that --floor keeps")?;
         Ok(without(&order[..taken]))
     }
 

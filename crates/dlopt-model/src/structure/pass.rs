@@ -66,8 +66,9 @@ pub enum Weigh {
 pub struct StructureOptions {
     /// What leaves.
     pub structure: Structure,
-    /// Share of `target` that leaves, 0..=1.
-    pub sparsity: f64,
+    /// Share of `target` that leaves, 0..=1; `None`: the channels that do not matter at all, because all that writes and reads them
+    /// is 0, as pruning while training leaves them.
+    pub sparsity: Option<f64>,
     /// What it is a share of.
     pub target: Target,
     /// Whether each layer loses the same share, or the least important channels of all go; `None`: the same share.
@@ -109,7 +110,7 @@ impl PruneStructure {
     /// # Errors
     /// When a share is out of range, or options contradict each other.
     pub fn new(options: StructureOptions) -> Result<Self> {
-        for (name, share) in [("--sparsity", Some(options.sparsity)), ("--floor", options.floor)] {
+        for (name, share) in [("--sparsity", options.sparsity), ("--floor", options.floor)] {
             if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
                 return Err(Error::usage(format!("{name} is {share}, and not in 0..=1")));
             }
@@ -309,7 +310,8 @@ impl Pass for PruneStructure {
     }
 
     fn sizes_need_a_look(&self) -> bool {
-        self.options.structure == Structure::Layers || self.options.scope == Some(PruneScope::Global)
+        let own = &self.options;
+        own.structure == Structure::Layers || own.scope == Some(PruneScope::Global) || own.sparsity.is_none()
     }
 
     fn begin(&self, _so_far: Option<&Decision>) -> Partial {

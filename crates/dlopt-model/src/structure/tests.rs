@@ -18,7 +18,7 @@ use crate::weights::{Loaded, load, to_tensors};
 pub(crate) fn options(pattern: &str, sparsity: f64) -> StructureOptions {
     StructureOptions {
         structure: Structure::parse(pattern).unwrap().unwrap(),
-        sparsity,
+        sparsity: Some(sparsity),
         target: Target::Parameters,
         scope: None,
         floor: None,

@@ -10,6 +10,7 @@ use dlopt_checkpoint::{Error, Result};
 
 use crate::Plugin;
 
+pub use n_of_m::kept_of;
 pub use structure::Structure;
 
 /// One line for each pattern.

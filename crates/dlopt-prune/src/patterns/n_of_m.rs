@@ -37,8 +37,8 @@ pub(super) fn parse(text: &str) -> Result<Option<Pattern>> {
     Ok(Some(Pattern::NOfM { n, m }))
 }
 
-/// Weights that `length` weights keep.
-pub(crate) fn kept_of(length: usize, n: usize, m: usize) -> usize {
+/// Weights that a group of `length` weights keeps, or several groups and a tail: `n` of `m`, of a tail its share rounded up.
+pub fn kept_of(length: usize, n: usize, m: usize) -> usize {
     length / m * n + (length % m * n).div_ceil(m)
 }
 

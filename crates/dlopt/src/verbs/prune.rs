@@ -53,6 +53,7 @@ pub(crate) struct PruneArgs {
 #[derive(Args, Debug)]
 pub(crate) struct PrunePass {
     /// Share of zeros, 0..=1, which N:M patterns imply; where channels or layers leave, the share of --target that leaves
+    /// [default there: channels that nothing but zeros write and read, as `train --prune` leaves them]
     #[arg(long, value_name = "SHARE")]
     sparsity: Option<f64>,
 

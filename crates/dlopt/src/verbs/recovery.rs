@@ -20,7 +20,8 @@ use crate::tables;
 #[derive(Args, Debug, Default, Clone)]
 pub(crate) struct RecoveryArgs {
     /// Set the smallest weights to 0 little by little while training: the sparsity of the end, then if need be `cubic`, `linear` or
-    /// `once`, the epochs it takes (1..8), `every=100` updates, `global` or `tensor`; or a TOML file of these
+    /// `once`, the epochs it takes (1..8), `every=100` updates, `global` or `tensor`, and what leaves as a whole (2:4 along the
+    /// inputs, blocks of 4x1 weights, `channels`, `neurons`, `hidden`); or a TOML file of these
     #[arg(long, value_name = "SCHEDULE|FILE.toml", conflicts_with = "zeros")]
     prune: Option<String>,
 
@@ -125,7 +126,14 @@ impl Recovery {
         if let Some(pruning) = &self.pruning {
             let frozen = frozen_slots(&model.layout, &settings.freeze)?;
             let (layout, epochs) = (&model.layout, settings.epochs);
-            extensions.push(Box::new(GradualPruning::new(pruning, epochs, layout, &frozen, &model.weights)?));
+            extensions.push(Box::new(GradualPruning::new(
+                pruning,
+                epochs,
+                &model.nodes,
+                layout,
+                &frozen,
+                &model.weights,
+            )?));
         }
         if let Some(masks) = &self.masks {
             extensions.push(Box::new(masks.clone()));
@@ -171,7 +179,8 @@ impl Recovery {
     pub(super) fn tell(&self) {
         if let Some(pruning) = &self.pruning {
             messages::tell(&format!(
-                "weights leave while training, {:.1}% of them in the end\n",
+                "{} leave while training, {:.1}% of them in the end\n",
+                pruning.pattern.what(),
                 100.0 * pruning.sparsity
             ));
         }
@@ -213,9 +222,10 @@ fn schedule(text: &str) -> Result<Pruning> {
         return Pruning::parse(text);
     }
     let said = std::fs::read_to_string(text).at(text)?;
-    toml::from_str(&said).map_err(|error| {
-        Error::input(format!("{text}: {error}")).hint("keys are sparsity, curve, scope, begin, end, every")
-    })
+    let read: Pruning = toml::from_str(&said).map_err(|error| {
+        Error::input(format!("{text}: {error}")).hint("keys are sparsity, pattern, curve, scope, begin, end, every")
+    })?;
+    read.settled().map_err(|error| error.within(text))
 }
 
 /// Says what the passes did to a trained checkpoint.

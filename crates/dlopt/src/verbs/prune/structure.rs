@@ -80,9 +80,19 @@ impl PrunePass {
                 Error::usage("--round-to is about widths, and --pattern layers leaves them").hint("leave it out")
             );
         }
-        let Some(sparsity) = self.sparsity else {
-            return Err(Error::usage(format!("--pattern {structure} needs a sparsity")).hint("--sparsity 0.5"));
-        };
+        if self.sparsity.is_none() {
+            let only_dead = "without --sparsity, channels leave that nothing but zeros write and read";
+            for (flag, is_given) in [
+                ("--pattern layers", structure == Structure::Layers),
+                ("--criterion", self.criterion.is_some()),
+                ("--target", self.structure.target.is_some()),
+                ("--scope", self.scope.is_some()),
+            ] {
+                if is_given {
+                    return Err(Error::usage(format!("{flag} needs a sparsity: {only_dead}")).hint("--sparsity 0.5"));
+                }
+            }
+        }
         let criterion = self.criterion.as_deref().unwrap_or("l2");
         let weigh = match given {
             Some(given) => Weigh::Given(given),
@@ -97,7 +107,7 @@ impl PrunePass {
         let selection = self.select.selection()?;
         PruneStructure::new(StructureOptions {
             structure,
-            sparsity,
+            sparsity: self.sparsity,
             target: match self.structure.target.unwrap_or(TargetName::Params) {
                 TargetName::Params => Target::Parameters,
                 TargetName::Flops => Target::MultiplyAdds,
