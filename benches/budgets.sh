@@ -5,12 +5,11 @@
 #   bash benches/budgets.sh WORK
 #
 # WORK, outside the repository, takes datasets, networks and figures. DLOPT names another binary. Fetches what it needs and
-# skips when that fails. Needs Python with numpy: uniform int3, which dlopt does not store, is rounded there and counted at
-# 3 bits a weight.
+# skips when that fails. Needs Python. Choices are made on validation pictures, and on words that are no test words.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-case ${1:-} in '' | -*) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;; esac
+case ${1:-} in '' | -*) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2 ;; esac
 mkdir -p "$1"
 work=$(cd "$1" && pwd)
 if [ -z "${DLOPT:-}" ]; then

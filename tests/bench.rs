@@ -5,10 +5,14 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use support::*;
 
@@ -140,6 +144,77 @@ fn nothing_is_done_twice_and_a_sweep_goes_on_where_it_was_stopped() {
     assert_eq!(files_below(&dir.join("report/cache")).len(), kept.len());
 }
 
+/// What a sweep found, without what the clock says.
+fn without_times(results: &Value) -> Value {
+    let mut results = results.clone();
+    for variant in results["variants"].as_array_mut().unwrap() {
+        let bytes = variant["measurement"]["disk_bytes"].take();
+        variant["measurement"] = bytes;
+        variant["fronts"].take();
+        variant["commands"].take();
+    }
+    for key in ["warnings", "verdicts", "command", "machine"] {
+        results[key].take();
+    }
+    results["sensitivity"]["seconds"].take();
+    results
+}
+
+#[test]
+fn a_sweep_killed_inside_a_training_step_goes_on_to_the_same_results() {
+    let ground = ground();
+    let dir = ground.path();
+    let sweep = "model = \"m.safetensors\"\ndata = \"d.safetensors\"\nbatches = [16]\nseconds = 0.01\n\n[[variant]]\n\
+        name = \"long\"\nsteps = [{ verb = \"prune\", sparsity = 0.6 }, { verb = \"train\", epochs = 200, batch = 64, \
+        save_every = 100 }, { verb = \"quantize\", group = \"channel\" }]\n";
+    fs::write(dir.join("sweep.toml"), sweep).unwrap();
+    ok_in(dir, "bench sweep.toml -o report -q");
+    let (whole, kept) = (results(dir), files_below(&dir.join("report/cache")));
+    fs::rename(dir.join("report"), dir.join("whole")).unwrap();
+
+    let state = |folder: &Path| {
+        let cache = fs::read_dir(folder.join("cache")).into_iter().flatten().filter_map(Result::ok);
+        cache.map(|entry| entry.path().join("state.safetensors")).find(|path| path.exists())
+    };
+    // The sweep alone, whose training then has nobody to answer to, and all of its processes.
+    for kills_all in [false, true] {
+        let mut bench = Command::new(DLOPT);
+        bench.args(["bench", "sweep.toml", "-o", "report", "-q"]).current_dir(dir).process_group(0);
+        let mut bench = bench.spawn().unwrap();
+        let began = Instant::now();
+        while state(&dir.join("report")).is_none() {
+            assert!(bench.try_wait().unwrap().is_none(), "it ended without a state");
+            assert!(began.elapsed() < Duration::from_secs(120), "no state of a training");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let pid = Pid::from_child(&bench);
+        match kills_all {
+            true => kill_process_group(pid, Signal::KILL).unwrap(),
+            false => kill_process(pid, Signal::KILL).unwrap(),
+        }
+        bench.wait().unwrap();
+        // Nobody goes on with it.
+        let saved = || fs::metadata(state(&dir.join("report")).unwrap()).unwrap().modified().unwrap();
+        let before = saved();
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(saved(), before);
+        let made = files_below(&dir.join("report/cache"));
+        let checkpoints = |files: &BTreeMap<String, Vec<u8>>| {
+            files.keys().filter(|name| name.ends_with(".safetensors") && !name.contains('/')).count()
+        };
+        assert!(checkpoints(&made) < checkpoints(&kept), "it was killed before its end");
+        assert!(state(&dir.join("report")).is_some());
+        ok_in(dir, "bench sweep.toml -o report -q");
+        let (again, files) = (results(dir), files_below(&dir.join("report/cache")));
+        assert_eq!(without_times(&again), without_times(&whole));
+        for (name, bytes) in kept.iter().filter(|(name, _)| name.ends_with(".safetensors")) {
+            assert!(files.get(name) == Some(bytes), "{name}");
+        }
+        assert!(files.keys().eq(kept.keys()), "nothing is left of the training");
+        fs::remove_dir_all(dir.join("report")).unwrap();
+    }
+}
+
 #[test]
 fn a_variant_that_fails_stops_no_other_and_is_told() {
     let ground = ground();
@@ -227,7 +302,7 @@ fn what_is_wrong_is_told_before_any_work() {
             "line 14: `prnue` is no step of a sweep\n  try: did you mean `prune`?",
         ),
         ("epochs = 1", "epoch = 1", "line 15: unexpected argument '--epoch'"),
-        ("\"w4a16\"", "\"w5a16\"", "line 16: `w5a16` is no scheme"),
+        ("\"w4a16\"", "\"w9a16\"", "line 16: `w9a16` is no scheme"),
         ("goal", "gaol", "line 4, `gaol = \"smallest within 2\"`"),
         ("[0.3, 0.6]", "[0.3, 1.6]", "line 14: sparsity 1.6 is not in 0..=1"),
     ] {

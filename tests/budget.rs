@@ -145,6 +145,84 @@ fn layers_that_runtimes_merge_get_one_scheme() {
     assert!(scheme("q_proj") == scheme("k_proj") && scheme("k_proj") == scheme("v_proj"), "{recipe}");
 }
 
+/// The names in a file and its header's layout.
+fn parts(dir: &Path, file: &str) -> BTreeSet<String> {
+    read_file(&dir.join(file)).names.into_iter().collect()
+}
+
+#[test]
+fn zeros_are_chosen_where_they_cost_nothing_and_stand_beside_codes() {
+    let ground = digits_ground();
+    let dir = ground.path();
+    ok_in(dir, "prune m.safetensors --rule fc1.weight=0.9 -o p.safetensors -q");
+    let line = "quantize p.safetensors --target-bits 5.5 --choice 0.9 --choice w8a16:channel --choice w4a16:channel";
+    for data in ["", "--data d.safetensors --samples 80"] {
+        let output = ok_in(dir, &format!("{line} {data} -o q.safetensors --recipe-out chosen.toml --force"));
+        let told = err(&output);
+        assert!(told.contains("90 % zeros") && told.contains("w8a16:channel"), "{told}");
+        let names = parts(dir, "q.safetensors");
+        assert!(names.contains("fc1.weight.bitmask") && names.contains("conv1.weight.packed"), "{names:?}");
+        ok_in(dir, "verify q.safetensors");
+        // Two passes, which do the same by themselves and as a recipe.
+        let recipe = fs::read_to_string(dir.join("chosen.toml")).unwrap();
+        assert_eq!(recipe.matches("[[pass]]").count(), 2, "{recipe}");
+        assert!(recipe.contains("\"fc1.weight=0.9\"") && recipe.contains("\"conv1.weight=w8a16:channel\""), "{recipe}");
+        ok_in(dir, "run chosen.toml p.safetensors -o again.safetensors --force -q");
+        let own = fs::read(dir.join("q.safetensors")).unwrap();
+        assert!(fs::read(dir.join("again.safetensors")).unwrap() == own);
+    }
+    // Those that were zero are stored no more, and all else is as it was.
+    ok_in(dir, "convert q.safetensors --decompress -o dense.safetensors -q");
+    let (before, after) = (read_file(&dir.join("p.safetensors")), read_file(&dir.join("dense.safetensors")));
+    assert_eq!(before.get("fc1.weight").values(), after.get("fc1.weight").values());
+    assert_ne!(before.get("conv1.weight").values(), after.get("conv1.weight").values());
+    let answers = |file: &str| {
+        let report = json_out(&ok_in(dir, &format!("eval {file} --data d.safetensors --json")));
+        report["model"]["metrics"]["classification"]["accuracy"].clone()
+    };
+    assert_eq!(answers("q.safetensors"), answers("dense.safetensors"));
+    let found = json_out(&ok_in(dir, "diff dense.safetensors q.safetensors --json"));
+    assert_eq!(found["total"]["relative_error"], 0.0, "{found}");
+    // What is stored as a bitmask is quantized no more, and what is quantized is not quantized again.
+    ok_in(dir, "prune p.safetensors --rule fc1.weight=0.9 --store bitmask -o b.safetensors -q");
+    let named = run_in(dir, "quantize b.safetensors --rule fc1.weight=w8a16:channel -o x.safetensors");
+    assert_code(&named, 1, "named");
+    assert!(err(&named).contains("`fc1.weight` was named") && err(&named).contains("--decompress"), "{}", err(&named));
+    ok_in(dir, "quantize b.safetensors --scheme w8a16 --group channel --exclude fc2.weight -o x.safetensors -q");
+    assert!(parts(dir, "x.safetensors").is_superset(&["fc1.weight.bitmask", "fc2.weight"].map(str::to_owned).into()));
+    assert_code(&run_in(dir, "quantize x.safetensors --scheme w8a16 -o y.safetensors"), 1, "quantized already");
+    // The loss that is allowed counts zeros too.
+    let line = "quantize m.safetensors --max-loss 20% --data d.safetensors --choice 0.5 --choice 0.8 -o z.safetensors";
+    let told = err(&ok_in(dir, line));
+    assert!(told.contains("80 % zeros") && told.contains("at most 20 points less"), "{told}");
+    assert!(!fs::read_to_string(dir.join("chosen.toml")).unwrap().is_empty());
+}
+
+#[test]
+fn three_bits_and_codebooks_are_chosen_among() {
+    let ground = digits_ground();
+    let dir = ground.path();
+    let chosen = |file: &str, flags: &str| {
+        let output = ok_in(dir, &format!("quantize {file} --target-bits 3.9 -o q.safetensors --force {flags}"));
+        ok_in(dir, "verify q.safetensors -q");
+        err(&output)
+    };
+    // Only dlopt reads networks of its own kind.
+    let own = chosen("m.safetensors", "");
+    assert!(own.contains("codebook"), "{own}");
+    // The error of codebooks is no error of a method that was to be better than rounding.
+    assert!(!own.contains("squared error -"), "{own}");
+    let integers = chosen("m.safetensors", "--choice w3a16:channel --choice w2a16:channel --choice w4a16:channel");
+    assert!(integers.contains("w3a16:channel"), "{integers}");
+    ok_in(dir, "eval q.safetensors --data d.safetensors -q");
+    // Others are read by runtimes, which know no codebooks.
+    let model = fixture("golden/tiny_llama/dense");
+    let output = ok_in(dir, &format!("quantize {} --target-bits 3.4 -o llama", model.display()));
+    let told = err(&output);
+    assert!(told.contains("w3a16") && !told.contains("codebook") && !told.contains("zeros  "), "{told}");
+    ok_in(dir, "verify llama");
+}
+
 #[test]
 fn wrong_usage_says_what_to_do() {
     let ground = digits_ground();
@@ -156,7 +234,7 @@ fn wrong_usage_says_what_to_do() {
         ("quantize m.safetensors --data d.safetensors -o q.safetensors", "choose schemes under a budget"),
         ("quantize m.safetensors --target-bits 4 --target-size 1MB -o q.safetensors", "cannot be used with"),
         ("quantize m.safetensors --max-loss 1% -o q.safetensors", "--data"),
-        ("quantize m.safetensors --target-bits 4 --choice w5a16 -o q.safetensors", "`w5a16` is no scheme"),
+        ("quantize m.safetensors --target-bits 4 --choice w9a16 -o q.safetensors", "`w9a16` is no scheme"),
         ("quantize m.safetensors --target-bits 4 --measure fisher -o q.safetensors", "run the network"),
         ("sensitivity m.safetensors --change 1.5", "not between 0 and 1"),
     ] {
@@ -193,6 +271,7 @@ fn a_recipe_has_a_budget_for_its_last_pass() {
         assert_ne!(told(flags), own, "{flags}");
     }
     assert_ne!(told("--data d.safetensors --samples 80 --measure fisher"), own);
+    assert_ne!(told("--data d.safetensors --samples 80 --choice w8a16:channel --choice 0.9"), own);
     assert!(names_in(dir).iter().all(|name| !name.starts_with(".dlopt")));
     fs::write(dir.join("one.toml"), "[[pass]]\nverb = \"prune\"\nsparsity = 0.5\n").unwrap();
     let output = run_in(dir, "run one.toml m.safetensors --budget 9kB -o x.safetensors");

@@ -535,6 +535,29 @@ const PRUNE: [Case; 10] = [
         let back = parse(&g.ok("convert --decompress sparse.safetensors").stdout);
         assert_same_tensors(&back, &parse(&dense));
     }),
+    ("rule", |g| {
+        let alone = g.stored(&format!("prune --rule {GATE}=0.6"));
+        let (zeros, weights) = (alone.get(GATE).zeros(), alone.get(GATE).elements());
+        assert!(zeros >= weights * 6 / 10 && zeros < weights * 6 / 10 + 100, "{zeros} of {weights}");
+        assert!(alone.tensors.values().filter(|t| t.name != GATE).all(|t| t.zeros() < t.elements() / 3));
+        let all = g.stored("prune --sparsity 0.5 --rule *.gate_proj.*=skip --rule *_proj.*=0.8");
+        assert!(all.get(GATE).zeros() < 100);
+        let up = all.get("model.layers.0.mlp.up_proj.weight");
+        assert!(up.zeros() * 10 >= up.elements() * 8);
+        // Embeddings are matrices, which no rule with wildcards leaves out.
+        assert!(g.stored("prune --rule *embed*=0.5").get(EMBEDDING).zeros() > 10_000);
+        g.ok(&format!("prune model --rule {GATE}=0.6 --store bitmask -o ruled --force"));
+        g.ok("verify ruled");
+        for (line, said) in [
+            ("prune --rule x=0.5 model -o out", "matches no tensor"),
+            ("prune --rule *=1.5 model -o out", "no share of zeros"),
+            ("prune --rule *=0.5 --scope global model -o out", "single tensors"),
+            ("prune --rule *=0.5 --pattern 2:4 model -o out", "single tensors"),
+            ("prune --rule *=0.5 --sparsity 0.5 --pattern channels model -o out", "weights that become zero"),
+        ] {
+            assert!(err(&g.run(line)).contains(said), "{line}: {}", err(&g.run(line)));
+        }
+    }),
     ("seed", |g| {
         let with =
             |seed: &str| g.ok(&format!("prune --sparsity 0.5 --criterion random {seed} model.safetensors")).stdout;
@@ -702,8 +725,8 @@ const QUANTIZE: [Case; 12] = [
     }),
     ("bits", |g| {
         let words = |bits: &str| g.stored(&format!("quantize --bits {bits}")).get(&part(GATE, "packed")).shape[1];
-        assert_eq!((words("2"), words("4"), words("8")), (8, 16, 32));
-        assert_code(&g.run("quantize model --bits 5 -o out"), 2, "five bits");
+        assert_eq!((words("2"), words("3"), words("4"), words("8")), (8, 12, 16, 32));
+        assert_code(&g.run("quantize model --bits 9 -o out"), 2, "nine bits of integers");
         let values = |bits: &str| {
             g.stored(&format!("quantize --scheme codebook --bits {bits}")).get(&part(GATE, "codebook")).shape[0]
         };
@@ -914,7 +937,7 @@ const OF_BUDGETS: [&str; 9] =
     ["target-size", "target-bits", "max-loss", "choice", "recipe-out", "data", "split", "samples", "measure"];
 
 /// The same of recipes.
-const OF_BUDGETED_RECIPES: [&str; 5] = ["budget", "data", "split", "samples", "measure"];
+const OF_BUDGETED_RECIPES: [&str; 6] = ["budget", "choice", "data", "split", "samples", "measure"];
 
 #[test]
 fn no_flag_is_without_a_test() {

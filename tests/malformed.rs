@@ -561,7 +561,7 @@ fn options_that_mean_nothing_are_wrong_usage() {
         ("quantize --scheme w9a16", "w9a16"),
         ("quantize --scheme=", ""),
         ("quantize --method magic", "magic"),
-        ("quantize --bits 3", "3"),
+        ("quantize --bits 9", "9"),
         ("quantize --bits -4", "-4"),
         ("quantize --group 0", "0"),
         ("quantize --group -1", "-1"),

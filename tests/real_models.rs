@@ -327,7 +327,7 @@ impl Golden {
         };
         let asymmetric = if weights["symmetric"] == true { "" } else { " --asymmetric" };
         match self.facts["format"].as_str()? {
-            "pack-quantized" if [2, 4, 8].contains(&bits) => {
+            "pack-quantized" if (2..=8).contains(&bits) => {
                 Some(format!("--scheme w{bits}a16 --group {group}{asymmetric}"))
             }
             "int-quantized" => Some(format!("--scheme w8a8 --group {group}{asymmetric}")),

@@ -3,12 +3,15 @@
 import json
 import os
 import re
-import struct
 import subprocess
 
-import numpy as np
-
 DLOPT, WORK, SILERO = os.environ["DLOPT"], os.environ["WORK"], os.environ["SILERO"]
+
+
+# What runtimes may read, as where the model has a config of theirs.
+INTEGERS = """f16 w8a16:32 w8a16:channel w4a16_asym:16 w4a16_asym:32 w4a16:32 w4a16:64 w4a16:128 w4a16:channel w3a16_asym:32
+w3a16:32 w3a16:64 w3a16_asym:channel w3a16:channel w2a16_asym:16 w2a16_asym:32 w2a16_asym:64 w2a16_asym:channel
+w2a16:channel""".split()
 
 
 def dlopt(*words):
@@ -18,65 +21,24 @@ def dlopt(*words):
     return done.stdout
 
 
-def read(path):
-    data = open(path, "rb").read()
-    length = struct.unpack("<Q", data[:8])[0]
-    header = json.loads(data[8 : 8 + length])
-    body = data[8 + length :]
-    tensors = {}
-    for name, info in header.items():
-        if name != "__metadata__":
-            begin, end = info["data_offsets"]
-            tensors[name] = np.frombuffer(body[begin:end], "<f4").reshape(info["shape"]).copy()
-    return header.get("__metadata__", {}), tensors
-
-
-def write(path, metadata, tensors):
-    header, at = {"__metadata__": metadata}, 0
-    for name, values in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [at, at + values.nbytes]}
-        at += values.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for values in tensors.values():
-            file.write(np.ascontiguousarray(values, "<f4").tobytes())
-
-
-def rounded(values, bits, group):
-    """Symmetric, half a step beyond the largest code as the runtimes have it, a scale for `group` weights of a row or for a row."""
-    rows = values.reshape(values.shape[0], -1)
-    if group and rows.shape[1] % group == 0:
-        rows = rows.reshape(-1, group)
-    scale = np.abs(rows).max(1, keepdims=True) / (2 ** (bits - 1) - 0.5)
-    codes = np.clip(np.round(rows / np.where(scale > 0, scale, 1)), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return (codes * scale).astype("f4").reshape(values.shape)
-
-
-def compared(name, model, selection, group, judge, data):
-    """Uniform int4 by dlopt, int3 here, and what is chosen at the bytes of each."""
+def compared(name, model, selection, group, judge, data, measures):
+    """Uniform int4 and int3, and what is chosen at the bytes of each."""
     path = lambda tag: f"{WORK}/{name}-{tag}.safetensors"
     how = ["--group", str(group), "--fallback", "channel"] if group else ["--group", "channel"]
-    dlopt("quantize", model, "--scheme", "w4a16", *how, *selection, "-o", path("int4"), "--force", "-q")
-    dense = path("dense")
-    dlopt("convert", model, "-o", dense, "--force", "-q")
-    metadata, tensors = read(dense)
-    report = json.loads(dlopt("quantize", model, "--scheme", "w4a16", *how, *selection, "--dry-run", "--json"))
-    notes = report["passes"][0]["notes"]
-    taken = {note["tensor"] for note in notes if note["action"] != "skipped"}
-    weights = sum(tensors[tensor].size for tensor in taken)
-    write(path("int3"), metadata, {n: rounded(v, 3, group) if n in taken else v for n, v in tensors.items()})
-    bytes4 = os.path.getsize(path("int4"))
-    bytes3 = bytes4 - weights // 8
     print(f"{name}: as it is                 {os.path.getsize(model):>9,} bytes  {judge(model)}")
-    for label, size, uniform in [("int4", bytes4, path("int4")), ("int3", bytes3, path("int3"))]:
-        print(f"{name}: uniform {label}             {size:>9,} bytes  {judge(uniform)}", flush=True)
-        for measure in (["weights", "fisher", "measured"] if data else ["weights"]):
-            chosen = path(f"{label}-{measure}")
-            more = ["--data", data, "--measure", measure] if data else []
-            dlopt("quantize", model, "--target-size", f"{size}B", *more, *selection, "-o", chosen, "--force", "-q")
-            print(f"{name}: chosen, by {measure:9}     {os.path.getsize(chosen):>9,} bytes  {judge(chosen)}", flush=True)
+    for bits in (4, 3):
+        uniform = path(f"int{bits}")
+        dlopt("quantize", model, "--scheme", f"w{bits}a16", *how, *selection, "-o", uniform, "--force", "-q")
+        size = os.path.getsize(uniform)
+        print(f"{name}: uniform int{bits}             {size:>9,} bytes  {judge(uniform)}", flush=True)
+        for choices in ("integers", "all"):
+            for measure in measures:
+                chosen = path(f"int{bits}-{choices}-{measure}")
+                more = ["--data", data, "--measure", measure] if data else []
+                among = [word for choice in INTEGERS for word in ("--choice", choice)] if choices == "integers" else []
+                dlopt("quantize", model, "--target-size", f"{size}B", *among, *more, *selection, "-o", chosen, "--force", "-q")
+                label = f"chosen of {choices}, by {measure}"
+                print(f"{name}: {label:33}{os.path.getsize(chosen):>9,} bytes  {judge(chosen)}", flush=True)
 
 
 def accuracy(path):
@@ -94,7 +56,7 @@ def dictionary():
             words[-1][1].append(phonemes)
         else:
             words.append((plain, [phonemes]))
-    return [entry for entry in words if re.fullmatch("[a-z]+", entry[0])][::60]
+    return [entry for entry in words if re.fullmatch("[a-z]+", entry[0])]
 
 
 def edits(a, b):
@@ -118,18 +80,32 @@ def words_right(path):
 
 
 def probabilities(path):
-    return np.array(json.loads(dlopt("predict", path, f"{WORK}/data/speech/prompts/demo-congrats.wav", "--json"))["probabilities"])
+    return json.loads(dlopt("predict", path, f"{WORK}/data/speech/prompts/demo-congrats.wav", "--json"))["probabilities"]
 
 
 def decisions_kept(path):
-    own = probabilities(path)
-    return f"decisions kept {100 * np.mean((own > 0.5) == (BEFORE > 0.5)):.2f} %, mean change {np.abs(own - BEFORE).mean():.4f}"
+    pairs = list(zip(probabilities(path), BEFORE, strict=True))
+    kept = sum((own > 0.5) == (before > 0.5) for own, before in pairs) / len(pairs)
+    change = sum(abs(own - before) for own, before in pairs) / len(pairs)
+    return f"decisions kept {100 * kept:.2f} %, mean change {change:.4f}"
 
 
-compared("cnn", f"{WORK}/cnn.safetensors", [], 32, accuracy, f"{WORK}/fashion.safetensors")
-compared("cnn by channel", f"{WORK}/cnn.safetensors", [], 0, accuracy, f"{WORK}/fashion.safetensors")
+def words_to_choose_on(network):
+    """A dataset for the network of words that are no test words: choices are made on it."""
+    own = f"{WORK}/pronunciations.dict"
+    with open(own, "w", encoding="utf-8") as file:
+        file.writelines(f"{word}  {' '.join(references[0])}\n" for word, references in dictionary()[30::60])
+    data = f"{WORK}/pronunciations.safetensors"
+    dlopt("prepare", "--train", own, "--like", network, "-o", data, "--force", "-q")
+    return data
+
+
+LEARNED = ["weights", "fisher", "measured"]
+compared("cnn", f"{WORK}/cnn.safetensors", [], 32, accuracy, f"{WORK}/fashion.safetensors", LEARNED)
+compared("cnn by channel", f"{WORK}/cnn.safetensors", [], 0, accuracy, f"{WORK}/fashion.safetensors", LEARNED)
 BEFORE = probabilities(SILERO)
-compared("silero", SILERO, [], 0, decisions_kept, None)
-WORDS = dictionary()
+compared("silero", SILERO, [], 0, decisions_kept, None, ["weights"])
+WORDS = dictionary()[::60]
 MATRICES = ["--include", "*_w_*", "--include", "*_emb", "--include", "fc_w"]
-compared("g2p", f"{WORK}/data/g2p/checkpoint20.npz", MATRICES, 64, words_right, None)
+NETWORK = f"{WORK}/data/g2p/checkpoint20.npz"
+compared("g2p", NETWORK, MATRICES, 64, words_right, words_to_choose_on(NETWORK), ["weights", "measured"])

@@ -80,11 +80,13 @@ fn number(value: f64) -> String {
 /// Compares every variant of the old report with the one of its name.
 pub fn compare(old: &Results, new: &Results) -> Comparison {
     let mut all = Comparison { changes: Vec::new(), missing: Vec::new(), remarks: Vec::new() };
-    let is_one_machine = old.machine == new.machine;
+    let is_one_machine = old.machine.is_like(&new.machine);
     if !is_one_machine {
         all.remarks.push(format!(
-            "latency was not compared: the old report is of {} with {} cores",
-            old.machine.processor, old.machine.cores
+            "latency was not compared: the old report is of {} with {} cores, {}",
+            old.machine.processor,
+            old.machine.cores,
+            old.machine.pinning()
         ));
     }
     if old.split != new.split || old.data != new.data {

@@ -11,6 +11,7 @@ use dlopt_model::{Decoding, Execution, Mode, Prepared, Summary, Translator, prep
 use dlopt_train::{Engine, check_shape};
 use serde::{Deserialize, Serialize};
 
+use crate::pin::PinnedTeam;
 use crate::timing::{Ratio, Timing, in_turns};
 
 /// Batches that calls go through in turns, so that one does not lie in a cache.
@@ -55,6 +56,9 @@ pub struct Measurement {
     pub load_seconds: f64,
     /// Threads that run it.
     pub threads: usize,
+    /// The processors that they stay on; empty where they are free.
+    #[serde(default)]
+    pub pinned: Vec<usize>,
     /// The instructions that kernels use.
     pub level: String,
     /// One sample at a time.
@@ -84,7 +88,8 @@ pub struct Throughput {
 ///
 /// # Errors
 /// When it cannot be loaded, or does not fit the data.
-pub fn measure(request: &Request<'_>, team: &Arc<Team>) -> Result<Measurement> {
+pub fn measure(request: &Request<'_>, threads: &PinnedTeam) -> Result<Measurement> {
+    let team = &threads.team;
     // Inputs stay on the disk: memory is to be the network's.
     let dataset = Dataset::open_within(request.data, 0)?;
     let mut loads = Vec::with_capacity(LOADS);
@@ -96,11 +101,11 @@ pub fn measure(request: &Request<'_>, team: &Arc<Team>) -> Result<Measurement> {
         loads.push(Contender::load(request.model, &dataset, request.split, 1, team)?.load_seconds);
     }
     loads.sort_by(f64::total_cmp);
-    let (latency, other_latency) = timed(&mut own, request, &dataset, 1, team)?;
+    let (latency, other_latency) = timed(&mut own, request, &dataset, 1, threads)?;
     let mut throughput = Vec::with_capacity(request.batches.len());
     for &batch in request.batches {
         let mut many = Contender::load(request.model, &dataset, request.split, batch, team)?;
-        let (timing, other) = timed(&mut many, request, &dataset, batch, team)?;
+        let (timing, other) = timed(&mut many, request, &dataset, batch, threads)?;
         // Data with fewer samples have no such batch.
         let batch = many.batches[0].indices.len();
         throughput.push(Throughput {
@@ -120,6 +125,7 @@ pub fn measure(request: &Request<'_>, team: &Arc<Team>) -> Result<Measurement> {
         peak_bytes,
         load_seconds: loads[LOADS / 2],
         threads: team.threads(),
+        pinned: threads.cores().to_vec(),
         level: dlopt_kernels::level().name().to_owned(),
         latency_ratio: other_latency.as_ref().map(|other| latency.over(other)),
         latency,
@@ -134,9 +140,11 @@ fn timed(
     request: &Request<'_>,
     dataset: &Dataset,
     batch: usize,
-    team: &Arc<Team>,
+    threads: &PinnedTeam,
 ) -> Result<(Timing, Option<Timing>)> {
-    let other = request.against.map(|path| Contender::load(path, dataset, request.split, batch, team)).transpose()?;
+    let load = |path| Contender::load(path, dataset, request.split, batch, &threads.team);
+    let other = request.against.map(load).transpose()?;
+    let _held = threads.hold();
     let mut timings = match other {
         Some(mut other) => in_turns(&mut [&mut || own.run(), &mut || other.run()], request.seconds)?,
         None => in_turns(&mut [&mut || own.run()], request.seconds)?,

@@ -1,12 +1,13 @@
-//! What the budget solver chooses among: the schemes that fit each tensor, by what they take and cost.
+//! What the budget solver chooses among: the schemes and shares of zeros that fit each tensor, by what they take and cost.
 
 use std::collections::HashMap;
 
-use dlopt_checkpoint::{Checkpoint, Error, Header, NameGlob, Result};
-use dlopt_quantize::{Quantize, Rule, RuleTarget, Scheme, fused_layers};
+use dlopt_checkpoint::{Error, Header, Result};
+use dlopt_quantize::{Quantize, fused_layers};
 
 use crate::budget::{Choice, Item, Solution, least_bytes, path, solve};
-use crate::sensitivity::{Change, TensorCosts, read};
+use crate::picked::Picked;
+use crate::sensitivity::{Change, TensorCosts};
 
 /// How often a budget for the tensors is corrected by the size of the whole file.
 const ROUNDS: usize = 16;
@@ -19,8 +20,8 @@ pub struct Menu {
     pub items: Vec<Item>,
     /// The tensors of each item.
     pub tensors: Vec<Vec<String>>,
-    /// For each choice of each item its scheme; nothing where tensors stay as they are.
-    schemes: Vec<Vec<Option<Scheme>>>,
+    /// What each choice of each item does; nothing where tensors stay as they are.
+    changes: Vec<Vec<Option<Change>>>,
     /// The weights of each item.
     pub weights: Vec<u64>,
 }
@@ -35,7 +36,7 @@ pub struct Fitted {
 }
 
 impl Menu {
-    /// Makes items of tensors; those that runtimes merge into one become one, with the schemes that fit them all.
+    /// Makes items of tensors; those that runtimes merge into one become one, with the changes that fit them all.
     ///
     /// # Errors
     /// When a change is unknown, or the config is broken.
@@ -52,46 +53,40 @@ impl Menu {
                 None => groups.push((family, vec![tensor])),
             }
         }
-        let mut menu = Self { items: Vec::new(), tensors: Vec::new(), schemes: Vec::new(), weights: Vec::new() };
+        let mut menu = Self { items: Vec::new(), tensors: Vec::new(), changes: Vec::new(), weights: Vec::new() };
         for (_, members) in groups {
             let bytes = members.iter().map(|t| t.bytes).sum();
-            let (mut choices, mut schemes) = (vec![Choice { bytes, damage: 0.0 }], vec![None]);
+            let (mut choices, mut changes) = (vec![Choice { bytes, damage: 0.0 }], vec![None]);
             for cost in &members[0].costs {
-                let Change::Scheme(scheme) = Change::parse(&cost.change)? else { continue };
                 let own = members.iter().map(|t| t.costs.iter().find(|other| other.change == cost.change));
                 let Some(own) = own.collect::<Option<Vec<_>>>() else { continue };
                 choices.push(Choice {
                     bytes: own.iter().map(|c| c.bytes).sum(),
                     damage: own.iter().map(|c| c.damage).sum(),
                 });
-                schemes.push(Some(scheme));
+                changes.push(Some(Change::parse(&cost.change)?));
             }
             let names: Vec<String> = members.iter().map(|t| t.tensor.clone()).collect();
             menu.items.push(Item { name: names.join(" + "), choices });
             menu.tensors.push(names);
-            menu.schemes.push(schemes);
+            menu.changes.push(changes);
             menu.weights.push(members.iter().map(|t| t.weights).sum());
         }
         Ok(menu)
     }
 
-    /// What a choice stands for: a scheme, or nothing where the tensors stay as they are.
-    pub fn scheme(&self, item: usize, pick: usize) -> Option<&Scheme> {
-        self.schemes[item][pick].as_ref()
+    /// What a choice stands for; nothing where the tensors stay as they are.
+    pub fn change(&self, item: usize, pick: usize) -> Option<&Change> {
+        self.changes[item][pick].as_ref()
     }
 
-    /// The rules that make a [`Quantize`] do what was chosen, one a tensor.
+    /// The passes that do what was chosen, with one rule a tensor; they are otherwise like `base`.
     ///
     /// # Errors
     /// When the name of a tensor is no glob.
-    pub fn rules(&self, picks: &[usize]) -> Result<Vec<Rule>> {
-        let each = self.tensors.iter().zip(&self.schemes).zip(picks);
-        each.flat_map(|((names, schemes), pick)| names.iter().map(move |name| (name, &schemes[*pick])))
-            .map(|(name, scheme)| {
-                let target = scheme.clone().map_or(RuleTarget::Skip, RuleTarget::Scheme);
-                Ok(Rule { glob: NameGlob::new(name)?, target })
-            })
-            .collect()
+    pub fn picked(&self, base: &Quantize, picks: &[usize]) -> Result<Picked> {
+        let each = self.tensors.iter().zip(&self.changes).zip(picks);
+        Picked::of(base, each.flat_map(|((names, changes), pick)| names.iter().map(|name| (name, &changes[*pick]))))
     }
 
     /// The best choice whose tensors take at most so many bits a weight.
@@ -179,23 +174,6 @@ impl Menu {
         }
         Ok(path[held].clone())
     }
-}
-
-/// The weights that a pass changes, as a reader gets them back, by name.
-///
-/// # Errors
-/// When the pass does not apply, or weights cannot be read.
-pub fn changed_weights(checkpoint: &Checkpoint, quantize: &Quantize) -> Result<Vec<(String, Vec<f32>)>> {
-    let each = quantize.simulate(&checkpoint.header)?;
-    each.iter()
-        .map(|simulated| {
-            let mut values = read(checkpoint, simulated.tensor)?;
-            let piece = (simulated.quantum() * simulated.columns).max(1);
-            let mut room = dlopt_quantize::Room::default();
-            values.chunks_mut(piece).for_each(|rows| simulated.apply(rows, &mut room));
-            Ok((checkpoint.header.tensors[simulated.tensor].name.clone(), values))
-        })
-        .collect()
 }
 
 #[cfg(test)]

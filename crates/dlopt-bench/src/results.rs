@@ -61,6 +61,28 @@ pub struct Machine {
     pub system: String,
     /// The instructions that kernels use.
     pub level: String,
+    /// The processors that threads stayed on while they were timed; empty where they were free.
+    #[serde(default)]
+    pub pinned: Vec<usize>,
+}
+
+impl Machine {
+    /// Whether times here can be compared with those of another report.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let but_pinned = |own: &Self| Self { pinned: Vec::new(), ..own.clone() };
+        but_pinned(self) == but_pinned(other) && self.pinned.is_empty() == other.pinned.is_empty()
+    }
+
+    /// Where threads were, in words.
+    pub(crate) fn pinning(&self) -> String {
+        match self.pinned.as_slice() {
+            [] => "threads not pinned".to_owned(),
+            cores => {
+                let cores: Vec<_> = cores.iter().map(usize::to_string).collect();
+                format!("threads pinned to {}", cores.join(", "))
+            }
+        }
+    }
 }
 
 /// What became of a variant.
@@ -266,6 +288,7 @@ pub(crate) mod tests {
                 peak_bytes: None,
                 load_seconds: 0.01,
                 threads: 2,
+                pinned: vec![0, 1],
                 level: "avx2".to_owned(),
                 latency: timing(micros),
                 other_latency: None,

@@ -80,7 +80,7 @@ impl Runner<'_> {
             schema: SCHEMA,
             title: self.sweep.title.clone(),
             dlopt: env!("CARGO_PKG_VERSION").to_owned(),
-            machine: self.machine.clone(),
+            machine: Machine { pinned: pinned(&variants), ..self.machine.clone() },
             data: self.sweep.data.display().to_string(),
             split: self.sweep.split.clone(),
             chosen_on: self.chosen_on.clone(),
@@ -208,7 +208,7 @@ impl Runner<'_> {
         // Microseconds of another machine are not this one's.
         let mut all = keys.to_vec();
         all.extend(words[3..].iter().map(String::as_str));
-        all.extend(["measure", &self.machine.processor, &self.machine.level, &threads]);
+        all.extend(["measure pinned", &self.machine.processor, &self.machine.level, &threads]);
         self.asked(&digest(&all), words)
     }
 
@@ -284,6 +284,12 @@ impl Runner<'_> {
         let quality = original.quality.clone();
         Ok(VariantResult { name, commands, disk_bytes: Some(bytes), measurement: None, quality, ..original.clone() })
     }
+}
+
+/// The processors that threads stayed on while variants were timed.
+fn pinned(variants: &[VariantResult]) -> Vec<usize> {
+    let mut each = variants.iter().filter_map(|variant| variant.measurement.as_ref());
+    each.next().map_or(Vec::new(), |measurement| measurement.pinned.clone())
 }
 
 /// The recipe that a step names.

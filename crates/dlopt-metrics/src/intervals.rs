@@ -88,3 +88,39 @@ pub(crate) fn normal_quantile(p: f64) -> f64 {
 pub(crate) fn normal_cdf(z: f64) -> f64 {
     Normal::standard().cdf(z)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap::{bca_of_mean, resample, weighted_sum};
+    use crate::estimate::Options;
+
+    /// How often an interval holds the share that samples were drawn with: a sum over all that can be drawn.
+    fn coverage(samples: u64, share: f64, interval: impl Fn(u64) -> Estimate) -> f64 {
+        let drawn = Binomial::new(share, samples).unwrap();
+        let likely = (0..=samples).map(|right| (right, drawn.pmf(right))).filter(|(_, likelihood)| *likelihood > 1e-5);
+        let holds = |right: u64| interval(right).interval.is_some_and(|own| own.low <= share && share <= own.high);
+        likely.filter(|(right, _)| holds(*right)).map(|(_, likelihood)| likelihood).sum()
+    }
+
+    fn bootstrapped(right: u64, samples: u64) -> Estimate {
+        let values: Vec<f64> = (0..samples).map(|at| f64::from(u8::from(at < right))).collect();
+        let make = || |draws: &[u32], out: &mut [f64]| out[0] = weighted_sum(draws, &values) / values.len() as f64;
+        let means = resample(values.len(), 1, &Options::default(), make);
+        bca_of_mean(&values, means.into_iter().next().unwrap())
+    }
+
+    /// Why shares of samples have Wilson's interval, where other metrics have the bootstrap's.
+    #[test]
+    fn shares_are_held_nearer_to_95_percent_by_wilson_than_by_the_bootstrap() {
+        for (samples, share) in [(100, 0.9), (100, 0.98), (300, 0.97), (300, 0.995)] {
+            let closed = coverage(samples, share, |right| wilson(right, samples));
+            let drawn = coverage(samples, share, |right| bootstrapped(right, samples));
+            eprintln!("{samples} samples, share {share}: Wilson {closed:.4}, bootstrap {drawn:.4}");
+            assert!((closed - 0.95).abs() < (drawn - 0.95).abs(), "{samples} {share}: {closed} {drawn}");
+        }
+        // All right says nothing of the spread to a bootstrap.
+        assert!(bootstrapped(50, 50).interval.is_none_or(|own| own.low == 1.0));
+        assert!(wilson(50, 50).interval.is_some_and(|own| own.low < 0.95));
+    }
+}

@@ -14,7 +14,8 @@ use dlopt_checkpoint::{
 use serde_json::Value;
 
 use crate::patterns::{Pattern, Structure};
-use crate::prune::{KINDS, PruneScope, inputs_down, refusal};
+use crate::prune::{PruneScope, inputs_down, refusal};
+use crate::rules::{self, ShareRule, share_of};
 use crate::stores::bitmask::FORMAT;
 
 /// Whether weights were pruned, as far as the header tells: the history says so (they left in a pass or in training), or they are stored as bitmasks.
@@ -68,7 +69,9 @@ pub fn claims(header: &Header) -> Result<Vec<Claim>> {
         let Ok(pattern) = Pattern::parse(text("pattern")) else { continue };
         let sparsity = pass.options.get("sparsity").and_then(Value::as_f64);
         let Some(selection) = selection_of(&pass.options, &logical) else { continue };
-        let choices = selection.choose(&logical, &KINDS)?;
+        let rules = rules_of(&pass.options, &logical);
+        let has_share = sparsity.is_some() || pass.options.get("rules").is_none();
+        let choices = rules::choose(&logical, &selection, &rules, has_share)?;
         let mut own = Vec::new();
         for (tensor, choice) in logical.tensors.iter().zip(&choices) {
             let kind = choice.layer.kind;
@@ -79,7 +82,7 @@ pub fn claims(header: &Header) -> Result<Vec<Claim>> {
                 tensors: vec![tensor.name.clone()],
                 pattern,
                 inputs_down: if pattern == Pattern::Unstructured { None } else { inputs_down(kind, &tensor.shape) },
-                sparsity: if pattern == Pattern::Unstructured { sparsity } else { None },
+                sparsity: if pattern == Pattern::Unstructured { share_of(&rules, sparsity, &tensor.name) } else { None },
             });
         }
         if text("scope") == PruneScope::Global.name() && pattern == Pattern::Unstructured && !own.is_empty() {
@@ -89,6 +92,13 @@ pub fn claims(header: &Header) -> Result<Vec<Claim>> {
         claims.append(&mut own);
     }
     Ok(claims)
+}
+
+/// The rules that options hold, without those that match nothing any more.
+fn rules_of(options: &Value, logical: &Header) -> Vec<ShareRule> {
+    let texts = options.get("rules").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let rules = texts.filter_map(|text| ShareRule::parse(text).ok());
+    rules.filter(|rule| logical.tensors.iter().any(|tensor| rule.glob.matches(&tensor.name))).collect()
 }
 
 /// The selection that options resolve to, without globs that match nothing any more. `None` when what was included is

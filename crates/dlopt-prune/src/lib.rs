@@ -19,6 +19,7 @@ mod importance;
 mod keys;
 mod patterns;
 mod prune;
+mod rules;
 mod search;
 mod stores;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use densify::Densify;
 pub use importance::{Importance, importance_named, importances};
 pub use patterns::{Pattern, Structure, kept_of, patterns};
 pub use prune::{Prune, PruneOptions, PruneScope};
+pub use rules::ShareRule;
 pub use search::zeros_at;
 pub use stores::{Store, stores};
 pub use widths::{Widths, closest_prefix};

@@ -18,6 +18,7 @@ use crate::criteria::{Criterion, stream};
 use crate::keys::{Keys, Width};
 use crate::patterns::n_of_m::{self, Along};
 use crate::patterns::{Pattern, unstructured};
+use crate::rules::{self, ShareRule, share_of};
 use crate::search::{self, Seen, zeros_at};
 use crate::stores::{Store, bitmask};
 use crate::view::View;
@@ -78,8 +79,10 @@ pub struct PruneOptions {
     pub pattern: String,
     /// Among which weights an unstructured pattern compares; `None` is per tensor.
     pub scope: Option<PruneScope>,
-    /// Share of zeros, 0..=1. Unstructured pruning needs it; N:M implies it.
+    /// Share of zeros, 0..=1. Unstructured pruning needs it, or rules; N:M implies it.
     pub sparsity: Option<f64>,
+    /// Shares of single tensors where the pattern is unstructured and compares within each; the first that matches wins.
+    pub rules: Vec<ShareRule>,
     /// A name of [`crate::stores`].
     pub store: String,
     /// Which tensors.
@@ -97,6 +100,7 @@ impl Default for PruneOptions {
             pattern: "unstructured".to_owned(),
             scope: None,
             sparsity: None,
+            rules: Vec::new(),
             store: "dense".to_owned(),
             selection: Selection::default(),
             allow_nonfinite: false,
@@ -111,8 +115,9 @@ pub struct Prune {
     criterion: Criterion,
     pattern: Pattern,
     scope: PruneScope,
-    /// 0..=1
-    sparsity: f64,
+    /// 0..=1; nothing where rules name what is pruned.
+    sparsity: Option<f64>,
+    rules: Vec<ShareRule>,
     store: Store,
     selection: Selection,
     allow_nonfinite: bool,
@@ -139,12 +144,12 @@ impl Prune {
                 .hint("it is the share of zeros: 0.5 is half of the weights"));
         }
         let sparsity = match (pattern, options.sparsity) {
-            (Pattern::Unstructured, Some(sparsity)) => sparsity,
-            (Pattern::Unstructured, None) => {
+            (Pattern::Unstructured, None) if options.rules.is_empty() => {
                 return Err(
                     Error::usage("unstructured pruning needs a sparsity").hint("--sparsity 0.5, or --pattern 2:4")
                 );
             }
+            (Pattern::Unstructured, sparsity) => sparsity,
             (Pattern::NOfM { n, m }, asked) => {
                 let implied = 1.0 - n as f64 / m as f64;
                 if asked.is_some_and(|s| (s - implied).abs() > 1e-9) {
@@ -155,14 +160,20 @@ impl Prune {
                     return Err(Error::usage(format!("pattern {pattern} compares within groups of {m}, not globally"))
                         .hint("leave --scope out"));
                 }
-                implied
+                Some(implied)
             }
         };
+        let is_each = pattern == Pattern::Unstructured && options.scope != Some(PruneScope::Global);
+        if !is_each && !options.rules.is_empty() {
+            return Err(Error::usage("rules are shares of zeros of single tensors")
+                .hint("leave --rule out, or take --pattern unstructured and --scope tensor"));
+        }
         Ok(Self {
             criterion,
             pattern,
             scope: options.scope.unwrap_or_default(),
             sparsity,
+            rules: options.rules,
             store,
             selection: options.selection,
             allow_nonfinite: options.allow_nonfinite,
@@ -176,17 +187,22 @@ impl Prune {
         self.pattern == Pattern::Unstructured && self.scope == PruneScope::Global
     }
 
-    fn action(&self) -> String {
+    /// The share of zeros that a tensor gets.
+    fn share(&self, name: &str) -> f64 {
+        share_of(&self.rules, self.sparsity, name).unwrap_or(0.0)
+    }
+
+    fn action(&self, name: &str) -> String {
         match self.pattern {
             // Without the noise of the last binary digits.
-            Pattern::Unstructured => format!("prune {}% unstructured", (self.sparsity * 1e11).round() / 1e9),
+            Pattern::Unstructured => format!("prune {}% unstructured", (self.share(name) * 1e11).round() / 1e9),
             Pattern::NOfM { .. } => format!("prune {}", self.pattern),
         }
     }
 
     /// Selected tensors, and why others are not.
     fn choose(&self, input: &Header) -> Result<Vec<Choice>> {
-        let mut choices = self.selection.choose(input, &KINDS)?;
+        let mut choices = rules::choose(input, &self.selection, &self.rules, self.sparsity.is_some())?;
         for (choice, tensor) in choices.iter_mut().zip(&input.tensors) {
             if choice.skipped.is_some() {
                 continue;
@@ -238,12 +254,20 @@ pub(crate) fn inputs_down(kind: LayerKind, shape: &[usize]) -> Option<usize> {
 }
 
 impl Prune {
+    /// Why a tensor is pruned.
+    fn reason(&self, tensor: &TensorInfo, choice: &Choice) -> &'static str {
+        match self.rules.iter().any(|rule| rule.glob.matches(&tensor.name)) {
+            true => "by a rule",
+            false if KINDS.contains(&choice.layer.kind) => "selected by default",
+            false => "included",
+        }
+    }
+
     fn notes(&self, input: &Header, choices: &[Choice]) -> Vec<Note> {
         let note = |(tensor, choice): (&TensorInfo, &Choice)| {
             let (action, reason) = match &choice.skipped {
                 Some(reason) => ("skipped".to_owned(), reason.clone()),
-                None if KINDS.contains(&choice.layer.kind) => (self.action(), "selected by default".to_owned()),
-                None => (self.action(), "included".to_owned()),
+                None => (self.action(&tensor.name), self.reason(tensor, choice).to_owned()),
             };
             Note { tensor: tensor.name.clone(), kind: choice.layer.kind.label().to_owned(), action, reason }
         };
@@ -287,6 +311,9 @@ impl Pass for Prune {
             "tied": if self.selection.change_tied { "both" } else { "skip" },
             "allow_nonfinite": self.allow_nonfinite,
         });
+        if !self.rules.is_empty() {
+            options["rules"] = json!(self.rules.iter().map(ShareRule::text).collect::<Vec<_>>());
+        }
         if self.criterion.is_seeded() {
             options["seed"] = json!(self.seed);
         }
@@ -378,7 +405,9 @@ impl Pass for Prune {
         let all = all.downcast::<Seen>().expect("the executor merges what `begin` made");
         let views = search::views(units);
         let weights: usize = views.iter().map(|v| v.elements).sum();
-        Ok(search::decide(&views, zeros_at(self.sparsity, weights as u64), so_far, *all))
+        // All tensors have the same share, or there is one.
+        let share = units.first().map_or(0.0, |(_, unit)| self.share(&unit.name));
+        Ok(search::decide(&views, zeros_at(share, weights as u64), so_far, *all))
     }
 
     fn ragged(

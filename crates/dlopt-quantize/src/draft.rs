@@ -50,6 +50,11 @@ impl Draft {
     pub(crate) fn skip(&mut self, at: usize, tensor: &TensorInfo, choice: &Choice, reason: &str) {
         self.note(tensor, choice, "skipped".to_owned(), reason);
         self.plan.units.push(Unit::copy(at, tensor));
+        self.leave_dense(choice, tensor);
+    }
+
+    /// A layer that no runtime finds quantized.
+    pub(crate) fn leave_dense(&mut self, choice: &Choice, tensor: &TensorInfo) {
         if is_linear_module(choice, tensor) {
             self.ignore.push(module(tensor).to_owned());
         }

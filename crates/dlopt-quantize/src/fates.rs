@@ -4,6 +4,7 @@ use dlopt_checkpoint::{Choice, Error, Header, LayerKind, Result, TensorInfo, mus
 use dlopt_kernels::Float;
 
 use crate::formats::float;
+use crate::held::Held;
 use crate::{Fallback, Granularity, Quantize, RuleTarget, Scheme, Storage};
 
 /// Kinds that are quantized without being asked for.
@@ -57,6 +58,8 @@ pub(crate) enum Fate {
 impl Quantize {
     /// Decides what is done to each tensor, in order.
     pub(crate) fn fates(&self, header: &Header) -> Result<Vec<(Choice, Fate)>> {
+        let held = Held::of(header)?;
+        let header = &*held.in_place(header);
         for rule in &self.rules {
             must_match(&rule.glob, header)?;
         }
@@ -64,7 +67,21 @@ impl Quantize {
         let any_kind = [&MATRIX_KINDS[..], &OTHER_KINDS].concat();
         let by_rule = self.selection.choose(header, &any_kind)?;
         let choices = by_default.into_iter().zip(by_rule).zip(&header.tensors);
-        choices.map(|((choice, asked), tensor)| self.fate(choice, asked, tensor)).collect()
+        let fates = choices.enumerate().map(|(at, ((choice, asked), tensor))| match held.whole(at) {
+            Some(whole) => self.fate_of_part(choice, whole),
+            None => self.fate(choice, asked, tensor),
+        });
+        fates.collect()
+    }
+
+    /// A part of a tensor that is stored otherwise stays, unless a rule asks for a scheme of just this tensor.
+    fn fate_of_part(&self, choice: Choice, whole: &TensorInfo) -> Result<(Choice, Fate)> {
+        let rule = self.rules.iter().find(|rule| rule.glob.matches(&whole.name));
+        if rule.is_some_and(|r| r.glob.is_exact(&whole.name) && matches!(r.target, RuleTarget::Scheme(_))) {
+            let what = format!("tensor `{}` was named, but cannot be taken: it is stored in parts already", whole.name);
+            return Err(Error::input(what).hint("dlopt convert --decompress makes it dense again"));
+        }
+        Ok((choice, Fate::Skipped(format!("part of `{}`, which is stored otherwise", whole.name))))
     }
 
     fn fate(&self, mut choice: Choice, asked: Choice, tensor: &TensorInfo) -> Result<(Choice, Fate)> {

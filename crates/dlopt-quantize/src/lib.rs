@@ -15,6 +15,7 @@ mod encode;
 mod fates;
 pub mod formats;
 mod fused;
+mod held;
 pub mod layouts;
 pub mod methods;
 mod plugin;

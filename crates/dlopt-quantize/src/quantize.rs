@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::draft::Draft;
 use crate::encode::{Chosen, Job, Seen};
 use crate::fates::{Fate, Key};
-use crate::layouts::compressed_tensors;
+use crate::held::Held;
+use crate::layouts::{compressed_tensors, dlopt};
 use crate::methods::{Method, method_named};
 use crate::{Granularity, Rule, RuleTarget, Scheme};
 
@@ -103,11 +104,15 @@ impl Pass for Quantize {
         let config = input.config()?;
         let fates = self.fates(input)?;
         self.check_fused(input, &fates)?;
+        let held = Held::of(input)?;
         let mut draft = Draft::new(input, config.is_some());
         for (at, (tensor, (choice, fate))) in input.tensors.iter().zip(&fates).enumerate() {
             match fate {
                 Fate::Taken(key) => draft.take(at, tensor, choice, *key, &self.job(*key)),
-                Fate::Skipped(reason) => draft.skip(at, tensor, choice, reason),
+                Fate::Skipped(reason) => {
+                    draft.skip(at, tensor, choice, reason);
+                    held.begun(at).into_iter().for_each(|whole| draft.leave_dense(choice, whole));
+                }
                 Fate::Unfit(reason) => {
                     draft.tally.miss(tensor, choice);
                     draft.skip(at, tensor, choice, reason);
@@ -167,15 +172,17 @@ fn chosen(decision: Option<&Decision>) -> Option<&Chosen> {
     decision.and_then(|d| d.downcast_ref::<Chosen>())
 }
 
-/// Refuses a checkpoint that is stored in parts already.
+/// Refuses a checkpoint that is quantized already; tensors that are stored as bitmasks may stand beside codes.
 fn refuse_quantized(input: &Header) -> Result<()> {
     let config = input.config()?.unwrap_or_default();
     let layout = read_layout(input)?;
     let endings = [".weight_packed", ".weight_scale", ".qweight", ".weight_scale_inv", ".bitmask", "_bitmask"];
-    let by_name = || input.tensors.iter().find(|t| endings.iter().any(|e| t.name.ends_with(e)));
+    let held = Held::of(input)?;
+    let unknown = input.tensors.iter().enumerate().filter(|(at, _)| held.whole(*at).is_none()).map(|(_, tensor)| tensor);
+    let by_name = || unknown.clone().find(|t| endings.iter().any(|e| t.name.ends_with(e)));
     let why = if compressed_tensors::quantization(&config).is_some() {
         "its config holds a `quantization_config`".to_owned()
-    } else if let Some((name, stored)) = layout.first_key_value() {
+    } else if let Some((name, stored)) = layout.iter().find(|(_, stored)| dlopt::is_quantized(stored)) {
         format!("`{name}` is stored as `{}`", stored.format)
     } else if let Some(tensor) = by_name() {
         format!("it holds `{}`", tensor.name)

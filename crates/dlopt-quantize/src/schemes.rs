@@ -181,6 +181,13 @@ pub static SCHEMES: &[Preset] = &[
     },
     Preset { name: "W8A16", aliases: &["int8"], summary: "8-bit integers, weights only", bits: 8, ..W4A16 },
     Preset {
+        name: "W3A16",
+        aliases: &["int3"],
+        summary: "3-bit integers, weights only; w5a16, w6a16 and w7a16 are alike",
+        bits: 3,
+        ..W4A16
+    },
+    Preset {
         name: "W2A16",
         aliases: &["int2"],
         summary: "2-bit integers, weights only: a large error",
@@ -252,7 +259,7 @@ pub static SCHEMES: &[Preset] = &[
 /// What `--bits`, `--asymmetric` and `--group` change of a preset.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
-    /// Bits of a code: 2, 4 or 8; of a codebook 1 to 8.
+    /// Bits of a code: 2 to 8; of a codebook 1 to 8.
     pub bits: Option<u32>,
     /// Whether zero points are left out.
     pub is_symmetric: Option<bool>,
@@ -298,12 +305,13 @@ impl Scheme {
     /// # Errors
     /// When the name is unknown or the combination does not exist.
     pub fn new(name: &str, overrides: Overrides) -> Result<Self> {
-        let (preset, overrides) = match asymmetric_of(name) {
-            Some(preset) => (preset, Overrides { is_symmetric: overrides.is_symmetric.or(Some(false)), ..overrides }),
-            None => match codebook_of(name) {
-                Some((preset, bits)) => (preset, Overrides { bits: overrides.bits.or(Some(bits)), ..overrides }),
-                None => (preset_named(name)?, overrides),
-            },
+        let (stem, is_symmetric) = match asymmetric_of(name) {
+            Some(stem) => (stem, overrides.is_symmetric.or(Some(false))),
+            None => (name.to_owned(), overrides.is_symmetric),
+        };
+        let (preset, overrides) = match codebook_of(&stem).or(packed_of(&stem)) {
+            Some((preset, bits)) => (preset, Overrides { bits: overrides.bits.or(Some(bits)), is_symmetric, ..overrides }),
+            None => (preset_named(&stem)?, Overrides { is_symmetric, ..overrides }),
         };
         let bits = overrides.bits.unwrap_or(preset.bits);
         let is_symmetric = overrides.is_symmetric.unwrap_or(preset.is_symmetric);
@@ -394,17 +402,24 @@ fn preset_named(name: &str) -> Result<&'static Preset> {
     })
 }
 
-/// The preset of a name such as `w8a16_asym` that has no row of its own.
-fn asymmetric_of(name: &str) -> Option<&'static Preset> {
+/// The stem of a name such as `w8a16_asym` that has no row of its own.
+fn asymmetric_of(name: &str) -> Option<String> {
     let name = name.to_ascii_lowercase().replace('-', "_");
     let stem = name.strip_suffix("_asym")?;
-    if preset_named(&name).is_ok() { None } else { preset_named(stem).ok() }
+    let is_stem = preset_named(stem).is_ok() || packed_of(stem).is_some();
+    (is_stem && preset_named(&name).is_err()).then(|| stem.to_owned())
 }
 
 /// The preset of a name such as `codebook6`, and its bits.
 fn codebook_of(name: &str) -> Option<(&'static Preset, u32)> {
     let bits = name.to_ascii_lowercase().strip_prefix("codebook")?.parse().ok()?;
     Some((preset_named(CODEBOOK).ok()?, bits))
+}
+
+/// The preset of packed integers whose bits have no row of their own, such as `w6a16`, and its bits.
+fn packed_of(name: &str) -> Option<(&'static Preset, u32)> {
+    let bits = name.to_ascii_lowercase().strip_prefix('w')?.strip_suffix("a16")?.parse().ok()?;
+    if (5..8).contains(&bits) { Some((preset_named(W4A16.name).ok()?, bits)) } else { None }
 }
 
 /// Refuses combinations that no layout holds.
@@ -434,8 +449,8 @@ fn check(
             );
         }
     } else if preset.format == "pack-quantized" {
-        if ![2, 4, 8].contains(&bits) {
-            return refuse(format!("has 2, 4 or 8 bits, not {bits}"), "take --bits 4");
+        if !(2..=8).contains(&bits) {
+            return refuse(format!("has 2 to 8 bits, not {bits}"), "take --bits 4");
         }
     } else if bits != preset.bits {
         return refuse(format!("has {} bits, not {bits}", preset.bits), "take w4a16 or w2a16 for fewer bits");
@@ -507,6 +522,10 @@ mod tests {
             "fp8_dynamic:tensor",
             "bf16",
             "w2a16:128",
+            "w3a16:channel",
+            "w5a16:32",
+            "w6a16_asym:64",
+            "w7a16:tensor",
             "codebook3:64",
         ] {
             assert_eq!(Scheme::parse(text).unwrap().text(), text);
@@ -522,7 +541,9 @@ mod tests {
             ("fp8", asymmetric),
             ("bf16", asymmetric),
             ("w4a16", tensor),
-            ("w4a16", Overrides { bits: Some(3), ..Overrides::default() }),
+            ("w4a16", Overrides { bits: Some(9), ..Overrides::default() }),
+            ("w4a16", Overrides { bits: Some(1), ..Overrides::default() }),
+            ("w6a16", Overrides { bits: Some(1), ..Overrides::default() }),
             ("w4a16", Overrides { granularity: block, ..Overrides::default() }),
             ("w8a8", Overrides { granularity: Some(Granularity::Group(64)), ..Overrides::default() }),
             ("w8a8", Overrides { bits: Some(4), ..Overrides::default() }),

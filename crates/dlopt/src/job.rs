@@ -145,11 +145,11 @@ struct Told<'a, T> {
 }
 
 /// What the files of the output will take, to the byte, without reading a weight.
-pub(crate) fn planned_bytes(checkpoint: &Checkpoint, args: &OutputArgs, pass: &dyn Pass) -> Result<u64> {
+pub(crate) fn planned_bytes(checkpoint: &Checkpoint, args: &OutputArgs, passes: &[Box<dyn Pass>]) -> Result<u64> {
     let out = Out::named(args.output.as_deref(), checkpoint.is_folder);
     let job = Job {
         checkpoint,
-        passes: vec![pass],
+        passes: passes.iter().map(|pass| &**pass).collect(),
         is_folder: matches!(out, Out::Folder(_)),
         max_shard_bytes: args.max_shard_size.map(|s| s.as_u64()),
         keep_files: !args.no_files,

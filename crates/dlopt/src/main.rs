@@ -27,6 +27,9 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    if let Some(owner) = cli.works_for {
+        signals::end_with(owner);
+    }
     let stop = signals::watch();
     match verbs::run(cli, &stop) {
         Ok(code) => code,

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the work stops at the next block, cleans up, and says so.
+//! SIGINT and SIGTERM: the work stops at the next block, cleans up, and says so. Whoever works for another process ends
+//! with it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,3 +41,19 @@ pub(crate) fn watch() -> Arc<AtomicBool> {
     }
     stop
 }
+
+/// Ends this process when the one that it works for ends, killed or not, as Linux can: a sweep that goes on after a kill
+/// must not meet a training of its former self.
+#[cfg(target_os = "linux")]
+pub(crate) fn end_with(owner: u32) {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let is_set = set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+    // It may have gone before that.
+    let parent = getppid().and_then(|pid| u32::try_from(pid.as_raw_nonzero().get()).ok());
+    if is_set && parent != Some(owner) {
+        std::process::exit(1);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn end_with(_owner: u32) {}

@@ -160,10 +160,11 @@ fn figures(total: &TensorReport, pass: &PassReport) -> String {
     if let Some(db) = total.sqnr_db {
         let _ = write!(text, ", SQNR {db:.1} dB, relative error {:.2}%", 100.0 * total.relative_error);
     }
-    if let Some(plain) = total.plain_noise
-        && plain > 0.0
-    {
-        let _ = write!(text, ", squared error {:.1}% below rtn's", 100.0 * (1.0 - total.noise / plain));
+    // Of those tensors alone for which both are known.
+    let searched = pass.tensors.iter().filter_map(|own| Some((own.noise, own.plain_noise?)));
+    let (noise, plain) = searched.fold((0.0, 0.0), |(noise, plain), own| (noise + own.0, plain + own.1));
+    if plain > 0.0 {
+        let _ = write!(text, ", squared error {:.1}% below rtn's", 100.0 * (1.0 - noise / plain));
     }
     text
 }

@@ -95,8 +95,14 @@ pub fn markdown(results: &Results) -> String {
     rows(results).iter().for_each(|row| text.push_str(&line(row)));
     let machine = &results.machine;
     text.push_str(&format!(
-        "\n{} of {}; {}, {} cores, {}; dlopt {}. Intervals are of 95 %, p-values of a paired test against the original.\n",
-        results.split, results.data, machine.processor, machine.cores, machine.level, results.dlopt
+        "\n{} of {}; {}, {} cores, {}, {}; dlopt {}. Intervals are of 95 %, p-values of a paired test against the original.\n",
+        results.split,
+        results.data,
+        machine.processor,
+        machine.cores,
+        machine.level,
+        machine.pinning(),
+        results.dlopt
     ));
     for warning in &results.warnings {
         text.push_str(&format!("\n* {warning}\n"));

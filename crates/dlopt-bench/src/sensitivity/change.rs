@@ -44,6 +44,6 @@ mod tests {
             assert_eq!(Change::parse(text).unwrap().text(), text);
         }
         assert!(Change::parse("1.5").unwrap_err().message().contains("not between 0 and 1"));
-        assert!(Change::parse("w5a16").is_err());
+        assert!(Change::parse("w9a16").is_err());
     }
 }

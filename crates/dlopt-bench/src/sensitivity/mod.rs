@@ -26,6 +26,7 @@ pub use change::Change;
 pub use fisher::Fisher;
 pub use watched::{Quality, Watched};
 use ways::Way;
+pub(crate) use ways::prune;
 
 /// What is tried on which tensors.
 #[derive(Clone, Debug)]

@@ -93,7 +93,7 @@ impl Taken {
 }
 
 /// Sets the smallest to zero; of equal ones the first.
-fn prune(values: &mut [f32], share: f64) -> Result<()> {
+pub(crate) fn prune(values: &mut [f32], share: f64) -> Result<()> {
     let zeros = usize::try_from(zeros_at(share, values.len() as u64)).map_err(|_| Error::input("too many weights"))?;
     if zeros == 0 {
         return Ok(());

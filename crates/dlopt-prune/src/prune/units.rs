@@ -61,7 +61,7 @@ impl Prune {
         let kept = if self.is_global() {
             tensor.elements()
         } else {
-            tensor.elements() - zeros_at(self.sparsity, tensor.elements() as u64) as usize
+            tensor.elements() - zeros_at(self.share(&tensor.name), tensor.elements() as u64) as usize
         };
         let writes = match self.store {
             Store::Dense => dense::writes(tensor, columns * size),

@@ -1,4 +1,4 @@
-//! Integers of 1 to 8 bits in a dense little-endian bit stream: `pack-quantized`.
+//! Integers of 2 to 8 bits in a dense little-endian bit stream: `pack-quantized`.
 //!
 //! `q = round(clamp(x / scale + zero, -2^(b-1), 2^(b-1) - 1))`, stored as `q + 2^(b-1)` at bit `i * b` of the row.
 //! Codes are I32 `[out, ceil(in * b / 32)]`. Source: compressed-tensors 0.20, `pack_to_int32`.
@@ -13,7 +13,7 @@ pub(super) static FORMAT: IntPacked = IntPacked;
 
 const PLUGIN: Plugin = Plugin {
     name: "pack-quantized",
-    summary: "integers of 2, 4 or 8 bits, packed into 32-bit words",
+    summary: "integers of 2 to 8 bits, packed into 32-bit words",
     source: "compressed-tensors 0.20",
 };
 

@@ -1,5 +1,6 @@
-//! A scheme for each tensor under a budget: flags of `quantize`, and what follows from them.
+//! A scheme or a share of zeros for each tensor under a budget: flags of `quantize`, and what follows from them.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use bytesize::ByteSize;
 use clap::Args;
 use dlopt_bench::budget::Solution;
 use dlopt_bench::sensitivity::{Change, Options, Quality, Watched};
-use dlopt_bench::{HIT, Menu, changed_weights};
-use dlopt_checkpoint::{Carry, Checkpoint, Error, Result, write_bytes};
+use dlopt_bench::{HIT, Menu, Picked};
+use dlopt_checkpoint::{Checkpoint, Error, Pass, Result, write_bytes};
 use dlopt_kernels::nn::Team;
-use dlopt_quantize::{Quantize, Rule, Scheme};
+use dlopt_model::config_of;
+use dlopt_quantize::{Quantize, Scheme};
 
 use super::quantize::{QuantizePass, SCHEME};
 use super::sensitivity::{JudgingArgs, Measure, measured_costs, method};
@@ -21,8 +23,8 @@ use crate::job;
 use crate::messages;
 use crate::tables::{columns, grouped};
 
-/// What is chosen among unless asked otherwise; each tensor may also stay as it is.
-const CHOICES: [&str; 14] = [
+/// What is chosen among unless asked otherwise: what runtimes may read. Each tensor may also stay as it is.
+const CHOICES: [&str; 19] = [
     "f16",
     "w8a16:32",
     "w8a16:channel",
@@ -32,19 +34,37 @@ const CHOICES: [&str; 14] = [
     "w4a16:64",
     "w4a16:128",
     "w4a16:channel",
+    "w3a16_asym:32",
+    "w3a16:32",
+    "w3a16:64",
+    "w3a16_asym:channel",
+    "w3a16:channel",
     "w2a16_asym:16",
     "w2a16_asym:32",
     "w2a16_asym:64",
     "w2a16_asym:channel",
     "w2a16:channel",
 ];
+/// The same where dlopt alone reads the model anyway.
+const OWN_CHOICES: [&str; 10] = [
+    "codebook2",
+    "codebook3",
+    "codebook4",
+    "codebook5",
+    "codebook6",
+    "codebook3:channel",
+    "codebook4:channel",
+    "0.8",
+    "0.9",
+    "0.95",
+];
 /// How scales are chosen unless asked otherwise: few bits need the better method.
 const METHOD: &str = "mse";
 
-/// A scheme for each tensor.
+/// A scheme or a share of zeros for each tensor.
 #[derive(Args, Debug, Default, Clone)]
 pub(crate) struct BudgetArgs {
-    /// Choose a scheme for each tensor so that the whole output takes at most this, such as 12MB, with the least damage
+    /// Choose a scheme or a share of zeros for each tensor so that the whole output takes at most this, such as 12MB, with the least damage
     #[arg(long, value_name = "SIZE", group = "goal")]
     target_size: Option<ByteSize>,
 
@@ -57,8 +77,9 @@ pub(crate) struct BudgetArgs {
     #[arg(long, value_name = "PERCENT", value_parser = percent, group = "goal", requires = "data")]
     max_loss: Option<f64>,
 
-    /// A scheme to choose among; may be repeated [default: fourteen of 2 to 16 bits]
-    #[arg(long, value_name = "SCHEME", requires = "goal")]
+    /// What to choose among: a scheme such as w4a16:32, or a share of zeros such as 0.8, stored as a bitmask; may be
+    /// repeated [default: integers of 2 to 8 bits and f16; where dlopt alone reads the model, codebooks and zeros too]
+    #[arg(long, value_name = "CHANGE", requires = "goal")]
     choice: Vec<String>,
 
     /// Write what was chosen to this file, as a recipe for `dlopt run` to be edited and run again
@@ -87,8 +108,8 @@ pub(super) enum Goal {
 
 impl BudgetArgs {
     /// Those of a recipe, which has one goal.
-    pub(super) fn of_recipe(target_size: Option<ByteSize>, judging: &JudgingArgs) -> Self {
-        Self { target_size, judging: judging.clone(), ..Self::default() }
+    pub(super) fn of_recipe(target_size: Option<ByteSize>, choice: &[String], judging: &JudgingArgs) -> Self {
+        Self { target_size, choice: choice.to_vec(), judging: judging.clone(), ..Self::default() }
     }
 
     /// What is to be reached, if anything.
@@ -130,7 +151,7 @@ pub(super) fn choose(
     pass: &QuantizePass,
     io: &IoArgs,
     stop: &Arc<AtomicBool>,
-) -> Result<Quantize> {
+) -> Result<Vec<Box<dyn Pass>>> {
     if let Some(flag) = pass.given() {
         return Err(Error::usage(format!("{flag} says how all tensors are stored, and a budget chooses for each"))
             .hint("--choice SCHEME says what is chosen among"));
@@ -149,7 +170,7 @@ pub(super) fn choose(
     let checkpoint = job::open_for(input, &io.output)?;
     let team = Arc::new(Team::new(io.output.work.threads()));
     let base = base(pass)?;
-    let options = options(args, &base)?;
+    let options = options(args, &base, &checkpoint)?;
     let (measure, mut judges, _) = args.judging.judges(&checkpoint, &team, stop)?;
     let costs = measured_costs(&checkpoint, &options, &mut judges, &team, io.output.report.quiet)?;
     drop(judges);
@@ -159,8 +180,8 @@ pub(super) fn choose(
         Goal::Bits(bits) => (menu.fit_bits(bits)?, String::new()),
         Goal::Loss(percent) => held(args, &menu, &base, &checkpoint, &team, percent, stop)?,
     };
-    let quantize = ruled(&base, menu.rules(&solution.picks)?);
-    if solution.picks.iter().enumerate().all(|(item, pick)| menu.scheme(item, *pick).is_none()) {
+    let picked = menu.picked(&base, &solution.picks)?;
+    if picked.is_nothing() {
         return Err(Error::input(format!("{}: every tensor may stay as it is", checkpoint.name))
             .hint("nothing is to be quantized: take it as it is, or ask for less"));
     }
@@ -169,10 +190,10 @@ pub(super) fn choose(
         messages::tell(&chosen.text());
     }
     if let Some(path) = &args.recipe_out {
-        let recipe = chosen.recipe(goal, &quantize.rules, pass.select(), base.method.plugin().name);
+        let recipe = chosen.recipe(goal, &picked, pass.select(), base.method.plugin().name);
         write_bytes(path, recipe.as_bytes(), io.output.force)?;
     }
-    Ok(quantize)
+    picked.passes()
 }
 
 /// The pass, but for its rules.
@@ -184,17 +205,16 @@ fn base(pass: &QuantizePass) -> Result<Quantize> {
     Ok(quantize)
 }
 
-fn ruled(base: &Quantize, rules: Vec<Rule>) -> Quantize {
-    Quantize { rules, ..base.clone() }
-}
-
-fn options(args: &BudgetArgs, base: &Quantize) -> Result<Options> {
+fn options(args: &BudgetArgs, base: &Quantize, checkpoint: &Checkpoint) -> Result<Options> {
+    // Networks of dlopt's own kind and those that it knows by their tensors, and what no config describes.
+    let is_own = || Ok(checkpoint.header.config()?.is_none() || config_of(checkpoint).is_ok());
     let texts: Vec<&str> = match args.choice.is_empty() {
+        true if is_own()? => CHOICES.into_iter().chain(OWN_CHOICES).collect(),
         true => CHOICES.to_vec(),
         false => args.choice.iter().map(String::as_str).collect(),
     };
     let changes: Vec<Change> =
-        texts.iter().map(|text| Scheme::parse(text).map(Change::Scheme)).collect::<Result<_>>()?;
+        texts.iter().map(|text| Change::parse(text)).collect::<Result<_>>()?;
     Ok(Options {
         changes,
         method: base.method,
@@ -205,12 +225,8 @@ fn options(args: &BudgetArgs, base: &Quantize) -> Result<Options> {
 
 /// The best choice whose output takes at most `bytes`.
 fn sized(menu: &Menu, base: &Quantize, checkpoint: &Checkpoint, io: &IoArgs, bytes: u64) -> Result<(Solution, String)> {
-    let fitted = menu.fit_file(bytes, |picks| {
-        if picks.iter().enumerate().all(|(item, pick)| menu.scheme(item, *pick).is_none()) {
-            return job::planned_bytes(checkpoint, &io.output, &Carry);
-        }
-        job::planned_bytes(checkpoint, &io.output, &ruled(base, menu.rules(picks)?))
-    })?;
+    let fitted =
+        menu.fit_file(bytes, |picks| job::planned_bytes(checkpoint, &io.output, &menu.picked(base, picks)?.passes()?))?;
     let share = fitted.file_bytes as f64 / bytes as f64;
     let mut reached = format!("{} of {} bytes ({:.2}%)", grouped(fitted.file_bytes), grouped(bytes), 100.0 * share);
     if share < HIT {
@@ -234,10 +250,11 @@ fn held(
     let mut watched = Watched::open(checkpoint, dataset, &split, most, team, Arc::clone(stop))?;
     let before = watched.baseline();
     let mut quality = |picks: &[usize]| -> Result<Quality> {
-        if picks.iter().enumerate().all(|(item, pick)| menu.scheme(item, *pick).is_none()) {
+        let picked = menu.picked(base, picks)?;
+        if picked.is_nothing() {
             return Ok(before);
         }
-        let weights = changed_weights(checkpoint, &ruled(base, menu.rules(picks)?))?;
+        let weights = picked.changed_weights(checkpoint)?;
         let changed: Vec<(&str, &[f32])> = weights.iter().map(|(name, values)| (name.as_str(), &values[..])).collect();
         watched.quality(&changed)
     };
@@ -289,13 +306,17 @@ impl Chosen {
                 ]
             })
             .collect();
-        let mut text = columns(&["  tensor", "scheme", "bits", "bytes", "damage", "less would be", "costing"], &rows);
+        let mut text = columns(&["  tensor", "becomes", "bits", "bytes", "damage", "less would be", "costing"], &rows);
         let _ = writeln!(text, "chosen: {}", self.summary());
         text
     }
 
     fn label(&self, item: usize, pick: usize) -> String {
-        self.menu.scheme(item, pick).map_or("as it is".to_owned(), Scheme::text)
+        match self.menu.change(item, pick) {
+            None => "as it is".to_owned(),
+            Some(Change::Sparsity(share)) => format!("{} % zeros", 100.0 * share),
+            Some(change) => change.text(),
+        }
     }
 
     fn summary(&self) -> String {
@@ -308,47 +329,73 @@ impl Chosen {
         format!("{reached}{bits:.3} bits a weight, {} {:.3e}; {gap}", self.measure.unit(), self.solution.damage)
     }
 
-    /// The choice as `dlopt run` reads it.
-    fn recipe(&self, goal: Goal, rules: &[Rule], select: &SelectArgs, method: &str) -> String {
+    /// The choice as `dlopt run` reads it: a pass that sets zeros, a pass that quantizes, or both.
+    fn recipe(&self, goal: Goal, picked: &Picked, select: &SelectArgs, method: &str) -> String {
         let goal = match goal {
             Goal::Size(bytes) => format!("--target-size {bytes}B"),
             Goal::Bits(bits) => format!("--target-bits {bits}"),
             Goal::Loss(percent) => format!("--max-loss {percent}%"),
         };
-        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-        let list = |texts: &[String]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
         let mut text = format!(
             "# Chosen by `dlopt quantize {goal}`; edit the rules and run it again:\n\
-             #   dlopt run THIS.toml MODEL -o OUT\n# {}\n\n[[pass]]\nverb = \"quantize\"\nmethod = {}\n",
+             #   dlopt run THIS.toml MODEL -o OUT\n# {}\n",
             self.summary(),
-            quoted(method)
         );
-        for (key, texts) in [("include", &select.include), ("exclude", &select.exclude)] {
-            if !texts.is_empty() {
-                let _ = writeln!(text, "{key} = [{}]", list(texts));
-            }
+        let costs = self.costs();
+        if !picked.shares.is_empty() {
+            text.push_str("\n[[pass]]\nverb = \"prune\"\nstore = \"bitmask\"\n");
+            let rules = picked.shares.iter().map(|rule| (rule.glob.text(), rule.text()));
+            text.push_str(&pass_text(select, rules, &costs));
         }
-        if select.tied == crate::args::Tied::Both {
-            text.push_str("tied = \"both\"\n");
+        if picked.quantizes() {
+            let _ = writeln!(text, "\n[[pass]]\nverb = \"quantize\"\nmethod = {}", quoted(method));
+            let rules = picked.schemes.iter().map(|rule| (rule.glob.text(), rule.text()));
+            text.push_str(&pass_text(select, rules, &costs));
         }
-        if select.allow_nonfinite {
-            text.push_str("allow_nonfinite = true\n");
-        }
-        text.push_str("rule = [\n");
-        let mut rules = rules.iter();
-        for (at, names) in self.menu.tensors.iter().enumerate() {
-            let choice = self.menu.items[at].choices[self.solution.picks[at]];
-            for rule in rules.by_ref().take(names.len()) {
-                let _ = writeln!(
-                    text,
-                    "  {},  # {} bytes, damage {:.2e}",
-                    quoted(&rule.text()),
-                    choice.bytes,
-                    choice.damage
-                );
-            }
-        }
-        text.push_str("]\n");
         text
     }
+
+    /// What the choice costs each tensor, by name.
+    fn costs(&self) -> HashMap<&str, String> {
+        let each = self.menu.tensors.iter().zip(&self.menu.items).zip(&self.solution.picks);
+        each.flat_map(|((names, item), pick)| {
+            let choice = item.choices[*pick];
+            names
+                .iter()
+                .map(move |name| (name.as_str(), format!("{} bytes, damage {:.2e}", choice.bytes, choice.damage)))
+        })
+        .collect()
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// What the passes of a recipe have in common, and their rules, with what each costs its tensor.
+fn pass_text<'a>(
+    select: &SelectArgs,
+    rules: impl Iterator<Item = (&'a str, String)>,
+    costs: &HashMap<&str, String>,
+) -> String {
+    let mut text = String::new();
+    for (key, texts) in [("include", &select.include), ("exclude", &select.exclude)] {
+        if !texts.is_empty() {
+            let list = texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
+            let _ = writeln!(text, "{key} = [{list}]");
+        }
+    }
+    if select.tied == crate::args::Tied::Both {
+        text.push_str("tied = \"both\"\n");
+    }
+    if select.allow_nonfinite {
+        text.push_str("allow_nonfinite = true\n");
+    }
+    text.push_str("rule = [\n");
+    for (name, rule) in rules {
+        let cost = costs.get(name).map_or("", String::as_str);
+        let _ = writeln!(text, "  {},  # {cost}", quoted(&rule));
+    }
+    text.push_str("]\n");
+    text
 }

@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
-use dlopt_bench::{Request, measure};
+use dlopt_bench::{PinnedTeam, Request, measure};
 use dlopt_checkpoint::{Error, Result};
-use dlopt_kernels::nn::Team;
 
 use super::training::threads;
 use crate::args::ReportArgs;
@@ -55,7 +53,7 @@ pub(super) fn run(args: &MeasureArgs) -> Result<ExitCode> {
         return Err(Error::usage("--batches must be 1 or more, --seconds between 0 and 3600"));
     }
     job::check_files(&[("--report", args.report.report.as_deref())], &[Some(&*args.model), Some(&*args.data)])?;
-    let team = Arc::new(Team::new(threads(args.threads)));
+    let team = PinnedTeam::new(threads(args.threads));
     let request = Request {
         model: &args.model,
         against: args.against.as_deref(),
@@ -72,12 +70,13 @@ pub(super) fn run(args: &MeasureArgs) -> Result<ExitCode> {
         let (latency, noise) = (&found.latency, 100.0 * found.latency.noise());
         let mut text = format!(
             "{}: {} bytes, {:.2} bits a weight, {} bytes of weights in memory\n\
-             one sample, {} threads: {:.1} µs (p95 {:.1}, p99 {:.1}; {} calls, rounds within {noise:.1} %)\n",
+             one sample, {} threads{}: {:.1} µs (p95 {:.1}, p99 {:.1}; {} calls, rounds within {noise:.1} %)\n",
             args.model.display(),
             grouped(found.disk_bytes),
             found.bits_per_weight,
             grouped(found.weight_bytes),
             found.threads,
+            if found.pinned.is_empty() { ", not pinned" } else { " pinned" },
             latency.median,
             latency.p95,
             latency.p99,

@@ -45,6 +45,10 @@ use dlopt_checkpoint::{Pass, Result};
 #[derive(Parser, Debug)]
 #[command(name = "dlopt", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
+    /// The process that this one works for and ends with
+    #[arg(long, hide = true, value_name = "PID")]
+    pub(crate) works_for: Option<u32>,
+
     #[command(subcommand)]
     verb: Verb,
 }

@@ -14,7 +14,7 @@ use dlopt_data::{
     ReadOptions, Scale, SplitOptions, Standardise, StepSpec, Unit, Values, features_spec, prepare,
 };
 use dlopt_metrics::{Picture, Pixels, contact_sheet_png};
-use dlopt_model::ModelConfig;
+use dlopt_model::config_of;
 
 use crate::args::ReportArgs;
 use crate::job;
@@ -419,7 +419,7 @@ impl PrepareArgs {
 /// What a model's data went through, and the classes it knows.
 fn like(path: &Path) -> Result<(Preprocessing, Vec<String>)> {
     let checkpoint = Checkpoint::open(path)?;
-    let config = ModelConfig::of(&checkpoint.header).map_err(|e| e.within(&checkpoint.name))?;
+    let config = config_of(&checkpoint)?;
     let preprocessing = Preprocessing::of(&config.preprocessing).map_err(|e| e.within(&checkpoint.name))?;
     Ok((preprocessing, config.classes))
 }

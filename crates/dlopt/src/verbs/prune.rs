@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{Error, Pass, Result};
-use dlopt_prune::{Criterion, Prune, PruneOptions, PruneScope, Structure};
+use dlopt_prune::{Criterion, Prune, PruneOptions, PruneScope, ShareRule, Structure};
 
 use crate::args::{IoArgs, OutputArgs, SelectArgs};
 use crate::job;
@@ -24,6 +24,7 @@ Examples:
   dlopt prune model/ --sparsity 0.5 --scope global -o half/  half of all weights together
   dlopt prune model/ --pattern 2:4 -o sparse/                two of each four along the inputs
   dlopt prune model.safetensors --sparsity 0.7 --store bitmask -o small.safetensors
+  dlopt prune model/ --rule '*.mlp.*=0.6' --rule '*.0.*=skip' --sparsity 0.4 -o sparse/
   dlopt prune model/ --pattern 2:4 | dlopt quantize --scheme w4a16 -o small/
   dlopt prune cnn.safetensors --pattern channels --sparsity 0.5 --target flops -o narrow.safetensors
                                                            half of the multiply-adds: a smaller dense network
@@ -56,6 +57,11 @@ pub(crate) struct PrunePass {
     /// [default there: channels that nothing but zeros write and read, as `train --prune` leaves them]
     #[arg(long, value_name = "SHARE")]
     sparsity: Option<f64>,
+
+    /// A share of zeros for the tensors of a glob, GLOB=SHARE or GLOB=skip; may be repeated, the first that matches wins;
+    /// without --sparsity no others are pruned
+    #[arg(long, value_name = "GLOB=SHARE")]
+    rule: Vec<String>,
 
     /// Which weights go first: magnitude or random; which channels or layers: l2, l1, scale, geometric-median or random, or
     /// on --data taylor, fisher, mean-activation or apoz [default: magnitude, l2]
@@ -123,6 +129,7 @@ impl PrunePass {
             pattern: self.pattern.clone(),
             scope: self.scope.map(PruneScope::from),
             sparsity: self.sparsity,
+            rules: self.rule.iter().map(|text| ShareRule::parse(text)).collect::<Result<_>>()?,
             store: self.store.clone().unwrap_or_else(|| "dense".to_owned()),
             selection: self.select.selection()?,
             allow_nonfinite: self.select.allow_nonfinite,

@@ -48,12 +48,12 @@ pub(crate) struct QuantizeArgs {
 /// Quantize weights to integers or FP8
 #[derive(Args, Debug)]
 pub(crate) struct QuantizePass {
-    /// How weights are stored: w4a16, w8a16, w2a16, w4a16_asym, w8a8, fp8_dynamic, fp8_block, fp8a16, codebook, bf16, f16
+    /// How weights are stored: w4a16, w8a16, w3a16, w2a16, w4a16_asym, w8a8, fp8_dynamic, fp8_block, fp8a16, codebook, bf16, f16
     /// [default: w4a16]
     #[arg(long)]
     scheme: Option<String>,
 
-    /// Bits of a code: 2, 4 or 8 in weight-only integer schemes, 1 to 8 in codebooks [default: the scheme's]
+    /// Bits of a code: 2 to 8 in weight-only integer schemes, 1 to 8 in codebooks [default: the scheme's]
     #[arg(long)]
     bits: Option<u32>,
 
@@ -115,8 +115,8 @@ impl QuantizeArgs {
 
 pub(super) fn run(args: &QuantizeArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     if let Some(goal) = args.budget.goal()? {
-        let quantize = budget::choose(&args.budget, goal, &args.pass, &args.io, stop)?;
-        return job::run(args.io.input.as_deref(), &args.io.output, &[Box::new(quantize)], stop);
+        let passes = budget::choose(&args.budget, goal, &args.pass, &args.io, stop)?;
+        return job::run(args.io.input.as_deref(), &args.io.output, &passes, stop);
     }
     job::run(args.io.input.as_deref(), &args.io.output, &args.pass.passes()?, stop)
 }

@@ -46,10 +46,14 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "RECIPE.toml")]
     recipe: PathBuf,
 
-    /// Choose a scheme for each tensor in the last pass, a `quantize` without one, so that the whole output takes at most
-    /// this, such as 12MB, with the least damage
+    /// Choose a scheme or a share of zeros for each tensor in the last pass, a `quantize` without a scheme, so that the whole
+    /// output takes at most this, such as 12MB, with the least damage
     #[arg(long, value_name = "SIZE")]
     budget: Option<ByteSize>,
+
+    /// What to choose among under a budget, as in `quantize`; may be repeated
+    #[arg(long, value_name = "CHANGE", requires = "budget")]
+    choice: Vec<String>,
 
     #[command(flatten)]
     judging: JudgingArgs,
@@ -104,7 +108,7 @@ pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     output.output = output.output.or(recipe.output);
     let input = args.io.input.clone().or(recipe.input);
     let io = IoArgs { input, output };
-    let budget = BudgetArgs::of_recipe(args.budget, &args.judging);
+    let budget = BudgetArgs::of_recipe(args.budget, &args.choice, &args.judging);
     if let Some(goal) = budget.goal()? {
         return run_under(&budget, goal, verbs, &io, &name.to_string(), stop);
     }
@@ -141,6 +145,6 @@ fn run_under(
         job::run(io.input.as_deref(), &output, &before, stop)?;
         (own.input, own.output.files_from) = (Some(path), None);
     }
-    let quantize = budget::choose(budget, goal, &last, &own, stop)?;
-    job::run(own.input.as_deref(), &own.output, &[Box::new(quantize)], stop)
+    let passes = budget::choose(budget, goal, &last, &own, stop)?;
+    job::run(own.input.as_deref(), &own.output, &passes, stop)
 }

@@ -44,6 +44,7 @@ impl Commands for Processes {
             return Err(stopped());
         }
         let output = Command::new(&self.binary)
+            .arg(format!("--works-for={}", std::process::id()))
             .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

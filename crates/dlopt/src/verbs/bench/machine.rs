@@ -18,5 +18,6 @@ pub(super) fn this() -> Machine {
         memory_bytes: kibibytes.unwrap_or(0) * 1024,
         system: format!("{} {} {}", part(uname.sysname()), part(uname.release()), part(uname.machine())),
         level: dlopt_kernels::level().name().to_owned(),
+        pinned: Vec::new(),
     }
 }

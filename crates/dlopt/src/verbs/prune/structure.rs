@@ -72,6 +72,9 @@ impl PrunePass {
         if self.store.is_some() {
             return Err(refuse("--store"));
         }
+        if !self.rule.is_empty() {
+            return Err(refuse("--rule"));
+        }
         if self.select.tied == Tied::Both {
             return Err(refuse("--tied"));
         }
