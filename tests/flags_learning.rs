@@ -592,7 +592,7 @@ const TRAIN_REPORTS: [Case; 6] = [
     }),
 ];
 
-const EVAL_FLAGS: [Case; 31] = [
+const EVAL_FLAGS: [Case; 32] = [
     ("data", |g| {
         assert_eq!(g.eval("")["data"], "d.safetensors");
         g.refused("eval m.safetensors --data two.safetensors", 1, "two.safetensors");
@@ -748,6 +748,14 @@ const EVAL_FLAGS: [Case; 31] = [
         let (float, int8) = (loss("--activations float"), loss("--activations int8"));
         assert!(float == loss("") && float == loss("--activations stored"));
         assert!(float != int8 && (float - int8).abs() < 0.05 * float, "{float} {int8}");
+    }),
+    ("instructions", |g| {
+        let explained =
+            |more: &str| err(&g.ok(&format!("eval {} --data d.safetensors --kernels explain {more}", in_bytes(g))));
+        assert!(explained("--instructions portable").contains("threads, portable"));
+        let run = |more: &str| json_out(&g.ok(&format!("eval {} --data d.safetensors --json {more}", in_bytes(g))));
+        assert_eq!(run("--instructions portable")["model"]["metrics"], run("")["model"]["metrics"]);
+        g.refused(&format!("{EVAL} --instructions abacus"), 2, "there are portable, avx2, avx512, amx");
     }),
     ("threads", |g| {
         let (one, three) = (g.eval("--threads 1"), g.eval("--threads 3"));

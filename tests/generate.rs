@@ -88,8 +88,21 @@ fn every_flag_of_generate_changes_something() {
         out(&ok_in(dir, &format!("generate q.safetensors --prompt so --temperature 2 --length 2000 {more}")))
     };
     assert_ne!(long(""), long("--activations int8"));
-    let flags =
-        ["prompt", "length", "temperature", "top-k", "top-p", "seed", "json", "kernels", "activations", "threads"];
+    let portable = told("--kernels explain --instructions portable");
+    assert!(err(&portable).contains("threads, portable") && out(&portable) == out(&told("")), "{}", err(&portable));
+    let flags = [
+        "prompt",
+        "length",
+        "temperature",
+        "top-k",
+        "top-p",
+        "seed",
+        "json",
+        "kernels",
+        "activations",
+        "instructions",
+        "threads",
+    ];
     assert_eq!(shown_flags("generate"), flags.map(str::to_owned).into_iter().collect::<BTreeSet<_>>());
 }
 

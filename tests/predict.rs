@@ -401,6 +401,7 @@ fn every_flag_of_predict_changes_something() {
     let compressed = |more: &str| ok_in(dir, &format!("predict q.safetensors d.csv --json {more}"));
     assert_eq!(out(&compressed("--kernels dense")), out(&compressed("--kernels compressed")));
     assert!(err(&compressed("--kernels explain")).contains("weights in memory"));
+    assert!(err(&compressed("--kernels explain --instructions portable")).contains("threads, portable"));
     let layers = "{ type = \"flatten\" }, { type = \"dense\", units = 24 }, { type = \"dense\", units = 16 }, { type = \"dense\", units = \"classes\" }";
     std::fs::write(dir.join("wide.toml"), format!("layers = [{layers}]\n")).unwrap();
     ok_in(dir, "train --model wide.toml --data d.safetensors --epochs 2 -q -o wide.safetensors");
@@ -419,6 +420,7 @@ fn every_flag_of_predict_changes_something() {
         "json",
         "kernels",
         "activations",
+        "instructions",
         "threads",
         "quiet",
     ];

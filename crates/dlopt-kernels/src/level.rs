@@ -16,6 +16,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every level, narrowest first.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
+
     /// The lower-case name, as printed in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -45,6 +48,11 @@ pub fn level() -> Level {
             detect()
         }
     }
+}
+
+/// The widest instruction set of this machine.
+pub fn highest_level() -> Level {
+    detect()
 }
 
 /// Keeps the loops of the whole process at or below `limit`; `None` lifts it.

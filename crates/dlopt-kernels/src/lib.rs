@@ -40,7 +40,7 @@ pub use element::{Float, count_zeros, first_nonfinite, narrow, view_f32, widen};
 pub use float8::{decode_fp8, encode_fp8, error_fp8};
 pub use integer::{Grid, decode_int, encode_int, error_int, group_extremes};
 pub use lanes::{BLOCK, LANES, Stats};
-pub use level::{Level, level, limit_level};
+pub use level::{Level, highest_level, level, limit_level};
 pub use magnitude::{
     count_below_16, count_below_32, tally_magnitude_16, tally_magnitude_32_high, tally_magnitude_32_low,
 };

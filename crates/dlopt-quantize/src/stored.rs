@@ -1,12 +1,16 @@
 //! Weights as a checkpoint holds them, for what multiplies codes without decoding them first.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use dlopt_checkpoint::{Block, Error, Header, Result, TensorInfo, Tensors, Unit};
 
 use crate::dequantize::{StoredRows, unit_of};
 use crate::layouts::{Codes, Stored, compressed_tensors, stored_weights};
 use crate::{Activations, Values};
+
+/// Codes of a block of rows, unless one row has more.
+const BLOCK_CODES: usize = 1 << 20;
 
 /// A weight that is stored as codes and scales: `weight[o, i] = (code[o, i] - zero[o, g]) * scale[o, g]`, `g = i / group`.
 #[derive(Clone, Debug)]
@@ -95,31 +99,49 @@ impl StoredWeight {
         self.reads.iter().map(|(_, bytes)| bytes).sum()
     }
 
+    /// Runs of rows whose codes take about a mebibyte, in order: what [`StoredWeight::read_rows`] reads at a time.
+    pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let [outputs, inputs] = self.extents();
+        let quantum = self.unit.row_quantum.max(1);
+        let each = (BLOCK_CODES / inputs.max(1) / quantum * quantum).max(quantum);
+        (0..outputs).step_by(each).map(move |first| first..outputs.min(first.saturating_add(each)))
+    }
+
     /// Reads and checks codes, scales and zero points; `source` is what [`StoredWeight::all`] saw the header of.
     ///
     /// # Errors
     /// When bytes cannot be had, or at the first value that is out of range: tensor and row are named. When codes are
     /// neither integers nor FP8.
     pub fn read(&self, source: &dyn Tensors) -> Result<Coded> {
+        self.read_rows(source, 0..self.extents()[0])
+    }
+
+    /// The same of some rows, which are one of [`StoredWeight::blocks`] or several in a row.
+    ///
+    /// # Errors
+    /// As [`StoredWeight::read`].
+    pub fn read_rows(&self, source: &dyn Tensors, rows: Range<usize>) -> Result<Coded> {
         if !self.is_integer() && !self.is_fp8() {
             return Err(Error::input(format!("tensor `{}` is stored neither as integers nor as FP8", self.unit.name)));
         }
         let mut parts = Vec::with_capacity(self.reads.len());
-        for &(tensor, bytes) in &self.reads {
-            let mut part = vec![0; bytes];
-            source.read(tensor, 0, &mut part)?;
+        for (read, (tensor, bytes)) in self.unit.reads.iter().zip(&self.reads) {
+            let total = *bytes as u64;
+            let own = read.span.range(&rows, total).unwrap_or(0..total);
+            let mut part = vec![0; (own.end - own.start) as usize];
+            source.read(*tensor, own.start, &mut part)?;
             parts.push(part);
         }
-        let [outputs, inputs] = self.extents();
-        let block = Block { rows: 0..outputs, inputs: parts.iter().map(Vec::as_slice).collect() };
+        let inputs = self.extents()[1];
+        let block = Block { rows: rows.clone(), inputs: parts.iter().map(Vec::as_slice).collect() };
         Values::check(&self.unit, &block)?;
-        let mut rows = StoredRows::of(&self.unit, &block)?;
-        let mut coded = Coded { codes: vec![0; outputs * inputs], scale: Vec::new(), zero: Vec::new() };
-        for (row, codes) in coded.codes.chunks_exact_mut(inputs).enumerate() {
-            rows.read_steps(row)?;
-            coded.scale.extend_from_slice(&rows.scale);
-            coded.zero.extend(rows.zeros.iter().map(|zero| *zero as i8));
-            rows.codes_of(row, codes)?;
+        let mut stored = StoredRows::of(&self.unit, &block)?;
+        let mut coded = Coded { codes: vec![0; rows.len() * inputs], scale: Vec::new(), zero: Vec::new() };
+        for (row, codes) in rows.zip(coded.codes.chunks_exact_mut(inputs)) {
+            stored.read_steps(row)?;
+            coded.scale.extend_from_slice(&stored.scale);
+            coded.zero.extend(stored.zeros.iter().map(|zero| *zero as i8));
+            stored.codes_of(row, codes)?;
         }
         Ok(coded)
     }

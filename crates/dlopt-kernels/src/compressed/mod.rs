@@ -63,7 +63,7 @@ pub struct Codes<'a> {
     pub outputs: usize,
     /// Codes of a row.
     pub inputs: usize,
-    /// Bits of a code, 2 to 8: codes are in `-2^(bits-1)..2^(bits-1)`.
+    /// Bits of a code, 1 to 8: codes are in `-2^(bits-1)..2^(bits-1)`.
     pub bits: u32,
     /// Neighbouring inputs that share a scale; the last group of a row may be short. `inputs` for one scale a row.
     pub group: usize,

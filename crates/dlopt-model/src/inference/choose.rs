@@ -1,11 +1,13 @@
 //! Which kernel a layer gets.
 //!
 //! Candidates give the same bytes, so the clock decides between them: each runs a few times on made-up activations at the
-//! batch that was asked for, beside its decompressed twin.
+//! batch that was asked for, beside its decompressed twin. Where memory is asked to rule there is no clock, and no twin in
+//! memory beside what is small.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dlopt_checkpoint::Result;
 use dlopt_kernels::compressed::{DenseConvolution, DenseMatrix, Maps, Product, RecurrentProduct};
 use dlopt_kernels::nn::{Convolution, Ends, Recurrent, RecurrentShape, Team};
 use dlopt_quantize::Activations;
@@ -35,7 +37,7 @@ pub struct Choice {
     pub kernel: String,
     /// Why that one.
     pub reason: String,
-    /// Microseconds of a run at the batch that was asked for.
+    /// Microseconds of a run at the batch that was asked for; 0 where no clock decides.
     pub microseconds: f64,
     /// The same on decoded f32 weights.
     pub dense_microseconds: f64,
@@ -71,72 +73,78 @@ impl<'a> Chooser<'a> {
     }
 
     /// The matrix of a dense layer, if there is a choice.
-    pub(super) fn dense(&mut self, node: &Node, source: &Source) -> Option<Arc<dyn Product>> {
+    ///
+    /// # Errors
+    /// When codes cannot be had any more, here and below.
+    pub(super) fn dense(&mut self, node: &Node, source: &Source<'_>) -> Result<Option<Arc<dyn Product>>> {
         let per_sample = node.input.len() / node.input.features().max(1);
         let rows = self.execution.batch.saturating_mul(per_sample).clamp(1, MOST_ROWS);
-        let candidates = kinds::matrices(source, rows, self.wants_int8(source));
+        let candidates = kinds::matrices(source, rows, self.wants_int8(source))?;
         let (x, mut out) = (activations(rows * source.inputs), vec![0.0; rows * source.outputs]);
         let team = self.team;
         let run = |matrix: &Arc<dyn Product>| matrix.multiply(team, rows, &x, None, false, &mut out);
-        let layer = Layer { node, stored: source.describe(), is_int8: self.wants_int8(source) };
+        let layer = Layer { node, stored: source.describe(), is_int8: self.wants_int8(source), values: values(source) };
         self.pick(layer, candidates, || dense_matrix(source), run)
     }
 
     /// The matrices of a recurrent layer, `weight_ih` and `weight_hh` of each direction, if there is a choice. It then runs on
     /// two products, whose sums are in another order than those of the plain layer, and which are slower than it on dense
     /// weights. So whether there is a choice is decided by what is stored and asked for, never by the batch or the clock.
-    pub(super) fn recurrent(&mut self, node: &Node, ways: &[[Source; 2]]) -> Option<Vec<[Arc<dyn Product>; 2]>> {
+    pub(super) fn recurrent(&mut self, node: &Node, ways: &[[Source<'_>; 2]]) -> Result<Option<Vec<Pair>>> {
         let (shape, _) = recurrent(node);
-        let [of_inputs, of_state] = ways.first()?;
+        let Some([of_inputs, of_state]) = ways.first() else { return Ok(None) };
         let rows = self.execution.batch.clamp(1, 32);
         let time = shape.time.clamp(1, MOST_STEPS);
-        let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source; 2]| {
+        let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source<'_>; 2]| {
             let is_int8 = chooser.wants_int8(of_state);
-            let mut second = kinds::matrices(of_state, rows, is_int8);
+            let mut second = kinds::matrices(of_state, rows, is_int8)?;
             if is_int8 && !kinds::takes_int8(of_inputs.outputs, of_inputs.inputs) {
                 let beside_f32 = |two: Candidate<Arc<dyn Product>>| {
-                    let one = dense_matrix(of_inputs);
-                    Candidate { name: two.name, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] }
+                    let one = dense_matrix(of_inputs)?;
+                    Ok(Candidate { name: two.name, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] })
                 };
                 return second.into_iter().map(beside_f32).collect();
             }
-            let first = kinds::matrices(of_inputs, rows * time, is_int8);
+            let first = kinds::matrices(of_inputs, rows * time, is_int8)?;
             let pair = |one: Candidate<Arc<dyn Product>>| {
                 let at = second.iter().position(|two| two.name == one.name)?;
                 let two = second.swap_remove(at);
                 Some(Candidate { name: one.name, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] })
             };
-            first.into_iter().filter_map(pair).collect::<Vec<_>>()
+            Ok(first.into_iter().filter_map(pair).collect::<Vec<Candidate<Pair>>>())
         };
         let is_asked = self.wants_int8(of_state) || self.execution.kernels == Kernels::Compressed;
         let is_sparse = ways.iter().flatten().all(|source| source.zero_share() >= SPARSE_RECURRENT);
-        let mut candidates = if is_asked || is_sparse { pairs(self, &ways[0]) } else { Vec::new() };
+        let mut candidates = if is_asked || is_sparse { pairs(self, &ways[0])? } else { Vec::new() };
         if !is_asked {
             candidates.retain(|pair| pair.name == kinds::SPARSE);
         }
+        let values = values(of_inputs) + values(of_state);
         if candidates.is_empty() {
-            let layer = Layer { node, stored: of_state.describe(), is_int8: false };
-            return self.pick(layer, Vec::new(), || dense_pair(&ways[0]), |_| {}).map(|pair| vec![pair]);
+            let layer = Layer { node, stored: of_state.describe(), is_int8: false, values };
+            let pair = self.pick(layer, Vec::new(), || dense_pair(&ways[0]), |_| {})?;
+            return Ok(pair.map(|pair| vec![pair]));
         }
         let shape = RecurrentShape { time, ..shape };
         let x = activations(rows * time * shape.inputs);
         let bias = activations(Recurrent::new(shape, false, false).bias_len());
         let mut out = vec![0.0; rows * shape.hidden];
         let team = self.team;
-        let run = |[input, state]: &[Arc<dyn Product>; 2]| {
+        let run = |[input, state]: &Pair| {
             let layer = RecurrentProduct::new(shape, false, false, Arc::clone(input), Arc::clone(state));
             layer.forward(team, rows, &x, None, &bias, Ends::default(), &mut out);
         };
         let stored = format!("{} and {}", of_inputs.describe(), of_state.describe());
         let is_int8 = self.wants_int8(of_state);
-        let first = self.pick(Layer { node, stored, is_int8 }, candidates, || dense_pair(&ways[0]), run)?;
+        let layer = Layer { node, stored, is_int8, values };
+        let Some(first) = self.pick(layer, candidates, || dense_pair(&ways[0]), run)? else { return Ok(None) };
         let name = self.choices.last().map(|choice| choice.kernel.clone());
-        let other = |way: &[Source; 2]| {
-            let own = pairs(self, way).into_iter().find(|pair| Some(pair.name) == name.as_deref());
-            own.map_or_else(|| dense_pair(way).kernel, |pair| pair.kernel)
-        };
-        let rest: Vec<_> = ways[1..].iter().map(other).collect();
-        Some(std::iter::once(first).chain(rest).collect())
+        let mut all = vec![first];
+        for way in &ways[1..] {
+            let own = pairs(self, way)?.into_iter().find(|pair| Some(pair.name) == name.as_deref());
+            all.push(own.map_or_else(|| dense_pair(way), Ok)?.kernel);
+        }
+        Ok(Some(all))
     }
 
     /// The weight of a convolution, if there is a choice.
@@ -145,24 +153,24 @@ impl<'a> Chooser<'a> {
         &mut self,
         node: &Node,
         behind: &[Node],
-        source: &Source,
+        source: &Source<'_>,
         stored: String,
-    ) -> Option<Arc<dyn Maps>> {
+    ) -> Result<Option<Arc<dyn Maps>>> {
         let (relu, pools) = behind_convolution(behind);
         let shape = conv_shape(node);
-        let candidates = kinds::maps(shape, (relu, pools), source, self.wants_int8(source));
+        let candidates = kinds::maps(shape, (relu, pools), source, self.wants_int8(source))?;
         let images = self.execution.batch.div_ceil(self.team.threads()).clamp(1, MOST_IMAGES);
         let plan = Convolution::new(shape, relu, pools);
         let x = activations(images * shape.input_len());
         let mut out = vec![0.0; images * plan.output_len()];
         let dense = || dense_maps(plan, source);
         let run = |maps: &Arc<dyn Maps>| maps.forward(images, &x, None, &mut out);
-        let layer = Layer { node, stored, is_int8: self.wants_int8(source) };
+        let layer = Layer { node, stored, is_int8: self.wants_int8(source), values: values(source) };
         self.pick(layer, candidates, dense, run)
     }
 
     /// Whether activations become integers on their way into this weight.
-    fn wants_int8(&self, source: &Source) -> bool {
+    fn wants_int8(&self, source: &Source<'_>) -> bool {
         source.is_integer()
             && kinds::takes_int8(source.outputs, source.inputs)
             && match self.execution.arithmetic {
@@ -178,9 +186,9 @@ impl<'a> Chooser<'a> {
         &mut self,
         layer: Layer<'_>,
         candidates: Vec<Candidate<T>>,
-        dense: impl FnOnce() -> Candidate<T>,
-        mut run: impl FnMut(&T),
-    ) -> Option<T> {
+        dense: impl FnOnce() -> Result<Candidate<T>>,
+        run: impl FnMut(&T),
+    ) -> Result<Option<T>> {
         let mut choice = Choice {
             layer: layer.node.name.clone(),
             stored: layer.stored,
@@ -196,40 +204,62 @@ impl<'a> Chooser<'a> {
                 choice.reason = "no kernel of int8 activations takes its groups or scales".to_owned();
             }
             self.choices.push(choice);
-            return None;
+            return Ok(None);
         }
-        let mut timed = |candidate: Candidate<T>| {
-            let microseconds = measure(|| run(&candidate.kernel));
-            Timed { candidate, microseconds }
+        let taken = match self.execution.kernels {
+            Kernels::Compressed => smallest(&mut choice, layer.is_int8, layer.values, candidates, dense)?,
+            _ => fastest(&mut choice, layer.is_int8, candidates, dense()?, run),
         };
-        let dense = timed(dense());
-        let candidates: Vec<_> = candidates.into_iter().map(&mut timed).collect();
-        (choice.dense_microseconds, choice.dense_bytes) = (dense.microseconds, dense.candidate.bytes);
-        let best = match self.execution.kernels {
-            Kernels::Compressed => candidates.into_iter().min_by_key(|timed| timed.candidate.bytes),
-            _ => candidates.into_iter().min_by(|a, b| a.microseconds.total_cmp(&b.microseconds)),
-        };
-        let best = best.expect("there is a candidate");
-        let is_faster = best.microseconds <= dense.microseconds;
-        let is_small = self.execution.kernels == Kernels::Compressed;
-        let is_kept = layer.is_int8 || if is_small { best.candidate.bytes < dense.candidate.bytes } else { is_faster };
-        let rule = match (layer.is_int8, is_small) {
-            (true, _) => "int8 activations, as asked",
-            (_, true) => "the smallest",
-            (_, false) => "the fastest here",
-        };
-        choice.reason = match (is_kept, is_faster) {
-            (true, true) => rule.to_owned(),
-            (true, false) => format!("{rule}, though f32 is faster here"),
-            (false, true) => format!("{} takes {} bytes", best.candidate.name, best.candidate.bytes),
-            (false, false) => format!("{} is slower here: {:.1} µs", best.candidate.name, best.microseconds),
-        };
-        let taken = if is_kept { best } else { dense };
-        choice.kernel = taken.candidate.name.to_owned();
-        (choice.microseconds, choice.bytes) = (taken.microseconds, taken.candidate.bytes);
+        (choice.kernel, choice.bytes) = (taken.name.to_owned(), taken.bytes);
         self.choices.push(choice);
-        Some(taken.candidate.kernel)
+        Ok(Some(taken.kernel))
     }
+}
+
+/// The candidate that takes the least memory, or the decoded weight where that takes less; it is made only then.
+fn smallest<T>(
+    choice: &mut Choice,
+    is_int8: bool,
+    values: usize,
+    candidates: Vec<Candidate<T>>,
+    dense: impl FnOnce() -> Result<Candidate<T>>,
+) -> Result<Candidate<T>> {
+    let best = candidates.into_iter().min_by_key(|candidate| candidate.bytes).expect("there is a candidate");
+    choice.dense_bytes = 4 * values;
+    if is_int8 || best.bytes < choice.dense_bytes {
+        choice.reason = if is_int8 { ASKED } else { "the smallest" }.to_owned();
+        return Ok(best);
+    }
+    choice.reason = format!("{} takes {} bytes", best.name, best.bytes);
+    dense()
+}
+
+/// The candidate that is fastest, or the decoded weight where that is faster.
+fn fastest<T>(
+    choice: &mut Choice,
+    is_int8: bool,
+    candidates: Vec<Candidate<T>>,
+    dense: Candidate<T>,
+    mut run: impl FnMut(&T),
+) -> Candidate<T> {
+    let mut timed = |candidate: Candidate<T>| {
+        let microseconds = measure(|| run(&candidate.kernel));
+        Timed { candidate, microseconds }
+    };
+    let dense = timed(dense);
+    let candidates = candidates.into_iter().map(&mut timed);
+    let best = candidates.min_by(|a, b| a.microseconds.total_cmp(&b.microseconds)).expect("there is a candidate");
+    (choice.dense_microseconds, choice.dense_bytes) = (dense.microseconds, dense.candidate.bytes);
+    let is_faster = best.microseconds <= dense.microseconds;
+    choice.reason = match (is_int8, is_faster) {
+        (true, true) => ASKED.to_owned(),
+        (true, false) => format!("{ASKED}, though f32 is faster here"),
+        (false, true) => "the fastest here".to_owned(),
+        (false, false) => format!("{} is slower here: {:.1} µs", best.candidate.name, best.microseconds),
+    };
+    let taken = if is_int8 || is_faster { best } else { dense };
+    choice.microseconds = taken.microseconds;
+    taken.candidate
 }
 
 /// What is chosen for.
@@ -238,29 +268,41 @@ struct Layer<'a> {
     stored: String,
     /// Whether activations become integers: then floats are no candidate.
     is_int8: bool,
+    /// Values of the weight.
+    values: usize,
 }
+
+/// The matrices of a direction of a recurrent layer.
+type Pair = [Arc<dyn Product>; 2];
+
+fn values(source: &Source<'_>) -> usize {
+    source.outputs * source.inputs
+}
+
+/// Why a layer runs on integers that would not have to.
+const ASKED: &str = "int8 activations, as asked";
 
 /// What the kernels of f32 are called.
 const DENSE: &str = "f32";
 
-fn dense_matrix(source: &Source) -> Candidate<Arc<dyn Product>> {
-    let matrix = DenseMatrix::pack(source.outputs, source.inputs, &source.decode());
-    Candidate { name: DENSE, bytes: matrix.bytes(), kernel: Arc::new(matrix) }
+fn dense_matrix(source: &Source<'_>) -> Result<Candidate<Arc<dyn Product>>> {
+    let matrix = DenseMatrix::pack(source.outputs, source.inputs, &source.decode()?);
+    Ok(Candidate { name: DENSE, bytes: matrix.bytes(), kernel: Arc::new(matrix) })
 }
 
-fn dense_maps(plan: Convolution, source: &Source) -> Candidate<Arc<dyn Maps>> {
-    let values = source.decode();
+fn dense_maps(plan: Convolution, source: &Source<'_>) -> Result<Candidate<Arc<dyn Maps>>> {
+    let values = source.decode()?;
     let mut weight = vec![0.0; values.len()];
     for (o, row) in values.chunks_exact(source.inputs).enumerate() {
         weight[o..].iter_mut().step_by(source.outputs).zip(row).for_each(|(to, from)| *to = *from);
     }
     let maps = DenseConvolution::pack(plan, &weight);
-    Candidate { name: DENSE, bytes: maps.bytes(), kernel: Arc::new(maps) }
+    Ok(Candidate { name: DENSE, bytes: maps.bytes(), kernel: Arc::new(maps) })
 }
 
-fn dense_pair([of_inputs, of_state]: &[Source; 2]) -> Candidate<[Arc<dyn Product>; 2]> {
-    let (one, two) = (dense_matrix(of_inputs), dense_matrix(of_state));
-    Candidate { name: DENSE, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] }
+fn dense_pair([of_inputs, of_state]: &[Source<'_>; 2]) -> Result<Candidate<Pair>> {
+    let (one, two) = (dense_matrix(of_inputs)?, dense_matrix(of_state)?);
+    Ok(Candidate { name: DENSE, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] })
 }
 
 /// The median of some runs, in microseconds.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dlopt_checkpoint::Result;
 use dlopt_kernels::compressed::sparse::{SparseConvolution, SparseMatrix, Use, Work, pays};
 use dlopt_kernels::compressed::{Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix, Maps, Product, WeightOnly};
 use dlopt_kernels::level;
@@ -34,25 +35,28 @@ fn candidate(name: &'static str, kernel: impl Product + 'static) -> Candidate<Ar
 
 /// The kernels that multiply a matrix with so many rows of activations. Those of int8 activations are given alone, the
 /// others all give the bytes of f32 on the decoded matrix.
-pub(super) fn matrices(source: &Source, rows: usize, is_int8: bool) -> Vec<Candidate<Arc<dyn Product>>> {
+///
+/// # Errors
+/// When codes cannot be had any more.
+pub(super) fn matrices(source: &Source<'_>, rows: usize, is_int8: bool) -> Result<Vec<Candidate<Arc<dyn Product>>>> {
     if is_int8 {
         let found = source.with_codes(|mut codes| match codes.bits {
             2 => Int2Matrix::pack(&mut codes).ok().map(|matrix| candidate("int2 x int8", matrix)),
             3 | 4 => Int4Matrix::pack(&mut codes).ok().map(|matrix| candidate("int4 x int8", matrix)),
             _ => Int8Matrix::pack(&mut codes).ok().map(|matrix| candidate("int8 x int8", matrix)),
-        });
-        return found.flatten().into_iter().collect();
+        })?;
+        return Ok(found.flatten().into_iter().collect());
     }
     let mut found = Vec::new();
     found.extend(source.with_codes(|codes| {
         let name = match codes.bits {
-            2 => "int2 x f32",
+            1 | 2 => "int2 x f32",
             3 | 4 => "int4 x f32",
             _ => "int8 x f32",
         };
         candidate(name, WeightOnly::integers(codes))
-    }));
-    found.extend(source.with_float8(|codes| candidate("fp8 x f32", WeightOnly::float8(codes))));
+    })?);
+    found.extend(source.with_float8(|codes| candidate("fp8 x f32", WeightOnly::float8(codes)))?);
     found.extend(source.with_halves(|float, row| {
         candidate("f16 x f32", WeightOnly::halves(source.outputs, source.inputs, float, row))
     }));
@@ -66,34 +70,36 @@ pub(super) fn matrices(source: &Source, rows: usize, is_int8: bool) -> Vec<Candi
     }
     let (purpose, work) = if rows == 1 { (Use::OneRow, Work::OneRow) } else { (Use::ManyRows, Work::ManyRows) };
     if pays(level(), work, source.zero_share()) {
-        let values = source.decode();
-        let mut row = |row: usize, to: &mut [f32]| to.copy_from_slice(&values[row * source.inputs..][..source.inputs]);
-        found.push(candidate(SPARSE, SparseMatrix::pack(source.outputs, source.inputs, purpose, &mut row)));
+        let pack = |row: &mut dyn FnMut(usize, &mut [f32])| {
+            candidate(SPARSE, SparseMatrix::pack(source.outputs, source.inputs, purpose, row))
+        };
+        found.push(source.with_values(pack)?);
     }
-    found
+    Ok(found)
 }
 
 /// The kernels that convolve with a matrix whose inputs go tap by tap.
+///
+/// # Errors
+/// As [`matrices`].
 pub(super) fn maps(
     shape: ConvShape,
     (relu, pools): (bool, bool),
-    source: &Source,
+    source: &Source<'_>,
     is_int8: bool,
-) -> Vec<Candidate<Arc<dyn Maps>>> {
+) -> Result<Vec<Candidate<Arc<dyn Maps>>>> {
     if is_int8 {
-        let found = source.with_codes(|mut codes| Int8Convolution::pack(shape, relu, pools, &mut codes).ok());
+        let found = source.with_codes(|mut codes| Int8Convolution::pack(shape, relu, pools, &mut codes).ok())?;
         let named = |kernel: Int8Convolution| Candidate {
             name: "int8 x int8",
             bytes: kernel.bytes(),
             kernel: Arc::new(kernel) as Arc<dyn Maps>,
         };
-        return found.flatten().map(named).into_iter().collect();
+        return Ok(found.flatten().map(named).into_iter().collect());
     }
     if shape.groups > 1 || !pays(level(), Work::Convolution, source.zero_share()) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let values = source.decode();
-    let mut row = |row: usize, to: &mut [f32]| to.copy_from_slice(&values[row * source.inputs..][..source.inputs]);
-    let kernel = SparseConvolution::pack(shape, relu, pools, &mut row);
-    vec![Candidate { name: SPARSE, bytes: kernel.bytes(), kernel: Arc::new(kernel) }]
+    let kernel = source.with_values(|row| SparseConvolution::pack(shape, relu, pools, row))?;
+    Ok(vec![Candidate { name: SPARSE, bytes: kernel.bytes(), kernel: Arc::new(kernel) }])
 }

@@ -6,6 +6,7 @@
 //! does change results, activations in eight bits, is never chosen by the clock.
 
 mod choose;
+mod coded;
 mod fold;
 mod kinds;
 mod source;
@@ -158,7 +159,7 @@ struct Walk<'a> {
     next: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     fn chain(&mut self, nodes: &[Node]) -> Result<()> {
         for (at, node) in nodes.iter().enumerate() {
             let place = self.next;
@@ -175,20 +176,21 @@ impl Walk<'_> {
                         _ => None,
                     };
                     let by_channels = flattened.filter(|picture| !matrix.take_as_it_comes(*picture));
-                    let weight = self.chooser.dense(node, &matrix);
+                    let weight = self.chooser.dense(node, &matrix)?;
                     weight.map(|weight| HeldLayer::Dense { weight, by_channels })
                 }
                 Op::Convolution { .. } => {
                     let mut matrix = self.source(node, 0)?;
                     let stored = matrix.describe();
-                    matrix.take_by_taps(node.parameters[0].shape[2..].iter().product());
-                    self.chooser.convolution(node, &nodes[at + 1..], &matrix, stored).map(HeldLayer::Convolution)
+                    matrix.take_by_taps(node.parameters[0].shape[2..].iter().product())?;
+                    let maps = self.chooser.convolution(node, &nodes[at + 1..], &matrix, stored)?;
+                    maps.map(HeldLayer::Convolution)
                 }
                 Op::Recurrent { .. } => {
                     let ways = 0..node.parameters.len() / 4;
                     let each = ways.map(|way| Ok([self.source(node, 4 * way)?, self.source(node, 4 * way + 1)?]));
                     let ways = each.collect::<Result<Vec<_>>>()?;
-                    self.chooser.recurrent(node, &ways).map(HeldLayer::Recurrent)
+                    self.chooser.recurrent(node, &ways)?.map(HeldLayer::Recurrent)
                 }
                 Op::Residual { body, shortcut } => {
                     self.chain(body)?;
@@ -205,7 +207,7 @@ impl Walk<'_> {
     }
 
     /// The matrix of one of a node's parameters.
-    fn source(&self, node: &Node, at: usize) -> Result<Source> {
+    fn source(&self, node: &Node, at: usize) -> Result<Source<'a>> {
         let parameter = &node.parameters[at];
         let tensor = fold::tensor(parameter);
         let read = |tensor: &FlatTensor| self.found.read(tensor);

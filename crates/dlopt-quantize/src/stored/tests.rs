@@ -56,6 +56,29 @@ fn codes_and_scales_are_those_that_the_decoder_multiplies() {
 }
 
 #[test]
+fn rows_in_blocks_are_those_of_the_whole() {
+    let source = checkpoint();
+    for scheme in ["w4a16:16", "w4a16_asym:32", "w2a16_asym:16", "w8a8", "fp8_block"] {
+        let quantize = quantize(scheme);
+        let view = View::new(&source, &[&quantize]).unwrap();
+        for weight in StoredWeight::all(view.header()).unwrap() {
+            let whole = weight.read(&view).unwrap();
+            let rows = weight.extents()[0];
+            assert_eq!(weight.blocks().collect::<Vec<_>>(), [0..rows]);
+            let mut joined = Coded { codes: Vec::new(), scale: Vec::new(), zero: Vec::new() };
+            let quantum = weight.unit.row_quantum;
+            for first in (0..rows).step_by(quantum) {
+                let part = weight.read_rows(&view, first..rows.min(first + quantum)).unwrap();
+                joined.codes.extend(part.codes);
+                joined.scale.extend(part.scale);
+                joined.zero.extend(part.zero);
+            }
+            assert_eq!(joined, whole, "{scheme}, {quantum} rows at a time");
+        }
+    }
+}
+
+#[test]
 fn the_config_says_what_becomes_of_activations() {
     let source = checkpoint();
     for (scheme, wanted) in [

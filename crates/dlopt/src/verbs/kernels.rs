@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{Checkpoint, Error, Result};
 use dlopt_kernels::nn::Team;
+use dlopt_kernels::{Level, highest_level, limit_level};
 use dlopt_model::{Arithmetic, Execution, Kernels, Prepared, prepare};
 use dlopt_train::Engine;
 
@@ -23,6 +24,16 @@ pub(crate) struct KernelArgs {
     /// (float), or int8 with a scale a row: a little less exact; faster where the machine multiplies integers faster
     #[arg(long, value_enum, default_value_t = ActivationChoice::Stored)]
     activations: ActivationChoice,
+
+    /// Instruction set of the kernels: portable, avx2, avx512 or amx; no result depends on it [default: the widest here]
+    #[arg(long, value_parser = instructions, value_name = "SET")]
+    instructions: Option<Level>,
+}
+
+/// The instruction set of a name.
+fn instructions(name: &str) -> std::result::Result<Level, String> {
+    let found = Level::ALL.into_iter().find(|level| level.name() == name);
+    found.ok_or_else(|| format!("there are {}", Level::ALL.map(Level::name).join(", ")))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -41,6 +52,21 @@ enum ActivationChoice {
 }
 
 impl KernelArgs {
+    /// Keeps kernels to the instruction set that is asked for.
+    fn limit(self) -> Result<()> {
+        let Some(asked) = self.instructions else { return Ok(()) };
+        let highest = highest_level();
+        if asked > highest {
+            let (asked, highest) = (asked.name(), highest.name());
+            return Err(Error::usage(format!(
+                "--instructions {asked}: this CPU lacks it; the widest here is {highest}"
+            ))
+            .hint(format!("--instructions {highest}, or leave the flag out")));
+        }
+        limit_level(Some(asked));
+        Ok(())
+    }
+
     /// Reads a checkpoint to be run on `device` with so many samples at a time, and says what was chosen where that is
     /// asked for.
     pub(crate) fn prepare(
@@ -50,6 +76,7 @@ impl KernelArgs {
         device: &str,
         team: &Arc<Team>,
     ) -> Result<Prepared> {
+        self.limit()?;
         let is_default = self.kernels == KernelChoice::Auto && self.activations == ActivationChoice::Stored;
         if device != "cpu" && !is_default {
             return Err(Error::usage("--kernels and --activations are for the CPU").hint("--device cpu"));

@@ -64,17 +64,17 @@ impl WeightOnly {
     /// Packs integers, in 2, 4 or 8 bits each.
     ///
     /// # Panics
-    /// When an extent is 0, `bits` is not in 2..=8, or scales or zero points are not one a group.
+    /// When an extent is 0, `bits` is not in 1..=8, or scales or zero points are not one a group.
     pub fn integers(codes: Codes<'_>) -> Self {
         let Codes { outputs, inputs, bits, group, scale, zero, row } = codes;
-        assert!((2..=8).contains(&bits), "codes of 2 to 8 bits, found {bits}");
+        assert!((1..=8).contains(&bits), "codes of 1 to 8 bits, found {bits}");
         assert!(zero.is_empty() || zero.len() == scale.len(), "one zero point a group, or none");
         let is_symmetric = zero.iter().all(|zero| *zero == 0);
         // Then products with codes and zero points need less bits than `f32` has.
         let is_exact = Scales::are_short(scale) && scale.iter().all(|scale| *scale > 0.0 && *scale < 1e30);
         let (width, kernels): (u32, &'static dyn Kernels) = match (bits, is_exact) {
-            (2, true) => (2, &With::<_, SCALED>(Int2)),
-            (2, false) => (2, &With::<_, SUBTRACTED>(Int2)),
+            (1 | 2, true) => (2, &With::<_, SCALED>(Int2)),
+            (1 | 2, false) => (2, &With::<_, SUBTRACTED>(Int2)),
             (3 | 4, true) => (4, &With::<_, SCALED>(Int4)),
             (3 | 4, false) => (4, &With::<_, SUBTRACTED>(Int4)),
             _ if is_symmetric => (8, &With::<_, NO_ZERO>(Int8)),

@@ -122,6 +122,8 @@ fn integers_of_every_width_multiply_as_their_decoded_twins() {
             (3, 5, false, false),
             (2, 16, true, true),
             (2, 7, false, false),
+            (1, 16, true, true),
+            (1, 7, false, false),
         ] {
             let twins = integers(extents, bits, group, has_zero, is_short);
             twins.agree(&format!("int{bits}, groups of {group}"));
