@@ -296,11 +296,7 @@ fn what_is_wrong_is_told_before_any_work() {
     let ground = ground();
     let dir = ground.path();
     for (from, to, said) in [
-        (
-            "verb = \"prune\"",
-            "verb = \"prnue\"",
-            "line 14: `prnue` is no step of a sweep\n  try: did you mean `prune`?",
-        ),
+        ("verb = \"prune\"", "verb = \"prnue\"", "line 14: `prnue` is no step\n  try: did you mean `prune`?"),
         ("epochs = 1", "epoch = 1", "line 15: unexpected argument '--epoch'"),
         ("\"w4a16\"", "\"w9a16\"", "line 16: `w9a16` is no scheme"),
         ("goal", "gaol", "line 4, `gaol = \"smallest within 2\"`"),

@@ -3,6 +3,7 @@
 
 pub mod budget;
 mod cache;
+mod chain;
 mod compare;
 mod measure;
 mod menu;
@@ -13,10 +14,12 @@ pub mod report;
 mod results;
 mod runner;
 pub mod sensitivity;
+mod steps;
 pub mod sweep;
 mod timing;
 
 pub use cache::Cache;
+pub use chain::{Chain, Link, Stage};
 pub use compare::{Change, Comparison, compare};
 pub use measure::{Measurement, Request, Throughput, measure};
 pub use menu::{Fitted, HIT, Menu};
@@ -24,5 +27,6 @@ pub use picked::Picked;
 pub use pin::PinnedTeam;
 pub use quality::{Paired, Quality};
 pub use results::{Machine, Results, VariantResult};
-pub use runner::{Commands, Runner, words_of};
+pub use runner::{Commands, Runner};
+pub use steps::words_of;
 pub use timing::{Ratio, Timing, in_turns};

@@ -4,7 +4,7 @@
 //! variant's own, a crash is one variant's, and nothing else runs while a network is timed. The commands of a variant are
 //! also what its reader may run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dlopt_checkpoint::{Error, Result};
 use serde_json::Value;
@@ -13,7 +13,8 @@ use crate::cache::{Cache, bytes_under_zstd, digest, digest_of_files};
 use crate::measure::Measurement;
 use crate::quality::Quality;
 use crate::results::{Machine, Results, SCHEMA, VariantResult};
-use crate::sweep::{Step, Sweep, Variant};
+use crate::steps::{Doer, shown};
+use crate::sweep::{Sweep, Variant};
 
 /// Resamples where only the value counts.
 const FEW_RESAMPLES: &str = "--resamples=100";
@@ -135,8 +136,15 @@ impl Runner<'_> {
     fn fill(&self, variant: &Variant, sources: &Sources, result: &mut VariantResult) -> Result<()> {
         let model = &self.sweep.models[variant.model];
         let mut own = (model.clone(), sources.models[variant.model].clone());
+        let doer = Doer {
+            cache: self.cache,
+            commands: self.commands,
+            threads: self.sweep.threads,
+            model: Some((model, &sources.models[variant.model])),
+            data: Some((&self.sweep.data, &sources.data)),
+        };
         for step in &variant.steps {
-            own = self.step(step, &own, model, sources, &mut result.commands)?;
+            own = doer.step(step, Some((&own.0, &own.1)), &mut result.commands)?;
         }
         let original = (!variant.steps.is_empty()).then_some(model.as_path());
         let keys = [own.1.as_str(), &sources.models[variant.model], &sources.data];
@@ -146,47 +154,6 @@ impl Runner<'_> {
             result.validation = Some(self.quality(&own.0, original, split, &keys, &mut Vec::new())?);
         }
         Ok(())
-    }
-
-    /// Does a step, unless it was done before: where its result is, and its digest.
-    fn step(
-        &self,
-        step: &Step,
-        (input, input_digest): &(PathBuf, String),
-        model: &Path,
-        sources: &Sources,
-        commands: &mut Vec<String>,
-    ) -> Result<(PathBuf, String)> {
-        let mut keys = vec![input_digest.as_str(), &step.verb];
-        keys.extend(step.flags.iter().map(String::as_str));
-        let trains = matches!(step.verb.as_str(), "train" | "distill");
-        let recipes: Vec<String> = match recipe(step) {
-            Some(recipe) => vec![digest_of_files(Path::new(recipe))?],
-            None => Vec::new(),
-        };
-        keys.extend(recipes.iter().map(String::as_str));
-        if trains || step.flags.iter().any(|flag| flag.starts_with("--data")) {
-            keys.push(&sources.data);
-        }
-        if step.verb == "distill" {
-            keys.push(&sources.models[self.sweep.models.iter().position(|own| own == model).unwrap_or(0)]);
-        }
-        let digest = digest(&keys);
-        let output = self.cache.checkpoint(&digest);
-        let mut words = words_of(step, input, &output, model, &self.sweep.data);
-        if let Some(threads) = self.sweep.threads {
-            words.push(format!("--threads={threads}"));
-        }
-        commands.push(shown(&words));
-        if !output.exists() {
-            words.push("--quiet".to_owned());
-            // A training that was killed goes on where it was.
-            if trains && dlopt_train::state_folder(&output).exists() {
-                words.push("--resume".to_owned());
-            }
-            self.commands.run(&words)?;
-        }
-        Ok((output, digest))
     }
 
     fn measurement(&self, own: &Path, model: &Path, keys: &[&str], commands: &mut Vec<String>) -> Result<Measurement> {
@@ -290,43 +257,4 @@ impl Runner<'_> {
 fn pinned(variants: &[VariantResult]) -> Vec<usize> {
     let mut each = variants.iter().filter_map(|variant| variant.measurement.as_ref());
     each.next().map_or(Vec::new(), |measurement| measurement.pinned.clone())
-}
-
-/// The recipe that a step names.
-fn recipe(step: &Step) -> Option<&str> {
-    (step.verb == "run").then(|| step.flags.iter().find_map(|flag| flag.strip_prefix("--recipe="))).flatten()
-}
-
-/// The command line of a step.
-pub fn words_of(step: &Step, input: &Path, output: &Path, model: &Path, data: &Path) -> Vec<String> {
-    let text = |path: &Path| path.display().to_string();
-    let has = |flag: &str| step.flags.iter().any(|own| own == flag || own.starts_with(&format!("{flag}=")));
-    let mut words = vec![step.verb.clone()];
-    match step.verb.as_str() {
-        "train" => words.push(format!("--init={}", text(input))),
-        "distill" => {
-            words.push(format!("--teacher={}", text(model)));
-            if !has("--student") {
-                words.push(format!("--student={}", text(input)));
-            }
-        }
-        "run" => words.extend(recipe(step).map(str::to_owned).into_iter().chain([text(input)])),
-        _ => words.push(text(input)),
-    }
-    if matches!(step.verb.as_str(), "train" | "distill") && !has("--data") {
-        words.push(format!("--data={}", text(data)));
-    }
-    words.extend(step.flags.iter().filter(|flag| step.verb != "run" || !flag.starts_with("--recipe=")).cloned());
-    words.extend(["-o".to_owned(), text(output)]);
-    words
-}
-
-/// A command as a shell takes it.
-fn shown(words: &[String]) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+%".contains(c);
-    let quoted = |word: &String| match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.clone(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    std::iter::once("dlopt".to_owned()).chain(words.iter().map(quoted)).collect::<Vec<_>>().join(" ")
 }

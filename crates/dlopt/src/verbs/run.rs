@@ -1,4 +1,6 @@
-//! `dlopt run`: a recipe of several passes as one stream.
+//! `dlopt run`: a recipe of several passes as one stream, or of steps that train.
+
+mod steps;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +18,7 @@ use super::budget::{self, BudgetArgs, Goal};
 use super::sensitivity::JudgingArgs;
 use crate::args::{IoArgs, OutputArgs, ReportArgs};
 use crate::job;
+use steps::Steps;
 
 const EXAMPLES: &str = r#"A recipe:
   input = "model/"          # IN and -o on the command line win
@@ -31,14 +34,30 @@ const EXAMPLES: &str = r#"A recipe:
   group = 128
   rule = ["*.mlp.*=w8a16"]  # a list repeats the flag, true sets it
 
+Steps instead of passes may train, and are measured where there are data; each is a command of its own, and a run that was
+stopped goes on:
+  data = "d.safetensors"
+  output = "small.dlpk"
+
+  [[step]]
+  verb = "train"            # train, distill, prune, quantize, convert, pack; without an input the first one trains
+  anew = false              # true: trains a network of its own, and takes nothing from the step before
+  model = "lenet300"
+  prune = "0.92 cubic 0..8"
+  epochs = 20
+
+  [[step]]
+  name = "entropy-coded"    # in the table
+  verb = "pack"
+
 Examples:
   dlopt run compress.toml
   dlopt run compress.toml other-model/ -o other-small/
   dlopt run prune-and-quantize.toml model/ --budget 150MB -o small/    a last pass without a scheme gets one for each tensor"#;
 
-/// Run a recipe of passes as one stream, with nothing stored in between
+/// Run a recipe of passes as one stream, with nothing stored in between, or of steps that train
 ///
-/// The output has the same bytes as a shell pipe of the same verbs.
+/// The output of passes has the same bytes as a shell pipe of the same verbs.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunArgs {
@@ -67,8 +86,12 @@ pub(crate) struct RunArgs {
 struct Recipe {
     input: Option<PathBuf>,
     output: Option<PathBuf>,
+    data: Option<PathBuf>,
+    split: Option<String>,
     #[serde(default)]
     pass: Vec<toml::Table>,
+    #[serde(default)]
+    step: Vec<toml::Table>,
 }
 
 /// One pass of a recipe, parsed by the same code as the command line.
@@ -88,8 +111,17 @@ pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
         Error::usage(format!("{name}: line {line}, `{found}`: {}", e.message().replace('\n', ", ")))
             .hint("dlopt run --help shows a recipe")
     })?;
-    if recipe.pass.is_empty() {
-        return Err(Error::usage(format!("{name}: no [[pass]]")).hint("dlopt run --help shows a recipe"));
+    let place = name.to_string();
+    let wrong = match (recipe.pass.is_empty(), recipe.step.is_empty()) {
+        (true, true) => Some("no [[pass]] and no [[step]]"),
+        (false, false) => Some("[[pass]] and [[step]]: passes are one stream, steps are not"),
+        (false, true) if recipe.data.is_some() || recipe.split.is_some() => {
+            Some("`data` and `split` are what steps train and are measured on, and these are passes")
+        }
+        _ => None,
+    };
+    if let Some(wrong) = wrong {
+        return Err(Error::usage(format!("{place}: {wrong}")).hint("dlopt run --help shows recipes"));
     }
     let mut verbs = Vec::with_capacity(recipe.pass.len());
     for (i, table) in recipe.pass.iter().enumerate() {
@@ -107,9 +139,18 @@ pub(super) fn run(args: &RunArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let mut output = args.io.output.clone();
     output.output = output.output.or(recipe.output);
     let input = args.io.input.clone().or(recipe.input);
-    let io = IoArgs { input, output };
     let budget = BudgetArgs::of_recipe(args.budget, &args.choice, &args.judging);
-    if let Some(goal) = budget.goal()? {
+    let goal = budget.goal()?;
+    if !recipe.step.is_empty() {
+        if goal.is_some() {
+            return Err(Error::usage(format!("{place}: --budget chooses for a last pass, and these are steps"))
+                .hint("give target-size to a last step that quantizes"));
+        }
+        let (data, split) = (recipe.data, recipe.split);
+        return steps::run(Steps { place, tables: recipe.step, input, data, split }, &output, stop);
+    }
+    let io = IoArgs { input, output };
+    if let Some(goal) = goal {
         return run_under(&budget, goal, verbs, &io, &name.to_string(), stop);
     }
     let passes: Vec<Box<dyn Pass>> = verbs.into_iter().flat_map(|(_, passes)| passes).collect();

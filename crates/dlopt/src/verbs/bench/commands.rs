@@ -1,4 +1,4 @@
-//! Commands of a sweep as processes of this binary, one at a time, with a bar.
+//! Commands of a sweep or a recipe as processes of this binary, one at a time, with a bar.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::exit;
 use crate::messages;
 
 /// Processes of this binary.
-pub(super) struct Processes {
+pub(in crate::verbs) struct Processes {
     binary: PathBuf,
     stop: Arc<AtomicBool>,
     bar: ProgressBar,
@@ -23,17 +23,17 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    pub(super) fn new(stop: &Arc<AtomicBool>, quiet: bool) -> Result<Self> {
+    pub(in crate::verbs) fn new(stop: &Arc<AtomicBool>, quiet: bool) -> Result<Self> {
         let is_seen = !quiet && std::io::stderr().is_terminal();
         let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template("{wide_msg} {bar:20} {pos} of {len} variants, {eta} left");
+        let style = ProgressStyle::with_template("{wide_msg} {bar:20} {pos} of {len}, {eta} left");
         bar.set_style(style.expect("the template is a constant"));
         let binary = std::env::current_exe().at("this program")?;
         Ok(Self { binary, stop: Arc::clone(stop), bar, prints: !quiet && !is_seen })
     }
 
-    pub(super) fn clear(&self) {
+    pub(in crate::verbs) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -1,6 +1,6 @@
 //! `dlopt bench`: many variants of a model, measured, compared and drawn.
 
-mod commands;
+pub(super) mod commands;
 mod machine;
 
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ const EXAMPLES: &str = r#"A sweep:
   [[grid]]                             # a variant for every combination of what varies
   steps = [
     { verb = "prune", scope = "global", vary = { sparsity = [0.5, 0.8] } },
-    { verb = "train", epochs = 1 },    # a verb's flags without the dashes; prune, quantize, convert, train, distill
+    { verb = "train", epochs = 1 },    # a verb's flags without the dashes; prune, quantize, convert, train, distill, pack
     { verb = "quantize", group = "channel", vary = { scheme = ["w8a16", "w4a16"] } },
   ]
 
@@ -79,7 +79,7 @@ pub(crate) struct BenchArgs {
 pub(super) fn run(args: &BenchArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let name = args.sweep.display().to_string();
     let text = std::fs::read_to_string(&args.sweep).at(&name)?;
-    let sweep = Sweep::parse(&text, &name, check)?;
+    let sweep = Sweep::parse(&text, &name, |step| check(step, true))?;
     let old = args.compare.as_deref().map(read_results).transpose()?;
     let chosen_on = chosen_on(&sweep)?;
     if !args.output.is_dir() {
@@ -125,18 +125,22 @@ pub(super) fn run(args: &BenchArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     })
 }
 
-/// Says what is wrong with a step before any work: a verb or flag that is unknown, a scheme that there is not.
-fn check(step: &Step) -> Result<()> {
-    const VERBS: [&str; 6] = ["prune", "quantize", "convert", "run", "train", "distill"];
+/// Says what is wrong with a step before any work: a verb or flag that is unknown, a scheme that there is not. What has no
+/// input trains a network of its own.
+pub(super) fn check(step: &Step, has_input: bool) -> Result<()> {
+    const VERBS: [&str; 7] = ["prune", "quantize", "convert", "run", "train", "distill", "pack"];
     if !VERBS.contains(&step.verb.as_str()) {
         let likeness = |verb: &&&str| (1000.0 * strsim::jaro(verb, &step.verb)) as u32;
         let nearest = VERBS.iter().max_by_key(likeness).expect("there are verbs");
-        return Err(
-            Error::usage(format!("`{}` is no step of a sweep", step.verb)).hint(format!("did you mean `{nearest}`?"))
-        );
+        return Err(Error::usage(format!("`{}` is no step", step.verb)).hint(format!("did you mean `{nearest}`?")));
     }
     let (input, output) = (Path::new("IN.safetensors"), Path::new("OUT.safetensors"));
-    let words = words_of(step, input, output, input, Path::new("DATA.safetensors"));
+    if !has_input && step.verb != "train" {
+        return Err(Error::usage(format!("`{}` has nothing to begin with", step.verb))
+            .hint("input = \"model.safetensors\", or a first step that trains: verb = \"train\", model = \"cnn\""));
+    }
+    let input = has_input.then_some(input);
+    let words = words_of(step, input, output, input, Some(Path::new("DATA.safetensors")));
     let parsed = Cli::try_parse_from(std::iter::once("dlopt".to_owned()).chain(words)).map_err(|e| {
         let text = e.to_string();
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
