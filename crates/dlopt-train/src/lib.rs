@@ -3,6 +3,7 @@
 //! [`Trainer`] is the loop; [`Settings`] all that decides its result; [`Extension`] the one seam for what later passes
 //! need (a teacher's loss, an all-reduce). [`Masks`], [`FakeQuantize`] and [`Sharing`] go in through it.
 
+mod biases;
 mod changes;
 mod engine;
 mod evaluate;
@@ -33,6 +34,7 @@ mod state;
 mod statistics;
 mod trainer;
 
+pub use biases::biases;
 pub use changes::{TensorChange, changes};
 pub use engine::Engine;
 pub use evaluate::{run_over, run_over_changed};

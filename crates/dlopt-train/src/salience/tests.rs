@@ -191,3 +191,37 @@ fn statistics_are_those_of_the_data() {
     let facts = looking([2, 7]).facts().unwrap();
     assert_eq!((facts["samples"].as_u64(), facts["split"].as_str()), (Some(14), Some("train")));
 }
+
+#[test]
+fn biases_give_outputs_the_means_back_that_they_had() {
+    let whole = network(
+        "{ type = \"conv2d\", filters = 4, kernel = 2, activation = \"relu\" }, { type = \"flatten\" }, \
+         { type = \"dense\", units = 5, activation = \"tanh\" }",
+    );
+    let mut left = whole.clone();
+    // Some weights of every layer are gone, and no bias.
+    for tensor in left.layout.tensors().to_vec().iter().filter(|tensor| tensor.shape.len() > 1) {
+        left.params[tensor.range.clone()].iter_mut().step_by(3).for_each(|weight| *weight = 0.0);
+    }
+    let (dataset, team) = (dataset(), Arc::new(Team::new(2)));
+    let looking = Looking { dataset: &dataset, split: "train", batches: [4, 6], team: &team, stop: &false.into() };
+    let found = crate::biases(&whole, &left, |_| None, &looking).unwrap();
+    assert_eq!(found.len(), 3);
+    let outputs = |loaded: &Loaded| {
+        let mut network = Network::new(&loaded.nodes, &loaded.layout, &[], Arc::new(Team::new(1)));
+        network.load(&loaded.params, false);
+        let mut batch = Batch::default();
+        dataset.gather(&(0..SAMPLES).collect::<Vec<_>>(), &mut batch).unwrap();
+        let values = network.forward(&loaded.params, &mut [], &batch.inputs, None, Mode::Inference);
+        [0, 1, 2].map(|at| values.iter().skip(at).step_by(3).sum::<f32>() / SAMPLES as f32)
+    };
+    let apart = |a: [f32; 3], b: [f32; 3]| (0..3).map(|at| (a[at] - b[at]).abs()).fold(0.0, f32::max);
+    let wanted = outputs(&whole);
+    assert!(apart(outputs(&left), wanted) > 0.01);
+    for own in found {
+        let tensor = left.layout.tensors().iter().find(|tensor| tensor.name == own.name).unwrap().clone();
+        left.params[tensor.range].copy_from_slice(&own.values);
+    }
+    assert!(apart(outputs(&left), wanted) < 1e-5);
+    assert!(crate::biases(&whole, &whole, |_| None, &looking).unwrap().is_empty(), "what is whole stays as it is");
+}

@@ -171,5 +171,5 @@ pub(super) fn run(args: &PruneArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     let Some(own) = args.pass.structure(given)? else { unreachable!("the pattern is one of structure") };
     let telling = structure::Leaving { pass: &own, graph: args.graph.as_deref() };
     let run = |output: &OutputArgs| job::run_telling(input, output, &[&own], &telling, stop);
-    args.data.recovered(output, run, stop)
+    args.data.recovered(input, output, run, || own.report(), stop)
 }

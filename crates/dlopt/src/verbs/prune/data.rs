@@ -9,8 +9,8 @@ use clap::Args;
 use dlopt_checkpoint::{Checkpoint, Context, Error, Result};
 use dlopt_data::Dataset;
 use dlopt_kernels::nn::Team;
-use dlopt_model::{GivenImportance, Loaded, Restate, load};
-use dlopt_train::{Looking, Salience, open_fitting, statistics};
+use dlopt_model::{GivenImportance, GroupChange, Loaded, Restate, StructureReport, load};
+use dlopt_train::{Looking, Salience, biases, open_fitting, statistics};
 
 use crate::args::{OutputArgs, ReportArgs};
 use crate::{job, messages};
@@ -33,7 +33,8 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "N")]
     batches: Option<usize>,
 
-    /// Estimate the running statistics of batch norms anew on the training split of this dataset, once channels left
+    /// Estimate the running statistics of batch norms anew on the training split of this dataset, once channels left, and the
+    /// biases of layers without a norm, unless the checkpoint comes through a pipe
     #[arg(long, value_name = "DATA")]
     recover: Option<PathBuf>,
 }
@@ -105,11 +106,14 @@ impl DataArgs {
         work(&Looking { dataset: &dataset, split: SPLIT, batches, team: &team, stop })
     }
 
-    /// Prunes by `run`, to the output or, where statistics are to be estimated anew, by way of a file beside it.
+    /// Prunes by `run`, to the output or, where statistics and biases are to be estimated anew, by way of a file beside it;
+    /// `report` says afterwards what left.
     pub(super) fn recovered(
         &self,
+        input: Option<&Path>,
         output: &OutputArgs,
         run: impl FnOnce(&OutputArgs) -> Result<ExitCode>,
+        report: impl FnOnce() -> Option<StructureReport>,
         stop: &Arc<AtomicBool>,
     ) -> Result<ExitCode> {
         let Some(data) = self.recover.as_deref().filter(|_| !output.dry_run) else { return run(output) };
@@ -128,18 +132,39 @@ impl DataArgs {
         };
         let code = run(&to_it)?;
         let checkpoint = Checkpoint::open(&between)?;
-        let loaded = load(&checkpoint)?;
+        let mut loaded = load(&checkpoint)?;
         let threads = output.work.threads();
-        let (found, facts) = self.looking(&loaded, "the pruned network", data, threads, stop, |looking| {
-            Ok((statistics(&loaded, looking)?, looking.facts()?))
-        })?;
+        // Layers that left have no outputs to compare, and a pipe is read once.
+        let report = report().filter(|report| report.groups.iter().any(|group| group.kept.is_some()));
+        let whole = match (&report, input.filter(|path| *path != Path::new("-"))) {
+            (Some(_), Some(path)) => Some(load(&job::open_whole(path)?)?),
+            _ => None,
+        };
+        let kept = |tensor: &str| {
+            let groups = report.as_ref().map_or(&[][..], |report| &report.groups);
+            let lies = |group: &&GroupChange| group.members.iter().any(|own| own.tensor == tensor && own.axis == 0);
+            groups.iter().find(lies).and_then(|group| group.kept.clone())
+        };
+        let (norms, biases, facts) =
+            self.looking(&loaded.clone(), "the pruned network", data, threads, stop, |looking| {
+                let norms = statistics(&loaded, looking)?;
+                loaded.buffers = loaded.layout.buffers_from_checkpoint(|tensor| {
+                    let own = norms.iter().find(|own| own.name == tensor.name);
+                    own.map(|own| own.values.clone()).ok_or_else(|| Error::input(format!("no `{}`", tensor.name)))
+                })?;
+                let biases = whole.as_ref().map(|whole| biases(whole, &loaded, kept, looking)).transpose()?;
+                Ok((norms, biases.unwrap_or_default(), looking.facts()?))
+            })?;
         if !output.report.quiet {
-            let what = match found.len() / 2 {
-                0 => "no batch norm to recover".to_owned(),
-                norms => format!("statistics of {norms} batch norms estimated anew"),
+            let what = match (norms.len() / 2, biases.len()) {
+                (0, 0) => "nothing to estimate anew".to_owned(),
+                (norms, 0) => format!("statistics of {norms} batch norms estimated anew"),
+                (0, biases) => format!("{biases} biases estimated anew"),
+                (norms, biases) => format!("statistics of {norms} batch norms and {biases} biases estimated anew"),
             };
             messages::tell(&format!("{what}; to go on: dlopt train --init, dlopt distill --teacher\n"));
         }
+        let found = norms.into_iter().chain(biases).collect();
         let quietly = OutputArgs {
             report: ReportArgs { quiet: true, ..ReportArgs::default() },
             explain: false,
