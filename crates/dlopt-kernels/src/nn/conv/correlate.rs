@@ -35,6 +35,22 @@ pub(crate) struct Weights {
     pub(crate) relu: bool,
 }
 
+impl Weights {
+    /// Those of the channels from one on.
+    ///
+    /// # Safety
+    /// There are so many channels.
+    #[inline(always)]
+    pub(super) unsafe fn behind(self, channel: usize) -> Self {
+        Self {
+            packed: self.packed.add(channel / PANEL * self.panel + channel % PANEL),
+            bias: self.bias.map(|bias| bias.add(channel)),
+            channels: self.channels - channel,
+            ..self
+        }
+    }
+}
+
 per_isa! {
 /// `out[row, column, channel] = bias[channel] + sum over runs of map * weight`, at least 0 if asked.
 ///
@@ -47,19 +63,10 @@ blocks::<T, NR>(map, grid, weights, out) }
 #[inline(always)]
 unsafe fn blocks<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) {
     let registers = weights.channels.div_ceil(T::N);
-    let most = if T::IS_COMPACT { 1 } else { NR };
-    let count = registers.div_ceil(most);
     let mut first = 0;
-    for block in 0..count {
-        // Even blocks, or whole panels.
-        let n = if T::N == PANEL { (registers - first).div_ceil(count - block) } else { most.min(registers - first) };
+    for n in blocks_of::<T, NR>(registers) {
         let channel = first * T::N;
-        let weights = Weights {
-            packed: weights.packed.add(channel / PANEL * weights.panel + channel % PANEL),
-            bias: weights.bias.map(|bias| bias.add(channel)),
-            channels: weights.channels - channel,
-            ..weights
-        };
+        let weights = weights.behind(channel);
         let out = out.add(channel);
         match n {
             1 => tiles::<T, 1>(map, grid, weights, out),
@@ -70,6 +77,19 @@ unsafe fn blocks<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: We
         }
         first += n;
     }
+}
+
+/// How many registers of channels each block takes: even blocks, or whole panels.
+#[inline(always)]
+pub(super) fn blocks_of<T: V, const NR: usize>(registers: usize) -> impl Iterator<Item = usize> {
+    let most = if T::IS_COMPACT { 1 } else { NR };
+    let count = registers.div_ceil(most);
+    let mut first = 0;
+    (0..count).map(move |block| {
+        let n = if T::N == PANEL { (registers - first).div_ceil(count - block) } else { most.min(registers - first) };
+        first += n;
+        n
+    })
 }
 
 /// All outputs of the grid for `NR` registers of channels, cut into even tiles: ten pixels become 5 + 5, not 6 + 4.
@@ -146,7 +166,7 @@ unsafe fn run_tile<T: V, const MR: usize, const NR: usize>(next: &mut Pixel, gri
 }
 
 #[inline(always)]
-unsafe fn tile<T: V, const MR: usize, const NR: usize>(
+pub(super) unsafe fn tile<T: V, const MR: usize, const NR: usize>(
     from: [*const f32; MR],
     grid: &Grid,
     weights: &Weights,

@@ -43,14 +43,24 @@ unsafe fn pool_rows_in<T: V>(
                 let four = [T::load(four[0]), T::load(four[1]), T::load(four[2]), T::load(four[3])];
                 T::pool4(four, out.add(at), won);
             } else {
-                let mut best = [0.0; LANES];
-                T::pool4(four.map(|p| T::load_part(p, left)), best.as_mut_ptr(), spare.as_mut_ptr());
-                std::ptr::copy_nonoverlapping(best.as_ptr(), out.add(at), left);
-                if let Some(won) = won {
-                    std::ptr::copy_nonoverlapping(spare.as_ptr(), won.add(at), left);
-                }
+                let four = four.map(|p| T::load_part(p, left));
+                pool4_part(four, out.add(at), won.map(|won| won.add(at)), left);
             }
         }
+    }
+}
+
+/// [`V::pool4`] of the first `left` lanes.
+///
+/// # Safety
+/// `out` and `won` must be valid for so many values.
+#[inline(always)]
+pub(super) unsafe fn pool4_part<T: V>(four: [T; 4], out: *mut f32, won: Option<*mut u8>, left: usize) {
+    let (mut best, mut places) = ([0.0; LANES], [0_u8; LANES]);
+    T::pool4(four, best.as_mut_ptr(), places.as_mut_ptr());
+    std::ptr::copy_nonoverlapping(best.as_ptr(), out, left);
+    if let Some(won) = won {
+        std::ptr::copy_nonoverlapping(places.as_ptr(), won, left);
     }
 }
 

@@ -10,6 +10,7 @@ mod frame;
 mod maps;
 pub(crate) mod pack;
 pub(crate) mod plan;
+mod pooled;
 mod run;
 mod shape;
 #[cfg(test)]

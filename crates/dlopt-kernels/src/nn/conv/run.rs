@@ -8,9 +8,14 @@ use super::depthwise::depthwise;
 use super::maps::pool_rows;
 use super::pack::{PANEL, packed_len};
 use super::plan::{Cell, Correlation};
+use super::pooled::{Windows, pooled};
 
 /// Channels that are pooled at a time, so that two rows of the unpooled map stay in the first cache.
 const POOL_BLOCK: usize = 64;
+
+/// Products of a sum up to which what happens around it counts: then windows are pooled in registers. Longer sums are faster in
+/// tiles of more pixels.
+const SHORT: usize = 64;
 
 /// What a correlation of one image reads.
 ///
@@ -48,25 +53,31 @@ impl Operands {
             out_pixel,
             out_row,
         };
-        let map = self.map.add(group * plan.sees);
+        let (map, weights) = self.of_group(plan, group, channels.clone());
         let map = map.wrapping_add(rows.start * plan.row + cell.columns.start * plan.pixel);
-        let bias = self.bias.map(|bias| bias.add(group * plan.channels + channels.start));
-        let mut weights = Weights {
-            packed: self.packed,
-            panel: plan.depth() * PANEL,
-            bias,
+        if plan.is_depthwise {
+            depthwise(map.wrapping_add(channels.start), grid, weights, out);
+        } else {
+            correlate(map, grid, weights, out);
+        }
+    }
+
+    /// The map as a group sees it, and the weights of some of its channels.
+    unsafe fn of_group(self, plan: &Correlation, group: usize, channels: Range<usize>) -> (*const f32, Weights) {
+        let (panel, first) = if plan.is_depthwise {
+            (plan.channels.next_multiple_of(PANEL), channels.start)
+        } else {
+            let panel = plan.depth() * PANEL;
+            (panel, group * packed_len(plan.depth(), plan.channels) + channels.start / PANEL * panel)
+        };
+        let weights = Weights {
+            packed: self.packed.add(first),
+            panel,
+            bias: self.bias.map(|bias| bias.add(group * plan.channels + channels.start)),
             channels: channels.len(),
             relu: self.relu,
         };
-        if plan.is_depthwise {
-            weights.panel = plan.channels.next_multiple_of(PANEL);
-            weights.packed = weights.packed.add(channels.start);
-            depthwise(map.wrapping_add(channels.start), grid, weights, out);
-        } else {
-            let first = group * packed_len(plan.depth(), plan.channels) + channels.start / PANEL * weights.panel;
-            weights.packed = weights.packed.add(first);
-            correlate(map, grid, weights, out);
-        }
+        (self.map.add(group * plan.sees), weights)
     }
 }
 
@@ -103,6 +114,29 @@ pub(super) unsafe fn run_pooled(
 ) {
     let operands = Operands { relu: false, ..operands };
     let (height, width, all) = (plan.rows / 2, plan.columns / 2, plan.groups * plan.channels);
+    let is_short = !plan.is_depthwise && plan.depth() <= SHORT;
+    if let ([cell], true) = (&plan.cells[..], is_short) {
+        // All outputs see the same taps, so the four of every window are summed side by side.
+        for group in 0..plan.groups {
+            let (map, weights) = operands.of_group(plan, group, 0..plan.channels);
+            for y in 0..height {
+                let grid = Grid {
+                    rows: 2,
+                    columns: plan.columns,
+                    pixel: plan.pixel,
+                    row: plan.row,
+                    runs: &cell.runs,
+                    len: cell.len,
+                    out_pixel: 0,
+                    out_row: 0,
+                };
+                let at = y * width * all + group * plan.channels;
+                let to = Windows { out: out.add(at), won: won.map(|won| won.add(at)), pixel: all };
+                pooled(map.wrapping_add(2 * y * plan.row), grid, weights, to);
+            }
+        }
+        return;
+    }
     for group in 0..plan.groups {
         for channel in (0..plan.channels).step_by(POOL_BLOCK) {
             let channels = channel..plan.channels.min(channel + POOL_BLOCK);

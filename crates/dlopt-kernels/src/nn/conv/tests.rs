@@ -280,3 +280,46 @@ proptest! {
         agrees(shape, last > 0, last > 1);
     }
 }
+
+#[test]
+fn windows_pooled_in_registers_are_those_of_the_whole_map() {
+    for outputs in [5, 16, 24, 32, 40, 51, 64, 72] {
+        for (size, inputs, groups) in [([9, 12], 1, 1), ([6, 8], 3, 3), ([5, 7], 2, 1)] {
+            if outputs % groups != 0 {
+                continue;
+            }
+            let shape = ConvShape { groups, ..shape(size, [inputs, outputs], [3, 3]) };
+            let team = Team::new(1);
+            let wave = |len: usize, by: f32| (0..len).map(|i| (i as f32 * by).sin()).collect::<Vec<f32>>();
+            let (mut x, weight, bias) =
+                (wave(2 * shape.input_len(), 0.7), wave(shape.weight_len(), 0.3), wave(outputs, 1.1));
+            x[7] = f32::NAN;
+            let plain = Convolution::new(shape, false, false);
+            let pooled = Convolution::new(shape, true, true);
+            let ([rows, columns], [height, width]) = (plain.output_size(), pooled.output_size());
+            let computed = || {
+                let mut packed = Vec::new();
+                plain.pack_forward(&team, &weight, &mut packed);
+                let mut map = vec![0.0; 2 * plain.output_len()];
+                plain.forward(2, &x, &packed, Some(&bias), &mut map, None);
+                pooled.pack_forward(&team, &weight, &mut packed);
+                let (mut out, mut won) = (vec![0.0; 2 * pooled.output_len()], vec![9; 2 * pooled.output_len()]);
+                pooled.forward(2, &x, &packed, Some(&bias), &mut out, Some(&mut won));
+                let mut alone = vec![0.0; out.len()];
+                pooled.forward(2, &x, &packed, Some(&bias), &mut alone, None);
+                assert_eq!(out, alone, "the winner is asked for or not");
+                for (at, value) in out.iter().enumerate() {
+                    let (o, x, y) = (at % outputs, at / outputs % width, at / outputs / width % height);
+                    let image = at / pooled.output_len();
+                    let place = |by: usize| ((image * rows + 2 * y + by / 2) * columns + 2 * x + by % 2) * outputs + o;
+                    let best = (1..4).fold(0, |best, by| if map[place(by)] > map[place(best)] { by } else { best });
+                    let positive = map[place(best)] > 0.0;
+                    assert_eq!(*value, if positive { map[place(best)] } else { 0.0 }, "{outputs} {at}");
+                    assert_eq!(usize::from(won[at]), if positive { best } else { 4 }, "{outputs} {at}");
+                }
+                out
+            };
+            at_every_level(computed);
+        }
+    }
+}
