@@ -82,7 +82,11 @@ pub fn claims(header: &Header) -> Result<Vec<Claim>> {
                 tensors: vec![tensor.name.clone()],
                 pattern,
                 inputs_down: if pattern == Pattern::Unstructured { None } else { inputs_down(kind, &tensor.shape) },
-                sparsity: if pattern == Pattern::Unstructured { share_of(&rules, sparsity, &tensor.name) } else { None },
+                sparsity: if pattern == Pattern::Unstructured {
+                    share_of(&rules, sparsity, &tensor.name)
+                } else {
+                    None
+                },
             });
         }
         if text("scope") == PruneScope::Global.name() && pattern == Pattern::Unstructured && !own.is_empty() {

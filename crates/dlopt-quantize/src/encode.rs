@@ -10,7 +10,7 @@ use dlopt_kernels::{Float, count_zeros, first_nonfinite, narrow, widen};
 use crate::codebook::{self, Census};
 use crate::formats::{self, CastScratch, Format, Row, cast, float};
 use crate::methods::{Encoding, Method, Pair, Scales, Tile};
-use crate::{Granularity, Scheme, Storage};
+use crate::{Granularity, Scheme, Storage, zeros};
 
 /// How one weight is encoded; everything that `apply` needs and the unit does not say.
 #[derive(Clone, Debug)]
@@ -139,8 +139,8 @@ impl Job {
         add(scale_role, formats::dtype(stored), scale_shape, small(entries.unwrap_or(1) * stored.bytes()));
         if !self.scheme.is_symmetric && format.packs() {
             let words = vec![(rows * bits as usize).div_ceil(32), groups];
-            row_quantum = zero_quantum(bits);
-            let piece = zero_words(row_quantum, bits) * groups * 4;
+            row_quantum = zeros::quantum(bits);
+            let piece = zeros::words(row_quantum, bits) * groups * 4;
             add("zero_point", Dtype::I32, words, Span::Every { rows: row_quantum, bytes: piece });
         } else if !self.scheme.is_symmetric {
             add("zero_point", Dtype::I8, small_shape, small(1));
@@ -218,7 +218,7 @@ impl Job {
         let (stored, bits) = (encoding.stored, encoding.bits);
         let (code_bytes, entries) = (format.row_bytes(columns, bits), format.entries(bits).unwrap_or(1));
         let is_tensor = self.scheme.granularity == Granularity::Tensor;
-        let quantum = zero_quantum(bits);
+        let quantum = zeros::quantum(bits);
         let packs_zero = !encoding.is_symmetric && format.packs();
 
         let mut x = vec![0.0; columns * height.min(block.rows.len())];
@@ -267,7 +267,7 @@ impl Job {
             if packs_zero {
                 zeros.extend(scales.zero.iter().map(|z| *z as i8));
                 if zeros.len() == quantum * groups {
-                    pack_zeros(&zeros, groups, bits, zero_words(t + 1 - quantum, bits), output.parts[2]);
+                    zeros::pack(&zeros, groups, bits, zeros::words(t + 1 - quantum, bits), output.parts[2]);
                     zeros.clear();
                 }
             } else if !encoding.is_symmetric && (!is_tensor || first == 0) {
@@ -277,7 +277,7 @@ impl Job {
         }
         if !zeros.is_empty() {
             let done = (block.rows.len() - 1) / quantum * quantum;
-            pack_zeros(&zeros, groups, bits, zero_words(done, bits), output.parts[2]);
+            zeros::pack(&zeros, groups, bits, zeros::words(done, bits), output.parts[2]);
         }
         if block.rows.start == 0
             && let Some(at) = unit.writes.iter().position(|w| w.info.dtype == Dtype::I64)
@@ -291,41 +291,6 @@ impl Job {
 
 fn nonfinite(unit: &Unit, value: f32, index: usize) -> Error {
     Error::input(format!("tensor `{}` holds {value} at index {index}", unit.name)).hint("--allow-nonfinite goes on")
-}
-
-/// Rows whose packed zero points fill whole words.
-fn zero_quantum(bits: u32) -> usize {
-    if 32 % bits == 0 { 32 / bits as usize } else { 32 }
-}
-
-/// Words that hold the packed zero points of `rows` rows in one column.
-fn zero_words(rows: usize, bits: u32) -> usize {
-    (rows * bits as usize).div_ceil(32)
-}
-
-/// Packs the zero points of a few rows, `[rows, groups]`, along the rows: a stream of bits for each group, word by word,
-/// `groups` words apart. `first` words of each are before them.
-fn pack_zeros(zeros: &[i8], groups: usize, bits: u32, first: usize, out: &mut [u8]) {
-    let (half, mask) = (1u8 << (bits - 1), 0xffu8 >> (8 - bits));
-    for g in 0..groups {
-        let (mut pending, mut held, mut word) = (0u64, 0, first);
-        let mut flush = |pending: u64| {
-            let at = (word * groups + g) * 4;
-            out[at..at + 4].copy_from_slice(&(pending as u32).to_le_bytes());
-            word += 1;
-        };
-        for zero in zeros.iter().skip(g).step_by(groups) {
-            pending |= u64::from((*zero as u8).wrapping_add(half) & mask) << held;
-            held += bits;
-            if held >= 32 {
-                flush(pending);
-                (pending, held) = (pending >> 32, held - 32);
-            }
-        }
-        if held > 0 {
-            flush(pending);
-        }
-    }
 }
 
 /// What is known of a weight with one scale: first its extremes, then the pairs to try, then the one to take.

@@ -27,7 +27,8 @@ impl Held {
         let by_name = header.by_name();
         let foreign = layout.iter().filter(|(_, stored)| !dlopt::is_quantized(stored));
         for (name, stored) in foreign {
-            let mut own: Vec<usize> = stored.parts.values().filter_map(|part| by_name.get(part.as_str()).copied()).collect();
+            let mut own: Vec<usize> =
+                stored.parts.values().filter_map(|part| by_name.get(part.as_str()).copied()).collect();
             own.sort_unstable();
             let (Some(first), Some(dtype)) = (own.first(), dtype_named(&stored.dtype)) else { continue };
             held.parts.extend(own.iter().map(|at| (*at, held.wholes.len())));

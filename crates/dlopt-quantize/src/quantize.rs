@@ -178,7 +178,8 @@ fn refuse_quantized(input: &Header) -> Result<()> {
     let layout = read_layout(input)?;
     let endings = [".weight_packed", ".weight_scale", ".qweight", ".weight_scale_inv", ".bitmask", "_bitmask"];
     let held = Held::of(input)?;
-    let unknown = input.tensors.iter().enumerate().filter(|(at, _)| held.whole(*at).is_none()).map(|(_, tensor)| tensor);
+    let unknown =
+        input.tensors.iter().enumerate().filter(|(at, _)| held.whole(*at).is_none()).map(|(_, tensor)| tensor);
     let by_name = || unknown.clone().find(|t| endings.iter().any(|e| t.name.ends_with(e)));
     let why = if compressed_tensors::quantization(&config).is_some() {
         "its config holds a `quantization_config`".to_owned()

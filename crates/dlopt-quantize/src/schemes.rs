@@ -310,7 +310,9 @@ impl Scheme {
             None => (name.to_owned(), overrides.is_symmetric),
         };
         let (preset, overrides) = match codebook_of(&stem).or(packed_of(&stem)) {
-            Some((preset, bits)) => (preset, Overrides { bits: overrides.bits.or(Some(bits)), is_symmetric, ..overrides }),
+            Some((preset, bits)) => {
+                (preset, Overrides { bits: overrides.bits.or(Some(bits)), is_symmetric, ..overrides })
+            }
             None => (preset_named(&stem)?, Overrides { is_symmetric, ..overrides }),
         };
         let bits = overrides.bits.unwrap_or(preset.bits);

@@ -213,8 +213,7 @@ fn options(args: &BudgetArgs, base: &Quantize, checkpoint: &Checkpoint) -> Resul
         true => CHOICES.to_vec(),
         false => args.choice.iter().map(String::as_str).collect(),
     };
-    let changes: Vec<Change> =
-        texts.iter().map(|text| Change::parse(text)).collect::<Result<_>>()?;
+    let changes: Vec<Change> = texts.iter().map(|text| Change::parse(text)).collect::<Result<_>>()?;
     Ok(Options {
         changes,
         method: base.method,
