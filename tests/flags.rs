@@ -492,7 +492,7 @@ const CONVERT: [Case; 5] = [
 const GATE: &str = "model.layers.0.mlp.gate_proj.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
 
-const PRUNE: [Case; 10] = [
+const PRUNE: [Case; 11] = [
     ("sparsity", |g| {
         for (share, zeros) in [("0.5", 16_384), ("0.25", 8192), ("1", 32_768)] {
             assert_eq!(g.stored(&format!("prune --sparsity {share}")).get(GATE).zeros(), zeros);

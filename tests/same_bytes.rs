@@ -152,6 +152,8 @@ fn integers_give_the_same_bytes_in_every_way() {
         "quantize --scheme w8a8",
         "quantize --scheme w8a16 --group tensor",
         "quantize --scheme w2a16 --group 32 --asymmetric",
+        "quantize --scheme w3a16_asym --group 32 --fallback channel",
+        "quantize --bits 6 --group channel",
     ]);
 }
 

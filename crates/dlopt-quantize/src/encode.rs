@@ -10,7 +10,7 @@ use dlopt_kernels::{Float, count_zeros, first_nonfinite, narrow, widen};
 use crate::codebook::{self, Census};
 use crate::formats::{self, CastScratch, Format, Row, cast, float};
 use crate::methods::{Encoding, Method, Pair, Scales, Tile};
-use crate::{Granularity, Scheme, Storage};
+use crate::{Granularity, Scheme, Storage, zeros};
 
 /// How one weight is encoded; everything that `apply` needs and the unit does not say.
 #[derive(Clone, Debug)]
@@ -138,9 +138,10 @@ impl Job {
         };
         add(scale_role, formats::dtype(stored), scale_shape, small(entries.unwrap_or(1) * stored.bytes()));
         if !self.scheme.is_symmetric && format.packs() {
-            row_quantum = 32 / bits as usize;
-            let words = vec![rows.div_ceil(row_quantum), groups];
-            add("zero_point", Dtype::I32, words, Span::Every { rows: row_quantum, bytes: groups * 4 });
+            let words = vec![(rows * bits as usize).div_ceil(32), groups];
+            row_quantum = zeros::quantum(bits);
+            let piece = zeros::words(row_quantum, bits) * groups * 4;
+            add("zero_point", Dtype::I32, words, Span::Every { rows: row_quantum, bytes: piece });
         } else if !self.scheme.is_symmetric {
             add("zero_point", Dtype::I8, small_shape, small(1));
         }
@@ -217,7 +218,7 @@ impl Job {
         let (stored, bits) = (encoding.stored, encoding.bits);
         let (code_bytes, entries) = (format.row_bytes(columns, bits), format.entries(bits).unwrap_or(1));
         let is_tensor = self.scheme.granularity == Granularity::Tensor;
-        let quantum = 32 / bits as usize;
+        let quantum = zeros::quantum(bits);
         let packs_zero = !encoding.is_symmetric && format.packs();
 
         let mut x = vec![0.0; columns * height.min(block.rows.len())];
@@ -266,7 +267,7 @@ impl Job {
             if packs_zero {
                 zeros.extend(scales.zero.iter().map(|z| *z as i8));
                 if zeros.len() == quantum * groups {
-                    pack_zeros(&zeros, groups, bits, t / quantum, output.parts[2]);
+                    zeros::pack(&zeros, groups, bits, zeros::words(t + 1 - quantum, bits), output.parts[2]);
                     zeros.clear();
                 }
             } else if !encoding.is_symmetric && (!is_tensor || first == 0) {
@@ -275,7 +276,8 @@ impl Job {
             }
         }
         if !zeros.is_empty() {
-            pack_zeros(&zeros, groups, bits, (block.rows.len() - 1) / quantum, output.parts[2]);
+            let done = (block.rows.len() - 1) / quantum * quantum;
+            zeros::pack(&zeros, groups, bits, zeros::words(done, bits), output.parts[2]);
         }
         if block.rows.start == 0
             && let Some(at) = unit.writes.iter().position(|w| w.info.dtype == Dtype::I64)
@@ -289,18 +291,6 @@ impl Job {
 
 fn nonfinite(unit: &Unit, value: f32, index: usize) -> Error {
     Error::input(format!("tensor `{}` holds {value} at index {index}", unit.name)).hint("--allow-nonfinite goes on")
-}
-
-/// Packs the zero points of a few rows, `[rows, groups]`, along the rows: one word a group.
-fn pack_zeros(zeros: &[i8], groups: usize, bits: u32, word: usize, out: &mut [u8]) {
-    let (half, mask) = (1u8 << (bits - 1), 0xffu8 >> (8 - bits));
-    for (g, out) in out[word * groups * 4..(word + 1) * groups * 4].chunks_exact_mut(4).enumerate() {
-        let rows = zeros.iter().skip(g).step_by(groups).enumerate();
-        let packed = rows.fold(0u32, |packed, (row, zero)| {
-            packed | u32::from((*zero as u8).wrapping_add(half) & mask) << (row as u32 * bits)
-        });
-        out.copy_from_slice(&packed.to_le_bytes());
-    }
 }
 
 /// What is known of a weight with one scale: first its extremes, then the pairs to try, then the one to take.

@@ -25,6 +25,7 @@ mod schemes;
 mod simulate;
 mod stored;
 mod values;
+mod zeros;
 
 pub use cast::Cast;
 pub use dequantize::{Dequantize, is_quantized};

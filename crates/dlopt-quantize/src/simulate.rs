@@ -142,7 +142,7 @@ mod tests {
 
     /// A dense layer, a convolution and a bias, with zeros and uneven sizes.
     fn checkpoint() -> (Header, Vec<Vec<f32>>) {
-        let shapes = [("fc1.weight", vec![13, 64]), ("conv.weight", vec![5, 3, 3, 3]), ("fc1.bias", vec![13])];
+        let shapes = [("fc1.weight", vec![45, 64]), ("conv.weight", vec![5, 3, 3, 3]), ("fc1.bias", vec![45])];
         let mut header = Header::default();
         header.metadata.insert("config".to_owned(), r#"{"model_type": "dlopt"}"#.to_owned());
         let mut values = Vec::new();
@@ -207,6 +207,10 @@ mod tests {
             ["w4a16:32", "w4a16:tensor", "w2a16_asym:16", "w8a16_asym:channel", "w8a8:tensor", "w8a8_asym:tensor"]
                 .into_iter()
                 .chain([
+                    "w3a16_asym:16",
+                    "w5a16_asym:channel",
+                    "w6a16:16",
+                    "w7a16_asym:32",
                     "codebook",
                     "codebook3:channel",
                     "codebook2:16",

@@ -153,7 +153,9 @@ fn folded_batch_norms_change_no_logit() {
 
 #[test]
 fn whatever_the_passes_write_runs_as_it_is_stored() {
-    let schemes = ["w4a16:8", "w4a16_asym:8", "w8a16:16", "w2a16:8", "fp8_block", "fp8a16", "bf16"].map(quantize);
+    let schemes =
+        ["w4a16:8", "w4a16_asym:8", "w8a16:16", "w2a16:8", "fp8_block", "fp8a16", "bf16", "w3a16_asym:8", "w6a16:8"]
+            .map(quantize);
     let half_empty = [prune(0.9, "dense"), prune(0.9, "bitmask")];
     let mut chains: Vec<Vec<&dyn Pass>> = schemes.iter().map(|scheme| vec![scheme as &dyn Pass]).collect();
     chains.extend(half_empty.iter().map(|prune| vec![prune as &dyn Pass]));

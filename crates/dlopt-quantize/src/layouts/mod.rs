@@ -13,7 +13,7 @@ use dlopt_kernels::Float;
 use serde_json::{Value, json};
 
 use crate::formats::{self, Decode};
-use crate::{Granularity, Plugin, Scheme};
+use crate::{Granularity, Plugin, Scheme, zeros};
 
 /// Every layout, in the order of help texts.
 pub static LAYOUTS: &[Plugin] = &[compressed_tensors::PLUGIN, dlopt::PLUGIN];
@@ -400,14 +400,16 @@ impl Stored {
     pub(crate) fn zero_words(&self, rows: usize) -> usize {
         match self.codes {
             Codes::PackedByWord => rows.div_ceil(32 / self.bits as usize),
-            _ => (rows * self.bits as usize).div_ceil(32),
+            _ => zeros::words(rows, self.bits),
         }
     }
 
     /// Rows whose packed zero points fill whole words.
     fn zero_quantum(&self) -> usize {
-        let bits = self.bits as usize;
-        if self.codes == Codes::PackedByWord || 32 % bits == 0 { 32 / bits } else { 32 }
+        match self.codes {
+            Codes::PackedByWord => 32 / self.bits as usize,
+            _ => zeros::quantum(self.bits),
+        }
     }
 
     /// Blocks of rows begin at multiples of it.

@@ -31,7 +31,7 @@ fn quantize(scheme: &str) -> Quantize {
 #[test]
 fn codes_and_scales_are_those_that_the_decoder_multiplies() {
     let source = checkpoint();
-    for scheme in ["w4a16:16", "w4a16_asym:32", "w8a16:64", "w2a16:16", "w8a8"] {
+    for scheme in ["w4a16:16", "w4a16_asym:32", "w3a16_asym:16", "w8a16:64", "w2a16:16", "w8a8"] {
         let quantize = quantize(scheme);
         let view = View::new(&source, &[&quantize]).unwrap();
         let dense = View::new(&source, &[&quantize, &Dequantize]).unwrap();
