@@ -95,7 +95,7 @@ impl<'a> Chooser<'a> {
         let Some([of_inputs, of_state]) = ways.first() else { return Ok(None) };
         let rows = self.execution.batch.clamp(1, 32);
         let time = shape.time.clamp(1, MOST_STEPS);
-        let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source<'_>; 2]| {
+        let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source<'_>; 2]| -> Result<Vec<Candidate<Pair>>> {
             let is_int8 = chooser.wants_int8(of_state);
             let mut second = kinds::matrices(of_state, rows, is_int8)?;
             if is_int8 && !kinds::takes_int8(of_inputs.outputs, of_inputs.inputs) {
@@ -111,7 +111,7 @@ impl<'a> Chooser<'a> {
                 let two = second.swap_remove(at);
                 Some(Candidate { name: one.name, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] })
             };
-            Ok(first.into_iter().filter_map(pair).collect::<Vec<Candidate<Pair>>>())
+            Ok(first.into_iter().filter_map(pair).collect())
         };
         let is_asked = self.wants_int8(of_state) || self.execution.kernels == Kernels::Compressed;
         let is_sparse = ways.iter().flatten().all(|source| source.zero_share() >= SPARSE_RECURRENT);
