@@ -80,9 +80,13 @@ impl<'a> Chooser<'a> {
         let per_sample = node.input.len() / node.input.features().max(1);
         let rows = self.execution.batch.saturating_mul(per_sample).clamp(1, MOST_ROWS);
         let candidates = kinds::matrices(source, rows, self.wants_int8(source))?;
-        let (x, mut out) = (activations(rows * source.inputs), vec![0.0; rows * source.outputs]);
+        let mut buffers = None;
         let team = self.team;
-        let run = |matrix: &Arc<dyn Product>| matrix.multiply(team, rows, &x, None, false, &mut out);
+        let run = |matrix: &Arc<dyn Product>| {
+            let make = || (activations(rows * source.inputs), vec![0.0; rows * source.outputs]);
+            let (x, out) = buffers.get_or_insert_with(make);
+            matrix.multiply(team, rows, x, None, false, out);
+        };
         let layer = Layer { node, stored: source.describe(), is_int8: self.wants_int8(source), values: values(source) };
         self.pick(layer, candidates, || dense_matrix(source), run)
     }
@@ -95,7 +99,7 @@ impl<'a> Chooser<'a> {
         let Some([of_inputs, of_state]) = ways.first() else { return Ok(None) };
         let rows = self.execution.batch.clamp(1, 32);
         let time = shape.time.clamp(1, MOST_STEPS);
-        let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source<'_>; 2]| {
+        let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source<'_>; 2]| -> Result<Vec<Candidate<Pair>>> {
             let is_int8 = chooser.wants_int8(of_state);
             let mut second = kinds::matrices(of_state, rows, is_int8)?;
             if is_int8 && !kinds::takes_int8(of_inputs.outputs, of_inputs.inputs) {
@@ -111,7 +115,7 @@ impl<'a> Chooser<'a> {
                 let two = second.swap_remove(at);
                 Some(Candidate { name: one.name, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] })
             };
-            Ok(first.into_iter().filter_map(pair).collect::<Vec<Candidate<Pair>>>())
+            Ok(first.into_iter().filter_map(pair).collect())
         };
         let is_asked = self.wants_int8(of_state) || self.execution.kernels == Kernels::Compressed;
         let is_sparse = ways.iter().flatten().all(|source| source.zero_share() >= SPARSE_RECURRENT);
@@ -126,13 +130,16 @@ impl<'a> Chooser<'a> {
             return Ok(pair.map(|pair| vec![pair]));
         }
         let shape = RecurrentShape { time, ..shape };
-        let x = activations(rows * time * shape.inputs);
-        let bias = activations(Recurrent::new(shape, false, false).bias_len());
-        let mut out = vec![0.0; rows * shape.hidden];
+        let mut buffers = None;
         let team = self.team;
         let run = |[input, state]: &Pair| {
+            let make = || {
+                let bias = activations(Recurrent::new(shape, false, false).bias_len());
+                (activations(rows * time * shape.inputs), bias, vec![0.0; rows * shape.hidden])
+            };
+            let (x, bias, out) = buffers.get_or_insert_with(make);
             let layer = RecurrentProduct::new(shape, false, false, Arc::clone(input), Arc::clone(state));
-            layer.forward(team, rows, &x, None, &bias, Ends::default(), &mut out);
+            layer.forward(team, rows, x, None, bias, Ends::default(), out);
         };
         let stored = format!("{} and {}", of_inputs.describe(), of_state.describe());
         let is_int8 = self.wants_int8(of_state);
@@ -161,10 +168,13 @@ impl<'a> Chooser<'a> {
         let candidates = kinds::maps(shape, (relu, pools), source, self.wants_int8(source))?;
         let images = self.execution.batch.div_ceil(self.team.threads()).clamp(1, MOST_IMAGES);
         let plan = Convolution::new(shape, relu, pools);
-        let x = activations(images * shape.input_len());
-        let mut out = vec![0.0; images * plan.output_len()];
+        let mut buffers = None;
         let dense = || dense_maps(plan, source);
-        let run = |maps: &Arc<dyn Maps>| maps.forward(images, &x, None, &mut out);
+        let run = |maps: &Arc<dyn Maps>| {
+            let make = || (activations(images * shape.input_len()), vec![0.0; images * maps.output_len()]);
+            let (x, out) = buffers.get_or_insert_with(make);
+            maps.forward(images, x, None, out);
+        };
         let layer = Layer { node, stored, is_int8: self.wants_int8(source), values: values(source) };
         self.pick(layer, candidates, dense, run)
     }

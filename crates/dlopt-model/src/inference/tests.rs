@@ -1,4 +1,7 @@
-use dlopt_checkpoint::{Checkpoint, Target};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use dlopt_checkpoint::{Checkpoint, Error, Header, Target};
 use dlopt_prune::{Prune, PruneOptions};
 use dlopt_quantize::{Fallback, Quantize, Scheme};
 
@@ -208,4 +211,38 @@ fn compressed_weights_take_less_memory() {
     assert!(compressed.bytes() < dense.bytes(), "{} and {}", compressed.bytes(), dense.bytes());
     assert_eq!(compressed.parameters, dense.parameters);
     assert!(dense.choices.is_empty());
+    // Without a clock no twin is made beside what is small.
+    assert!(compressed.choices.iter().all(|choice| choice.microseconds == 0.0 && choice.dense_microseconds == 0.0));
+    assert!(compressed.choices.iter().any(|choice| choice.bytes > 0 && choice.bytes < choice.dense_bytes));
+}
+
+/// A checkpoint whose file fails after so many reads.
+struct Failing<'a>(&'a Checkpoint, AtomicUsize);
+
+impl Tensors for Failing<'_> {
+    fn header(&self) -> &Header {
+        self.0.header()
+    }
+
+    fn read(&self, tensor: usize, offset: u64, into: &mut [u8]) -> Result<()> {
+        match self.1.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) {
+            Ok(_) => self.0.read(tensor, offset, into),
+            Err(_) => Err(Error::input("the disk is gone")),
+        }
+    }
+}
+
+#[test]
+fn codes_that_cannot_be_read_again_are_an_error_and_no_matrix() {
+    let [pictures, _] = Case::all();
+    let (_dir, checkpoint) = pictures.checkpoint(&[&quantize("w4a16:8")]);
+    let stored = StoredWeight::all(checkpoint.header()).unwrap();
+    let weight = stored.iter().find(|weight| weight.is_integer()).unwrap();
+    let counted = Failing(&checkpoint, AtomicUsize::new(100));
+    assert!(Source::codes(weight, &counted, None).is_ok());
+    let reads = 100 - counted.1.load(Relaxed);
+    assert!(Source::codes(weight, &Failing(&checkpoint, AtomicUsize::new(reads - 1)), None).is_err());
+    let failing = Failing(&checkpoint, AtomicUsize::new(reads));
+    let source = Source::codes(weight, &failing, None).unwrap();
+    assert!(source.decode().unwrap_err().message().contains("the disk is gone"));
 }

@@ -52,21 +52,6 @@ enum ActivationChoice {
 }
 
 impl KernelArgs {
-    /// Keeps kernels to the instruction set that is asked for.
-    fn limit(self) -> Result<()> {
-        let Some(asked) = self.instructions else { return Ok(()) };
-        let highest = highest_level();
-        if asked > highest {
-            let (asked, highest) = (asked.name(), highest.name());
-            return Err(Error::usage(format!(
-                "--instructions {asked}: this CPU lacks it; the widest here is {highest}"
-            ))
-            .hint(format!("--instructions {highest}, or leave the flag out")));
-        }
-        limit_level(Some(asked));
-        Ok(())
-    }
-
     /// Reads a checkpoint to be run on `device` with so many samples at a time, and says what was chosen where that is
     /// asked for.
     pub(crate) fn prepare(
@@ -76,7 +61,10 @@ impl KernelArgs {
         device: &str,
         team: &Arc<Team>,
     ) -> Result<Prepared> {
-        self.limit()?;
+        if let Some(asked) = self.instructions {
+            refuse_missing(asked, highest_level())?;
+            limit_level(Some(asked));
+        }
         let is_default = self.kernels == KernelChoice::Auto && self.activations == ActivationChoice::Stored;
         if device != "cpu" && !is_default {
             return Err(Error::usage("--kernels and --activations are for the CPU").hint("--device cpu"));
@@ -102,6 +90,16 @@ impl KernelArgs {
         }
         Ok(prepared)
     }
+}
+
+/// Refuses an instruction set beyond the widest of the machine.
+fn refuse_missing(asked: Level, highest: Level) -> Result<()> {
+    if asked <= highest {
+        return Ok(());
+    }
+    let (asked, highest) = (asked.name(), highest.name());
+    Err(Error::usage(format!("--instructions {asked}: this CPU lacks it; the widest here is {highest}"))
+        .hint(format!("--instructions {highest}, or leave the flag out")))
 }
 
 /// An engine for it.
@@ -158,4 +156,17 @@ fn explain(prepared: &Prepared, name: &str, batch: usize, threads: usize) -> Str
         grouped(prepared.dense_bytes as u64)
     ));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_set_beyond_the_machine_is_refused_with_what_it_has() {
+        assert!(refuse_missing(Level::Portable, Level::Portable).is_ok());
+        assert!(refuse_missing(Level::Avx2, Level::Avx512).is_ok());
+        let error = refuse_missing(Level::Amx, Level::Avx2).unwrap_err();
+        assert!(error.message().contains("--instructions amx: this CPU lacks it; the widest here is avx2"), "{error}");
+    }
 }
