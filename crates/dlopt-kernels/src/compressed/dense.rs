@@ -4,7 +4,7 @@ use super::{Maps, Product};
 use crate::nn::{ConvShape, Convolution, Dense, Team};
 
 /// Rows a task multiplies at most.
-const ROWS_PER_TASK: usize = 32;
+const ROWS_PER_TASK: usize = 128;
 
 /// A dense matrix, packed as [`Dense`] packs it: every output is one sum of fused multiply-adds in the order of inputs.
 #[derive(Clone, Debug)]

@@ -11,9 +11,16 @@ use super::conv::pack::{PANEL, pack_columns, pack_rows, packed_len};
 use super::conv::plan::Run;
 use super::conv::weight::{Gradient, weight_gradient};
 use super::conv::{bias_gradient, mask};
+use super::scratch::with_scratch;
 
 /// The run of a whole row.
 const FIRST: Run = Run { at: 0, weight: 0 };
+
+/// Floats of a page: rows that lie whole pages apart share the same few places in a cache, so that many are read from copies a
+/// line further apart.
+const PAGE: usize = 1024;
+const LINE: usize = 16;
+const MANY_ROWS: usize = 32;
 
 /// A dense layer, `out = x * weight + bias`, with ReLU behind it if asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,15 +99,21 @@ impl Dense {
             channels: self.outputs,
             relu: self.relu,
         };
-        // SAFETY: the grid is one run of `inputs` values a row; all lengths were checked above.
-        unsafe {
-            correlate(
-                x.as_ptr(),
-                grid(rows, self.inputs, &[FIRST], self.inputs, self.outputs),
-                weights,
-                out.as_mut_ptr(),
-            )
+        let mut multiply = |x: &[f32], width: usize| {
+            // SAFETY: the grid is one run of `inputs` values a row of `width`; all lengths were checked above.
+            unsafe {
+                correlate(x.as_ptr(), grid(rows, width, &[FIRST], self.inputs, self.outputs), weights, out.as_mut_ptr())
+            }
+        };
+        if rows < MANY_ROWS || !self.inputs.is_multiple_of(PAGE) {
+            return multiply(x, self.inputs);
         }
+        with_scratch(rows * (self.inputs + LINE), |apart| {
+            for (to, row) in apart.chunks_exact_mut(self.inputs + LINE).zip(x.chunks_exact(self.inputs)) {
+                to[..self.inputs].copy_from_slice(row);
+            }
+            multiply(apart, self.inputs + LINE);
+        });
     }
 
     /// Zeroes the gradient of the output, in place, where ReLU is off: where `out` is not positive.

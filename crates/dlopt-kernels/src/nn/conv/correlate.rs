@@ -9,6 +9,11 @@ use super::pack::PANEL;
 use super::plan::Run;
 use crate::nn::simd::{V, per_isa};
 
+/// Bytes of weights that stay in the first cache while all tiles take them.
+const STRETCH_BYTES: usize = 32 << 10;
+/// Outputs from which weights are taken in stretches: two tiles or more.
+const MANY_OUTPUTS: usize = 12;
+
 /// Outputs to compute, and where their operands lie; all steps in floats.
 #[derive(Clone, Copy)]
 pub(crate) struct Grid<'a> {
@@ -69,10 +74,10 @@ unsafe fn blocks<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: We
         let weights = weights.behind(channel);
         let out = out.add(channel);
         match n {
-            1 => tiles::<T, 1>(map, grid, weights, out),
-            2 if !T::IS_COMPACT => tiles::<T, 2>(map, grid, weights, out),
-            3 if NR > 2 => tiles::<T, 3>(map, grid, weights, out),
-            _ if NR > 2 => tiles::<T, 4>(map, grid, weights, out),
+            1 => stretches::<T, 1>(map, grid, weights, out),
+            2 if !T::IS_COMPACT => stretches::<T, 2>(map, grid, weights, out),
+            3 if NR > 2 => stretches::<T, 3>(map, grid, weights, out),
+            _ if NR > 2 => stretches::<T, 4>(map, grid, weights, out),
             _ => {}
         }
         first += n;
@@ -92,10 +97,33 @@ pub(super) fn blocks_of<T: V, const NR: usize>(registers: usize) -> impl Iterato
     })
 }
 
+/// All outputs of the grid for `NR` registers of channels. Long sums of many outputs go on from stretch to stretch of the
+/// weights, each of which stays in the first cache for all tiles; a sum waits in its output meanwhile.
+#[inline(always)]
+unsafe fn stretches<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) {
+    let stretch = STRETCH_BYTES / (NR * T::N * size_of::<f32>());
+    if grid.runs.len() != 1 || grid.len < 2 * stretch || grid.rows * grid.columns < MANY_OUTPUTS {
+        return tiles::<T, NR>(map, grid, weights, out, Part { is_first: true, is_last: true });
+    }
+    for from in (0..grid.len).step_by(stretch) {
+        let len = stretch.min(grid.len - from);
+        let part = Part { is_first: from == 0, is_last: from + len == grid.len };
+        let weights = Weights { packed: weights.packed.add(from * PANEL), ..weights };
+        tiles::<T, NR>(map.wrapping_add(from), Grid { len, ..grid }, weights, out, part);
+    }
+}
+
+/// Which part of every sum is added.
+#[derive(Clone, Copy)]
+struct Part {
+    is_first: bool,
+    is_last: bool,
+}
+
 /// All outputs of the grid for `NR` registers of channels, cut into even tiles: ten pixels become 5 + 5, not 6 + 4.
 /// A tile may go on in the next row.
 #[inline(always)]
-unsafe fn tiles<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32) {
+unsafe fn tiles<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Weights, out: *mut f32, part: Part) {
     let pixels = grid.rows * grid.columns;
     // More row pointers than these are spilled.
     let most = if NR > 2 || T::N < PANEL && NR > 1 { 6 } else { 8 };
@@ -106,14 +134,14 @@ unsafe fn tiles<T: V, const NR: usize>(map: *const f32, grid: Grid, weights: Wei
     for tile in 0..tiles {
         let count = (pixels - done).div_ceil(tiles - tile);
         match count {
-            1 => run_tile::<T, 1, NR>(&mut next, &grid, &weights),
-            2 => run_tile::<T, 2, NR>(&mut next, &grid, &weights),
-            3 if !T::IS_COMPACT => run_tile::<T, 3, NR>(&mut next, &grid, &weights),
-            4 if !T::IS_COMPACT => run_tile::<T, 4, NR>(&mut next, &grid, &weights),
-            5 if !T::IS_COMPACT => run_tile::<T, 5, NR>(&mut next, &grid, &weights),
-            6 if !T::IS_COMPACT => run_tile::<T, 6, NR>(&mut next, &grid, &weights),
-            7 if NR < 3 && !T::IS_COMPACT => run_tile::<T, 7, NR>(&mut next, &grid, &weights),
-            8 if NR < 3 && !T::IS_COMPACT => run_tile::<T, 8, NR>(&mut next, &grid, &weights),
+            1 => run_tile::<T, 1, NR>(&mut next, &grid, &weights, part),
+            2 => run_tile::<T, 2, NR>(&mut next, &grid, &weights, part),
+            3 if !T::IS_COMPACT => run_tile::<T, 3, NR>(&mut next, &grid, &weights, part),
+            4 if !T::IS_COMPACT => run_tile::<T, 4, NR>(&mut next, &grid, &weights, part),
+            5 if !T::IS_COMPACT => run_tile::<T, 5, NR>(&mut next, &grid, &weights, part),
+            6 if !T::IS_COMPACT => run_tile::<T, 6, NR>(&mut next, &grid, &weights, part),
+            7 if NR < 3 && !T::IS_COMPACT => run_tile::<T, 7, NR>(&mut next, &grid, &weights, part),
+            8 if NR < 3 && !T::IS_COMPACT => run_tile::<T, 8, NR>(&mut next, &grid, &weights, part),
             _ => {}
         }
         done += count;
@@ -147,30 +175,42 @@ impl Pixel {
 }
 
 #[inline(always)]
-unsafe fn run_tile<T: V, const MR: usize, const NR: usize>(next: &mut Pixel, grid: &Grid, weights: &Weights) {
+unsafe fn run_tile<T: V, const MR: usize, const NR: usize>(
+    next: &mut Pixel,
+    grid: &Grid,
+    weights: &Weights,
+    part: Part,
+) {
     let mut from = [next.map; MR];
     let mut to = [next.out; MR];
     for m in 0..MR {
         (from[m], to[m]) = (next.map, next.out);
         next.advance(grid);
     }
-    let acc = tile::<T, MR, NR>(from, grid, weights);
     let lanes = weights.channels.min(NR * T::N) - (NR - 1) * T::N;
+    let mut acc = biased::<T, MR, NR>(weights);
+    if !part.is_first {
+        for m in 0..MR {
+            for n in 0..NR {
+                let p = to[m].add(n * T::N);
+                acc[m][n] = if n < NR - 1 || lanes == T::N { T::load(p) } else { T::load_part(p, lanes) };
+            }
+        }
+    }
+    let acc = tile::<T, MR, NR>(from, grid, weights, acc);
+    let has_relu = weights.relu && part.is_last;
     for m in 0..MR {
         for n in 0..NR {
-            let v = if weights.relu { acc[m][n].max(T::splat(0.0)) } else { acc[m][n] };
+            let v = if has_relu { acc[m][n].max(T::splat(0.0)) } else { acc[m][n] };
             let p = to[m].add(n * T::N);
             if n < NR - 1 || lanes == T::N { v.store(p) } else { v.store_part(p, lanes) }
         }
     }
 }
 
+/// What sums begin with.
 #[inline(always)]
-pub(super) unsafe fn tile<T: V, const MR: usize, const NR: usize>(
-    from: [*const f32; MR],
-    grid: &Grid,
-    weights: &Weights,
-) -> [[T; NR]; MR] {
+pub(super) unsafe fn biased<T: V, const MR: usize, const NR: usize>(weights: &Weights) -> [[T; NR]; MR] {
     let mut acc = [[T::splat(0.0); NR]; MR];
     if let Some(bias) = weights.bias {
         for n in 0..NR {
@@ -180,6 +220,17 @@ pub(super) unsafe fn tile<T: V, const MR: usize, const NR: usize>(
             }
         }
     }
+    acc
+}
+
+/// `acc` and the sums of all runs.
+#[inline(always)]
+pub(super) unsafe fn tile<T: V, const MR: usize, const NR: usize>(
+    from: [*const f32; MR],
+    grid: &Grid,
+    weights: &Weights,
+    mut acc: [[T; NR]; MR],
+) -> [[T; NR]; MR] {
     for run in grid.runs {
         let mut p = from;
         for place in &mut p {

@@ -3,7 +3,7 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "the whole module is one contract: see `pooled`")]
 #![allow(clippy::needless_range_loop, reason = "tiles of registers read best by their indices")]
 
-use super::correlate::{Grid, Weights, blocks_of, tile};
+use super::correlate::{Grid, Weights, biased, blocks_of, tile};
 use super::maps::pool4_part;
 use crate::nn::simd::{V, per_isa};
 
@@ -76,7 +76,7 @@ unsafe fn run_windows<T: V, const MR: usize, const NR: usize>(
     for m in 0..MR {
         from[m] = first.wrapping_add((m / 4 * 2 + m % 2) * grid.pixel + m % 4 / 2 * grid.row);
     }
-    let acc = tile::<T, MR, NR>(from, grid, weights);
+    let acc = tile::<T, MR, NR>(from, grid, weights, biased::<T, MR, NR>(weights));
     for own in 0..MR / 4 {
         for n in 0..NR {
             let four = [acc[4 * own][n], acc[4 * own + 1][n], acc[4 * own + 2][n], acc[4 * own + 3][n]];
