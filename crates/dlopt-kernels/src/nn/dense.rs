@@ -249,6 +249,27 @@ mod tests {
     }
 
     #[test]
+    fn long_sums_in_stretches_are_those_of_a_row_alone() {
+        // Rows whole pages long, and others; several stretches at every level, the last one shorter.
+        for (rows, inputs, outputs) in [(37, 2048, 40), (16, 1100, 72), (12, 1025, 5)] {
+            let layer = Dense::new(inputs, outputs, true);
+            let (x, weight, bias) = (noise(rows * inputs, 1), noise(inputs * outputs, 2), noise(outputs, 3));
+            let computed = || {
+                let (mut packed, mut out) = (Vec::new(), vec![9.0; rows * outputs]);
+                layer.pack_forward(&Team::new(1), &weight, &mut packed);
+                layer.forward(rows, &x, &packed, Some(&bias), &mut out);
+                for (row, out) in x.chunks_exact(inputs).zip(out.chunks_exact(outputs)) {
+                    let mut alone = vec![9.0; outputs];
+                    layer.forward(1, row, &packed, Some(&bias), &mut alone);
+                    assert_eq!(out, alone);
+                }
+                out
+            };
+            at_every_level(computed);
+        }
+    }
+
+    #[test]
     fn a_layer_without_relu_keeps_the_gradient() {
         let mut gradient = [1.0, -2.0];
         Dense::new(3, 2, false).mask(&[-1.0, 0.0], &mut gradient);
