@@ -161,7 +161,7 @@ fn zeros_are_chosen_where_they_cost_nothing_and_stand_beside_codes() {
         let told = err(&output);
         assert!(told.contains("90 % zeros") && told.contains("w8a16:channel"), "{told}");
         let names = parts(dir, "q.safetensors");
-        assert!(names.contains("fc1.weight.bitmask") && names.contains("conv1.weight.packed"), "{names:?}");
+        assert!(names.contains("fc1.weight.bitmask") && names.contains("conv1.weight_packed"), "{names:?}");
         ok_in(dir, "verify q.safetensors");
         // Two passes, which do the same by themselves and as a recipe.
         let recipe = fs::read_to_string(dir.join("chosen.toml")).unwrap();
@@ -256,7 +256,8 @@ fn a_recipe_has_a_budget_for_its_last_pass() {
         fs::read(dir.join("q.safetensors")).unwrap()
     };
     let base = ran("--budget 9kB --data d.safetensors --samples 80");
-    assert!(base.len() <= 9000);
+    // What stands in the header for each tensor is as large as the tensors are.
+    assert!(base.len() <= 9000 && base.len() > 8000, "{}", base.len());
     // As the two verbs by themselves do it.
     ok_in(dir, "prune m.safetensors --sparsity 0.5 -o p.safetensors -q");
     ok_in(dir, "quantize p.safetensors --target-size 9kB --data d.safetensors --samples 80 -o s.safetensors -q");
@@ -267,7 +268,7 @@ fn a_recipe_has_a_budget_for_its_last_pass() {
         text.lines().find(|line| line.starts_with("chosen: ")).unwrap().to_owned()
     };
     let own = told("--data d.safetensors --samples 80");
-    for flags in ["", "--data d.safetensors --samples 81", "--data d.safetensors --samples 80 --split train"] {
+    for flags in ["", "--data d.safetensors --samples 300", "--data d.safetensors --samples 80 --split train"] {
         assert_ne!(told(flags), own, "{flags}");
     }
     assert_ne!(told("--data d.safetensors --samples 80 --measure fisher"), own);
