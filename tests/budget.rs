@@ -155,7 +155,7 @@ fn zeros_are_chosen_where_they_cost_nothing_and_stand_beside_codes() {
     let ground = digits_ground();
     let dir = ground.path();
     ok_in(dir, "prune m.safetensors --rule fc1.weight=0.9 -o p.safetensors -q");
-    let line = "quantize p.safetensors --target-bits 5.5 --choice 0.9 --choice w8a16:channel --choice w4a16:channel";
+    let line = "quantize p.safetensors --target-bits 6.2 --choice 0.9 --choice w8a16:channel --choice w4a16:channel";
     for data in ["", "--data d.safetensors --samples 80"] {
         let output = ok_in(dir, &format!("{line} {data} -o q.safetensors --recipe-out chosen.toml --force"));
         let told = err(&output);
