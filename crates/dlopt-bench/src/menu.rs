@@ -148,11 +148,12 @@ impl Menu {
                 high = high.min(used);
                 budget = used.saturating_sub(file_bytes - target_bytes).max(least);
             }
-            if budget >= high {
-                budget = high - 1;
-            }
-            if budget <= low {
-                break;
+            // What is corrected by may lead nowhere new; then what lies between is halved.
+            if budget >= high || budget <= low {
+                if high <= low.saturating_add(1) {
+                    break;
+                }
+                budget = low.midpoint(high);
             }
         }
         best.solution.bytes =
