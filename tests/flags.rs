@@ -543,7 +543,7 @@ const PRUNE: [Case; 11] = [
         let all = g.stored("prune --sparsity 0.5 --rule *.gate_proj.*=skip --rule *_proj.*=0.8");
         assert!(all.get(GATE).zeros() < 100);
         let up = all.get("model.layers.0.mlp.up_proj.weight");
-        assert!(up.zeros() * 10 >= up.elements() * 8);
+        assert!(up.zeros() * 10 + 10 > up.elements() * 8);
         // Embeddings are matrices, which no rule with wildcards leaves out.
         assert!(g.stored("prune --rule *embed*=0.5").get(EMBEDDING).zeros() > 10_000);
         g.ok(&format!("prune model --rule {GATE}=0.6 --store bitmask -o ruled --force"));

@@ -34,7 +34,7 @@ def compared(name, model, selection, group, judge, data, measures):
         for choices in ("integers", "all"):
             for measure in measures:
                 chosen = path(f"int{bits}-{choices}-{measure}")
-                more = ["--data", data, "--measure", measure] if data else []
+                more = ["--data", *data, "--measure", measure] if data else []
                 among = [word for choice in INTEGERS for word in ("--choice", choice)] if choices == "integers" else []
                 dlopt("quantize", model, "--target-size", f"{size}B", *among, *more, *selection, "-o", chosen, "--force", "-q")
                 label = f"chosen of {choices}, by {measure}"
@@ -101,11 +101,12 @@ def words_to_choose_on(network):
 
 
 LEARNED = ["weights", "fisher", "measured"]
-compared("cnn", f"{WORK}/cnn.safetensors", [], 32, accuracy, f"{WORK}/fashion.safetensors", LEARNED)
-compared("cnn by channel", f"{WORK}/cnn.safetensors", [], 0, accuracy, f"{WORK}/fashion.safetensors", LEARNED)
+compared("cnn", f"{WORK}/cnn.safetensors", [], 32, accuracy, [f"{WORK}/fashion.safetensors"], LEARNED)
+compared("cnn by channel", f"{WORK}/cnn.safetensors", [], 0, accuracy, [f"{WORK}/fashion.safetensors"], LEARNED)
 BEFORE = probabilities(SILERO)
 compared("silero", SILERO, [], 0, decisions_kept, None, ["weights"])
 WORDS = dictionary()[::60]
 MATRICES = ["--include", "*_w_*", "--include", "*_emb", "--include", "fc_w"]
 NETWORK = f"{WORK}/data/g2p/checkpoint20.npz"
-compared("g2p", NETWORK, MATRICES, 64, words_right, words_to_choose_on(NETWORK), ["weights", "measured"])
+CHOSEN_ON = [words_to_choose_on(NETWORK), "--samples", "300"]
+compared("g2p", NETWORK, MATRICES, 64, words_right, CHOSEN_ON, ["weights", "measured"])

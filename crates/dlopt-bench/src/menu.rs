@@ -110,14 +110,15 @@ impl Menu {
     /// The best choice whose file takes at most `target_bytes`, and as near to them as there is one; `size_of` says
     /// what the file of a choice takes.
     ///
-    /// What lies around the tensors depends on the choice by a few bytes, so that the budget is corrected until the file
-    /// fits.
+    /// What lies around the tensors depends on the choice: what the header says of a tensor is counted with it, as it is
+    /// for the first one that a change is tried on, and the budget is corrected by what is left until the file fits.
     ///
     /// # Errors
     /// When the smallest file takes more, which the message states; those of `size_of`.
     pub fn fit_file(&self, target_bytes: u64, mut size_of: impl FnMut(&[usize]) -> Result<u64>) -> Result<Fitted> {
-        let least = least_bytes(&self.items);
-        let smallest = solve(&self.items, least)?;
+        let items = self.with_headers(&mut size_of)?;
+        let least = least_bytes(&items);
+        let smallest = solve(&items, least)?;
         let smallest_bytes = size_of(&smallest.picks)?;
         if smallest_bytes > target_bytes {
             return Err(Error::input(format!(
@@ -130,7 +131,7 @@ impl Menu {
         // The largest budget whose file fits, and the least whose does not.
         let (mut low, mut high) = (least, u64::MAX);
         for _ in 0..ROUNDS {
-            let solution = solve(&self.items, budget)?;
+            let solution = solve(&items, budget)?;
             let file_bytes = size_of(&solution.picks)?;
             let used = solution.bytes;
             if file_bytes <= target_bytes {
@@ -147,14 +148,52 @@ impl Menu {
                 high = high.min(used);
                 budget = used.saturating_sub(file_bytes - target_bytes).max(least);
             }
-            if budget >= high {
-                budget = high - 1;
-            }
-            if budget <= low {
-                break;
+            // What is corrected by may lead nowhere new; then what lies between is halved.
+            if budget >= high || budget <= low {
+                if high <= low.saturating_add(1) {
+                    break;
+                }
+                budget = low.midpoint(high);
             }
         }
+        best.solution.bytes =
+            self.items.iter().zip(&best.solution.picks).map(|(item, at)| item.choices[*at].bytes).sum();
         Ok(best)
+    }
+
+    /// The items with what a file's header says of each change counted as the tensors' own. A change is tried on the first
+    /// item that has it while the others are as small as can be, so that what is said once for all is in both sizes.
+    fn with_headers(&self, size_of: &mut impl FnMut(&[usize]) -> Result<u64>) -> Result<Vec<Item>> {
+        let mut items = self.items.clone();
+        let smallest = |item: &Item| (0..item.choices.len()).min_by_key(|pick| item.choices[*pick].bytes).unwrap_or(0);
+        let small: Vec<usize> = items.iter().map(smallest).collect();
+        let mut known: HashMap<String, u64> = HashMap::new();
+        for (at, item) in items.iter_mut().enumerate() {
+            let mut size_with = |pick: usize| {
+                let mut picks = small.clone();
+                picks[at] = pick;
+                size_of(&picks)
+            };
+            let (tensors, own) = (self.tensors[at].len() as u64, item.choices[0].bytes);
+            let mut as_it_is = None;
+            for (pick, choice) in item.choices.iter_mut().enumerate().skip(1) {
+                let Some(change) = self.change(at, pick).map(Change::text) else { continue };
+                let more = match known.get(&change) {
+                    Some(more) => *more,
+                    None => {
+                        let before = match as_it_is {
+                            Some(before) => before,
+                            None => *as_it_is.insert(size_with(0)?),
+                        };
+                        let more = (size_with(pick)? + own).saturating_sub(before + choice.bytes) / tensors;
+                        known.insert(change, more);
+                        more
+                    }
+                };
+                choice.bytes += more * tensors;
+            }
+        }
+        Ok(items)
     }
 
     /// Gives tensors back their bits, the worst first, until `holds`: the smallest choice along the solver's path for which
