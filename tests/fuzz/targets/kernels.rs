@@ -49,7 +49,7 @@ impl<'a> Arbitrary<'a> for Case {
         let (rows, relu) = (u.int_in_range(1..=20)?, bool::arbitrary(u)?);
         let (is_asymmetric, is_in_range) = (bool::arbitrary(u)?, u8::arbitrary(u)? > 8);
         let groups = inputs.div_ceil(group);
-        let mut code = |u: &mut Unstructured<'a>| {
+        let code = |u: &mut Unstructured<'a>| {
             let code = i8::arbitrary(u).unwrap_or(0);
             if is_in_range { code << (8 - bits) >> (8 - bits) } else { code }
         };
