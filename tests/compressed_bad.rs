@@ -92,7 +92,7 @@ fn codes_out_of_range_are_refused() {
 fn shapes_that_do_not_divide_are_refused() {
     let dir = ground();
     let dir = dir.path();
-    for group in [3, 5, 8, 1 << 40] {
+    for group in [3, 5, 8, 1_u64 << 40] {
         edit_layout(dir, "group", |layout| layout["options"]["group_size"] = json!(group));
         assert_refused(dir, &format!("groups of {group}"), "scale");
     }
