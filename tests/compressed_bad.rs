@@ -83,8 +83,8 @@ fn codes_out_of_range_are_refused() {
     // 20 codes of 4 bits: 10 bytes of each row, and 2 of padding.
     change(dir, "rows", "fc1.weight_packed", |bytes| bytes[12 + 11] = 1);
     assert_refused(dir, "padding", "bits set in the padding of a row, in row 1");
-    // 24 rows of one column of zero points fill 3 words; the bytes of I8 that claim 4 bits may be any.
-    edit_layout(dir, "bytes", |layout| layout["options"]["num_bits"] = json!(4));
+    // Codes of a byte each, which are said to have four bits.
+    edit_weights(dir, "bytes", |weights| weights["num_bits"] = json!(4));
     assert_refused(dir, "8 bits for 4", "4 bits");
 }
 
@@ -92,12 +92,12 @@ fn codes_out_of_range_are_refused() {
 fn shapes_that_do_not_divide_are_refused() {
     let dir = ground();
     let dir = dir.path();
-    for group in [3, 5, 8, 1 << 40] {
-        edit_layout(dir, "group", |layout| layout["options"]["group_size"] = json!(group));
-        assert_refused(dir, &format!("groups of {group}"), "scale");
+    for group in [3, 5, 8, 1_u64 << 40] {
+        edit_weights(dir, "group", |weights| weights["group_size"] = json!(group));
+        assert_refused(dir, &format!("groups of {group}"), "does not");
     }
-    edit_layout(dir, "zeros", |layout| layout["shape"] = json!([24, 21]));
-    assert_refused(dir, "21 columns", "fc1.weight");
+    change(dir, "zeros", "fc1.weight_shape", |bytes| bytes[8] = 21);
+    assert_refused(dir, "21 columns", "says it has shape [24, 21]");
 }
 
 #[test]
@@ -108,15 +108,15 @@ fn bitmasks_that_count_wrong_are_refused() {
     assert_refused(dir, "a bit more or less", "fc1.weight");
 }
 
-/// Changes what a file says of how `fc1.weight` is stored.
-fn edit_layout(dir: &Path, from: &str, edit: impl FnOnce(&mut Value)) {
+/// Changes what the config of a file says of its quantized weights.
+fn edit_weights(dir: &Path, from: &str, edit: impl FnOnce(&mut Value)) {
     let bytes = fs::read(dir.join(format!("{from}.safetensors"))).unwrap();
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut text: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
-    let metadata = &mut text["__metadata__"]["dlopt.layout"];
-    let mut layout: Value = serde_json::from_str(metadata.as_str().unwrap()).unwrap();
-    edit(&mut layout["tensors"]["fc1.weight"]);
-    *metadata = json!(layout.to_string());
+    let metadata = &mut text["__metadata__"]["config"];
+    let mut config: Value = serde_json::from_str(metadata.as_str().unwrap()).unwrap();
+    edit(config.pointer_mut("/quantization_config/config_groups/group_0/weights").unwrap());
+    *metadata = json!(config.to_string());
     fs::write(dir.join("bad.safetensors"), with_header_text(text.to_string().as_bytes(), &bytes[8 + header..]))
         .unwrap();
 }

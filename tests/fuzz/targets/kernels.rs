@@ -44,12 +44,12 @@ fn number(u: &mut Unstructured<'_>) -> f32 {
 impl<'a> Arbitrary<'a> for Case {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let bits = u.int_in_range(2..=8)?;
-        let (outputs, inputs) = (u.int_in_range(1..=70)?, u.int_in_range(1..=200)?);
+        let (outputs, inputs): (usize, usize) = (u.int_in_range(1..=70)?, u.int_in_range(1..=200)?);
         let group = *u.choose(&[inputs, 1, 7, 16, 32, 64, 128, 300])?;
         let (rows, relu) = (u.int_in_range(1..=20)?, bool::arbitrary(u)?);
         let (is_asymmetric, is_in_range) = (bool::arbitrary(u)?, u8::arbitrary(u)? > 8);
         let groups = inputs.div_ceil(group);
-        let mut code = |u: &mut Unstructured<'a>| {
+        let code = |u: &mut Unstructured<'a>| {
             let code = i8::arbitrary(u).unwrap_or(0);
             if is_in_range { code << (8 - bits) >> (8 - bits) } else { code }
         };

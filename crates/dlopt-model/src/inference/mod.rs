@@ -136,7 +136,10 @@ pub fn prepare(checkpoint: &Checkpoint, execution: &Execution, team: &Arc<Team>)
             held: Held::default(),
             next: 0,
         };
-        if execution.kernels != Kernels::Dense {
+        if execution.kernels == Kernels::Dense {
+            // Decoding multiplies whatever is there; the other choices look at every code and scale anyway.
+            check(&stored, &coded)?;
+        } else {
             walk.chain(&folded.nodes)?;
         }
         let (held, choices) = (walk.held, walk.chooser.choices);
@@ -146,6 +149,16 @@ pub fn prepare(checkpoint: &Checkpoint, execution: &Execution, team: &Arc<Team>)
         let (parameters, dense_bytes) = (whole.params_len, bytes(&whole));
         Ok(Prepared { loaded, held, parameters, dense_bytes, folded: folded.norms(), choices })
     })
+}
+
+/// Refuses codes and scales that are out of range.
+fn check(stored: &[StoredWeight], from: &dyn Tensors) -> Result<()> {
+    for weight in stored.iter().filter(|weight| weight.is_integer() || weight.is_fp8()) {
+        for rows in weight.blocks() {
+            weight.read_rows(from, rows)?;
+        }
+    }
+    Ok(())
 }
 
 /// Goes through the nodes that are left, in the layout's order.

@@ -246,3 +246,27 @@ fn codes_that_cannot_be_read_again_are_an_error_and_no_matrix() {
     let source = Source::codes(weight, &failing, None).unwrap();
     assert!(source.decode().unwrap_err().message().contains("the disk is gone"));
 }
+
+#[test]
+fn scales_that_are_no_sizes_are_refused_whichever_kernels_are_asked_for() {
+    for scheme in ["w4a16:8", "w8a8", "fp8a16"] {
+        let [pictures, _] = Case::all();
+        let (dir, checkpoint) = pictures.checkpoint(&[&quantize(scheme)]);
+        let at = checkpoint.header.tensors.iter().position(|tensor| tensor.name.ends_with("_scale")).unwrap();
+        let path = dir.path().join("model.safetensors");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let data = bytes.len() as u64 - checkpoint.header.data_bytes() + checkpoint.header.offsets()[at];
+        bytes[data as usize..][..4].copy_from_slice(&[0xff; 4]);
+        std::fs::write(&path, bytes).unwrap();
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        for kernels in [Kernels::Auto, Kernels::Dense, Kernels::Compressed] {
+            let execution = Execution { kernels, ..Execution::default() };
+            let error = prepare(&checkpoint, &execution, &Arc::new(Team::new(1))).unwrap_err();
+            assert!(
+                error.message().contains("scale that is not positive"),
+                "{scheme} {kernels:?}: {}",
+                error.message()
+            );
+        }
+    }
+}
