@@ -1035,7 +1035,7 @@ fn wrong_usage_is_exit_code_2() {
         "prune model --pattern 0:4 -o out",
         "prune model --sparsity 0.5 --criterion luck -o out",
         "prune model --sparsity 0.5 --store zip -o out",
-        "quantize model --scheme w3a16 -o out",
+        "quantize model --scheme w9a16 -o out",
         "quantize model --method best -o out",
         "quantize model --group 0 -o out",
         "quantize model --group many -o out",

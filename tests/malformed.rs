@@ -950,7 +950,7 @@ fn recipes_that_cannot_be_run_are_wrong_usage() {
         ("[[pass]]\nverb = \"prune\"\nhelp = true\n", "help"),
         ("[[pass]]\nverb = \"quantize\"\nscheme = \"w9\"\n", "w9"),
         ("[[pass]]\nverb = \"quantize\"\ngroup = -1\n", "-1"),
-        ("[[pass]]\nverb = \"prune\"\npattern = \"2:4\"\n[[pass]]\nverb = \"quantize\"\nbits = 5\n", "pass 2"),
+        ("[[pass]]\nverb = \"prune\"\npattern = \"2:4\"\n[[pass]]\nverb = \"quantize\"\nbits = 9\n", "pass 2"),
         ("unknown = 1\n[[pass]]\nverb = \"convert\"\n", "unknown"),
         ("[[pass]\nverb = \"convert\"\n", "recipe.toml"),
         ("pass = 3\n", "pass"),

@@ -236,7 +236,7 @@ mod tests {
     fn menu() -> Menu {
         let header = Header::default();
         let tensors = [
-            costs("a", 100, &[("w8a16:channel", 110, 0.1), ("w4a16:channel", 60, 1.0), ("0.5", 30, 0.0)]),
+            costs("a", 100, &[("w8a16:channel", 110, 0.1), ("w4a16:channel", 60, 1.0)]),
             costs("b", 200, &[("w8a16:channel", 210, 0.2), ("w4a16:channel", 110, 3.0)]),
         ];
         Menu::of(&header, &tensors).unwrap()

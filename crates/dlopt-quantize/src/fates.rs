@@ -185,9 +185,15 @@ impl Tally {
     }
 
     /// Refuses to do nothing, naming what would help.
-    pub(crate) fn check(&self, scheme: &Scheme) -> Result<()> {
+    pub(crate) fn check(&self, scheme: &Scheme, held: &Held) -> Result<()> {
         if self.taken > 0 {
             return Ok(());
+        }
+        if let (0, Some(tensor)) = (self.wanted, held.first()) {
+            return Err(Error::input(format!(
+                "the checkpoint is compressed already: `{tensor}` is stored in parts, and nothing else can be quantized"
+            ))
+            .hint("dlopt convert --decompress makes it dense again"));
         }
         if let (Granularity::Group(size), false) = (scheme.granularity, self.unfit_columns.is_empty()) {
             let common = common_groups(self.unfit_columns.iter().copied());

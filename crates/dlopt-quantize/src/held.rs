@@ -42,6 +42,11 @@ impl Held {
         self.wholes.is_empty()
     }
 
+    /// The name of one of them.
+    pub(crate) fn first(&self) -> Option<&str> {
+        self.wholes.first().map(|(_, whole)| whole.name.as_str())
+    }
+
     /// The tensor that one is a part of.
     pub(crate) fn whole(&self, at: usize) -> Option<&TensorInfo> {
         Some(&self.wholes[*self.parts.get(&at)?].1)

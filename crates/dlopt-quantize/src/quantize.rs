@@ -119,7 +119,7 @@ impl Pass for Quantize {
                 }
             }
         }
-        draft.tally.check(&self.scheme)?;
+        draft.tally.check(&self.scheme, &held)?;
         let mut plan = draft.finish(input, config)?;
         plan.metadata.insert(HISTORY_KEY.to_owned(), extend_history(input, self.verb(), self.options())?);
         crate::cast::update_dtype(&mut plan, input)?;

@@ -15,6 +15,11 @@ pub struct DenseMatrix {
 }
 
 impl DenseMatrix {
+    /// Bytes that such a matrix takes.
+    pub fn bytes_of(outputs: usize, inputs: usize) -> usize {
+        size_of::<f32>() * Dense::new(inputs, outputs, false).packed_len()
+    }
+
     /// Packs `[outputs, inputs]`.
     ///
     /// # Panics

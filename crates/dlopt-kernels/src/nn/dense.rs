@@ -54,6 +54,11 @@ impl Dense {
         self.outputs
     }
 
+    /// Values of a weight that is laid out for [`Self::forward`].
+    pub fn packed_len(&self) -> usize {
+        packed_len(self.inputs, self.outputs)
+    }
+
     /// Lays the weight, `[inputs, outputs]`, out for [`Self::forward`]; once a step.
     ///
     /// # Panics

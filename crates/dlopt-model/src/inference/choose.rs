@@ -87,7 +87,12 @@ impl<'a> Chooser<'a> {
             let (x, out) = buffers.get_or_insert_with(make);
             matrix.multiply(team, rows, x, None, false, out);
         };
-        let layer = Layer { node, stored: source.describe(), is_int8: self.wants_int8(source), values: values(source) };
+        let layer = Layer {
+            node,
+            stored: source.describe(),
+            is_int8: self.wants_int8(source),
+            dense_bytes: dense_bytes(source),
+        };
         self.pick(layer, candidates, || dense_matrix(source), run)
     }
 
@@ -123,9 +128,9 @@ impl<'a> Chooser<'a> {
         if !is_asked {
             candidates.retain(|pair| pair.name == kinds::SPARSE);
         }
-        let values = values(of_inputs) + values(of_state);
+        let dense_bytes = dense_bytes(of_inputs) + dense_bytes(of_state);
         if candidates.is_empty() {
-            let layer = Layer { node, stored: of_state.describe(), is_int8: false, values };
+            let layer = Layer { node, stored: of_state.describe(), is_int8: false, dense_bytes };
             let pair = self.pick(layer, Vec::new(), || dense_pair(&ways[0]), |_| {})?;
             return Ok(pair.map(|pair| vec![pair]));
         }
@@ -143,7 +148,7 @@ impl<'a> Chooser<'a> {
         };
         let stored = format!("{} and {}", of_inputs.describe(), of_state.describe());
         let is_int8 = self.wants_int8(of_state);
-        let layer = Layer { node, stored, is_int8, values };
+        let layer = Layer { node, stored, is_int8, dense_bytes };
         let Some(first) = self.pick(layer, candidates, || dense_pair(&ways[0]), run)? else { return Ok(None) };
         let name = self.choices.last().map(|choice| choice.kernel.clone());
         let mut all = vec![first];
@@ -168,6 +173,7 @@ impl<'a> Chooser<'a> {
         let candidates = kinds::maps(shape, (relu, pools), source, self.wants_int8(source))?;
         let images = self.execution.batch.div_ceil(self.team.threads()).clamp(1, MOST_IMAGES);
         let plan = Convolution::new(shape, relu, pools);
+        let dense_bytes = size_of::<f32>() * plan.packed_len();
         let mut buffers = None;
         let dense = || dense_maps(plan, source);
         let run = |maps: &Arc<dyn Maps>| {
@@ -175,7 +181,8 @@ impl<'a> Chooser<'a> {
             let (x, out) = buffers.get_or_insert_with(make);
             maps.forward(images, x, None, out);
         };
-        let layer = Layer { node, stored, is_int8: self.wants_int8(source), values: values(source) };
+        let is_int8 = self.wants_int8(source);
+        let layer = Layer { node, stored, is_int8, dense_bytes };
         self.pick(layer, candidates, dense, run)
     }
 
@@ -217,7 +224,7 @@ impl<'a> Chooser<'a> {
             return Ok(None);
         }
         let taken = match self.execution.kernels {
-            Kernels::Compressed => smallest(&mut choice, layer.is_int8, layer.values, candidates, dense)?,
+            Kernels::Compressed => smallest(&mut choice, layer.is_int8, layer.dense_bytes, candidates, dense)?,
             _ => fastest(&mut choice, layer.is_int8, candidates, dense()?, run),
         };
         (choice.kernel, choice.bytes) = (taken.name.to_owned(), taken.bytes);
@@ -230,12 +237,12 @@ impl<'a> Chooser<'a> {
 fn smallest<T>(
     choice: &mut Choice,
     is_int8: bool,
-    values: usize,
+    dense_bytes: usize,
     candidates: Vec<Candidate<T>>,
     dense: impl FnOnce() -> Result<Candidate<T>>,
 ) -> Result<Candidate<T>> {
     let best = candidates.into_iter().min_by_key(|candidate| candidate.bytes).expect("there is a candidate");
-    choice.dense_bytes = 4 * values;
+    choice.dense_bytes = dense_bytes;
     if is_int8 || best.bytes < choice.dense_bytes {
         choice.reason = if is_int8 { ASKED } else { "the smallest" }.to_owned();
         return Ok(best);
@@ -278,15 +285,15 @@ struct Layer<'a> {
     stored: String,
     /// Whether activations become integers: then floats are no candidate.
     is_int8: bool,
-    /// Values of the weight.
-    values: usize,
+    /// What the decoded weight takes, as its kernel reads it.
+    dense_bytes: usize,
 }
 
 /// The matrices of a direction of a recurrent layer.
 type Pair = [Arc<dyn Product>; 2];
 
-fn values(source: &Source<'_>) -> usize {
-    source.outputs * source.inputs
+fn dense_bytes(source: &Source<'_>) -> usize {
+    DenseMatrix::bytes_of(source.outputs, source.inputs)
 }
 
 /// Why a layer runs on integers that would not have to.

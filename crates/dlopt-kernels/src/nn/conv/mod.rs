@@ -91,6 +91,11 @@ impl Convolution {
         self.output_size().iter().product::<usize>() * self.shape.outputs
     }
 
+    /// Values of a weight that is laid out for [`Self::forward`].
+    pub fn packed_len(&self) -> usize {
+        self.forward.packed_len()
+    }
+
     /// Lays the weight out for [`Self::forward`]; once a step.
     ///
     /// # Panics
