@@ -28,7 +28,7 @@ corpus=$target_dir/fuzz/corpus
 headed() {
   local from=$1 to=$2 header
   header=$(od -An -tu8 -N8 "$from" | tr -d ' ')
-  { tail -c +9 "$from" | head -c "$header"; printf '\0'; tail -c +$((9 + header)) "$from"; } >"$to"
+  { head -c $((8 + header)) "$from" | tail -c +9; printf '\0'; tail -c +$((9 + header)) "$from"; } >"$to"
 }
 
 # Raw data behind the letter of their format: letter, files with a line of dashes between them.
@@ -42,7 +42,7 @@ raw() {
 seed() {
   local made=$1 name
   cp fixtures/digits/iris.csv "$made/rows.csv"
-  gzip -dc fixtures/digits/digits.csv.gz | head -n 40 >"$made/digits.csv"
+  gzip -dc fixtures/digits/digits.csv.gz | sed -n 1,40p >"$made/digits.csv"
   printf '@problemName s\n@dimensions 2\n@classLabel true a b\n@data\n1,2,3:4,5,6:a\n2,2:1,0:b\n3,1,1,1:2,2,2,2:a\n' >"$made/steps.ts"
   printf '{"text":"good day","label":"a"}\n{"text":"bad day","label":"b"}\n{"text":"a day","label":"a"}\n' >"$made/texts.jsonl"
   printf '{"x":1,"y":2.5,"label":"a"}\n{"x":3,"y":-1,"label":"b"}\n' >"$made/rows.jsonl"
@@ -118,7 +118,7 @@ TOML
   cp crates/dlopt-model/src/presets/*.toml "$made/net.toml" "$corpus/description/"
   # The config as it stands in the header, its quotes escaped there.
   for file in net w4a16:8; do
-    head -c 20000 "$made/$file.safetensors" | grep -ao '"config":"\(\\.\|[^"\\]\)*"' | head -n 1 |
+    head -c 20000 "$made/$file.safetensors" | grep -ao -m 1 '"config":"\(\\.\|[^"\\]\)*"' |
       sed 's/^"config":"//; s/"$//; s/\\"/"/g' >"$corpus/config/$file"
   done
   cp fixtures/digits/*.toml fixtures/silero/*.toml "$corpus/recipe/"

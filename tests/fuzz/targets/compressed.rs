@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arbitrary::{Arbitrary, Unstructured};
+use arbitrary::Arbitrary;
 use dlopt_checkpoint::{Checkpoint, Pass, Target};
 use dlopt_fuzz::{file, folder};
 use dlopt_kernels::nn::Team;
