@@ -104,6 +104,14 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// What the files of a path take.
+///
+/// # Errors
+/// When one cannot be looked at.
+pub(crate) fn bytes_of_files(path: &Path) -> Result<u64> {
+    files(path)?.iter().map(|file| file.metadata().at(file.display()).map(|about| about.len())).sum()
+}
+
 /// What the files of a path take under zstd at level 19.
 ///
 /// # Errors

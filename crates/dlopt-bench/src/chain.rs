@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use dlopt_checkpoint::{Context, Error, Result};
+use dlopt_checkpoint::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cache::{Cache, digest, digest_of_files};
+use crate::cache::{Cache, bytes_of_files, digest, digest_of_files};
 use crate::quality::Quality;
 use crate::runner::Commands;
-use crate::steps::Doer;
+use crate::steps::{Doer, asked};
 use crate::sweep::Step;
 
 /// Steps to be done.
@@ -89,36 +89,15 @@ impl Chain<'_> {
         let quality = match (self.data, data) {
             (Some((file, split)), Some(digest_of_data)) => {
                 let digest = digest(&[own, digest_of_data, "eval", split]);
-                let report: Option<Value> = self.cache.read(&digest);
-                let report = match report {
-                    Some(report) => report,
-                    None => {
-                        let mut words = vec!["eval".to_owned(), path.display().to_string()];
-                        words.extend([format!("--data={}", file.display()), format!("--split={split}")]);
-                        words.extend(self.threads.map(|threads| format!("--threads={threads}")));
-                        words.extend(["--quiet".to_owned()]);
-                        words.push(format!("--report={}", self.cache.report(&digest).display()));
-                        self.commands.run(&words)?;
-                        self.cache.read(&digest).ok_or_else(|| Error::input("eval left no report"))?
-                    }
-                };
+                let mut words = vec!["eval".to_owned(), path.display().to_string()];
+                words.extend([format!("--data={}", file.display()), format!("--split={split}")]);
+                words.extend(self.threads.map(|threads| format!("--threads={threads}")));
+                words.push("--quiet".to_owned());
+                let report: Value = asked(self.cache, self.commands, &digest, words)?;
                 Quality::of(&report)
             }
             _ => None,
         };
-        Ok(Stage { name: name.to_owned(), command, bytes: bytes_of(path)?, quality })
+        Ok(Stage { name: name.to_owned(), command, bytes: bytes_of_files(path)?, quality })
     }
-}
-
-/// The bytes of a file, or of all files right in a folder.
-fn bytes_of(path: &Path) -> Result<u64> {
-    if !path.is_dir() {
-        return Ok(path.metadata().at(path.display())?.len());
-    }
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(path).at(path.display())? {
-        let about = entry.and_then(|entry| entry.metadata()).at(path.display())?;
-        bytes += if about.is_file() { about.len() } else { 0 };
-    }
-    Ok(bytes)
 }

@@ -13,7 +13,7 @@ use crate::cache::{Cache, bytes_under_zstd, digest, digest_of_files};
 use crate::measure::Measurement;
 use crate::quality::Quality;
 use crate::results::{Machine, Results, SCHEMA, VariantResult};
-use crate::steps::{Doer, shown};
+use crate::steps::{Doer, asked, shown};
 use crate::sweep::{Sweep, Variant};
 
 /// Resamples where only the value counts.
@@ -176,7 +176,7 @@ impl Runner<'_> {
         let mut all = keys.to_vec();
         all.extend(words[3..].iter().map(String::as_str));
         all.extend(["measure pinned", &self.machine.processor, &self.machine.level, &threads]);
-        self.asked(&digest(&all), words)
+        asked(self.cache, self.commands, &digest(&all), words)
     }
 
     fn quality(
@@ -206,7 +206,7 @@ impl Runner<'_> {
         words.push("--quiet".to_owned());
         let mut all = keys.to_vec();
         all.extend(["eval", split]);
-        let report: Value = self.asked(&digest(&all), words)?;
+        let report: Value = asked(self.cache, self.commands, &digest(&all), words)?;
         Quality::of(&report).ok_or_else(|| Error::input("eval gave no metric that a sweep can compare"))
     }
 
@@ -218,21 +218,11 @@ impl Runner<'_> {
         }
         words.push("--quiet".to_owned());
         let keys = ["sensitivity", &sources.models[0], &sources.data, self.chosen_on.as_deref().unwrap_or("")];
-        match self.asked(&digest(&keys), words) {
+        match asked(self.cache, self.commands, &digest(&keys), words) {
             Ok(found) => Ok(Ok(Some(found))),
             Err(error) if error.fault() == dlopt_checkpoint::Fault::Interrupted => Err(error),
             Err(error) => Ok(Err(error)),
         }
-    }
-
-    /// The report of a command, asked for unless it is known.
-    fn asked<T: serde::de::DeserializeOwned>(&self, digest: &str, mut words: Vec<String>) -> Result<T> {
-        if let Some(known) = self.cache.read(digest) {
-            return Ok(known);
-        }
-        words.push(format!("--report={}", self.cache.report(digest).display()));
-        self.commands.run(&words)?;
-        self.cache.read(digest).ok_or_else(|| Error::input(format!("`{}` left no report", shown(&words))))
     }
 
     /// The original as zstd packs it: fewer bytes on disk, and nothing else.

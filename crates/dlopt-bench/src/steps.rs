@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use dlopt_checkpoint::Result;
+use dlopt_checkpoint::{Error, Result};
+use serde::de::DeserializeOwned;
 
 use crate::cache::{Cache, digest, digest_of_files};
 use crate::runner::Commands;
@@ -66,6 +67,21 @@ impl Doer<'_> {
         }
         Ok((output, digest))
     }
+}
+
+/// The report of a command, asked for unless it is known.
+pub(crate) fn asked<T: DeserializeOwned>(
+    cache: &Cache,
+    commands: &dyn Commands,
+    digest: &str,
+    mut words: Vec<String>,
+) -> Result<T> {
+    if let Some(known) = cache.read(digest) {
+        return Ok(known);
+    }
+    words.push(format!("--report={}", cache.report(digest).display()));
+    commands.run(&words)?;
+    cache.read(digest).ok_or_else(|| Error::input(format!("`{}` left no report", shown(&words))))
 }
 
 /// The recipe that a step names.
