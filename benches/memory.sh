@@ -28,7 +28,7 @@ if ! have rows.safetensors; then
   "$DLOPT" prepare "$work/rows.csv" --split-at 1,20 --constant keep -q --force -o "$work/rows.safetensors"
 fi
 if ! have text.safetensors; then
-  yes 'It is a truth universally acknowledged that a text is read on.' | head -n 60 >"$work/text.txt"
+  for _ in $(seq 60); do echo 'It is a truth universally acknowledged that a text is read on.'; done >"$work/text.txt"
   "$DLOPT" prepare "$work/text.txt" --window 4 --split-at 1,20 -q --force -o "$work/text.safetensors"
 fi
 if ! have mlp.safetensors; then

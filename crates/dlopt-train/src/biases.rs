@@ -31,6 +31,9 @@ pub fn biases(
 ) -> Result<Vec<NamedTensor>> {
     // Channels leave, layers do not: both have the same chain.
     let places: Vec<usize> = (0..left.nodes.len()).filter(|&at| bias_of(&left.nodes, at).is_some()).collect();
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
     let wanted = means(whole, &whole.params, &places, looking)?;
     let mut params = left.params.clone();
     let mut found = Vec::new();
