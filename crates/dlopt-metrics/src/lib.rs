@@ -49,8 +49,9 @@ pub use mistakes::{Prediction, predictions, worst_mistakes};
 pub use paired::{McNemar, PairedDifference, PairedRegressionReport, PairedReport, paired, paired_regression};
 pub use paired_tokens::{PairedSequenceReport, PairedTokenReport, paired_sequences, paired_tokens};
 pub use pictures::{
-    CoupledChannels, DistillationRole, Picture, Pixels, Stop, confusion_matrix_svg, contact_sheet_png, coupling_svg,
-    distillation_svg, learning_curves_svg, picture_table_png, reliability_svg, robustness_svg,
+    CoupledChannels, DistillationRole, Picture, Pixels, ShareBar, Stop, confusion_matrix_svg, contact_sheet_png,
+    coupling_svg, distillation_svg, learning_curves_svg, picture_table_png, reliability_svg, robustness_svg,
+    shares_svg,
 };
 pub use point::{Likeness, PointScores, likeness, point_scores};
 pub use regression::{RegressionOutput, RegressionReport, regression};

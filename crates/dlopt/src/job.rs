@@ -114,6 +114,11 @@ pub(crate) trait Telling {
         String::new()
     }
 
+    /// Goes on with what was written, before anything is told of it.
+    fn finish(&self, _outcome: &Outcome) -> Result<()> {
+        Ok(())
+    }
+
     /// A table for people.
     fn table(&self) -> String {
         String::new()
@@ -247,6 +252,7 @@ pub(crate) fn run_telling(
     let done = job.run(target);
     bar.clear();
     let outcome = done?;
+    more.finish(&outcome)?;
     tell(args, &checkpoint.name, &outcome, more, goes_to_stdout)?;
     more.write()?;
     Ok(exit::for_gates(outcome.passes.iter().filter_map(|p| p.gate.as_deref())))

@@ -3,6 +3,7 @@
 mod datasets;
 mod packing;
 mod structure;
+mod zeros;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -14,6 +15,7 @@ use crate::messages::one_line;
 pub(crate) use datasets::{balance, sources, statistics};
 pub(crate) use packing::{packed, unpacked};
 pub(crate) use structure::structure;
+pub(crate) use zeros::zeros;
 
 /// Bytes with thousands separated.
 pub(crate) fn grouped(number: u64) -> String {

@@ -9,6 +9,7 @@ mod curves;
 mod distillation;
 mod reliability;
 mod robustness;
+mod shares;
 mod sheet;
 
 pub use confusion::confusion_matrix_svg;
@@ -17,6 +18,7 @@ pub use curves::learning_curves_svg;
 pub use distillation::{DistillationRole, distillation_svg};
 pub use reliability::reliability_svg;
 pub use robustness::robustness_svg;
+pub use shares::{ShareBar, shares_svg};
 pub use sheet::{Picture, Pixels, contact_sheet_png, picture_table_png};
 
 use plotters::prelude::*;

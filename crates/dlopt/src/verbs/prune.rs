@@ -2,7 +2,10 @@
 
 mod data;
 mod structure;
+mod worth;
+mod zeros;
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,11 +15,13 @@ use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{Error, Pass, Result};
 use dlopt_prune::{Criterion, Prune, PruneOptions, PruneScope, ShareRule, Structure};
 
-use crate::args::{IoArgs, OutputArgs, SelectArgs};
+use crate::args::{IoArgs, SelectArgs};
 use crate::job;
 
 use data::DataArgs;
-use structure::StructureArgs;
+use structure::{Leaving, StructureArgs};
+use worth::WorthArgs;
+use zeros::Zeroed;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +34,7 @@ Examples:
   dlopt prune cnn.safetensors --pattern channels --sparsity 0.5 --target flops -o narrow.safetensors
                                                            half of the multiply-adds: a smaller dense network
   dlopt prune lstm.safetensors --pattern hidden --sparsity 0.5 --target width -o narrow.safetensors
+  dlopt prune cnn.safetensors --sparsity 0.8 --scope global --eval d.safetensors --graph zeros.svg -o sparse.safetensors
 
 Layers selected by default: linear, convolution and recurrent weights. `dlopt list` shows criteria, patterns, stores.";
 
@@ -42,12 +48,15 @@ pub(crate) struct PruneArgs {
     #[command(flatten)]
     pass: PrunePass,
 
-    /// Draw which channels go together, and how many stay, to this SVG file
+    /// Draw the share of zeros in every tensor to this SVG file; where channels leave, which go together and how many stay
     #[arg(long, value_name = "FILE.svg")]
     graph: Option<PathBuf>,
 
     #[command(flatten)]
     data: DataArgs,
+
+    #[command(flatten)]
+    worth: WorthArgs,
 }
 
 /// Set weights to zero, or take whole channels, neurons, hidden units or layers out
@@ -158,18 +167,29 @@ impl PruneArgs {
 
 pub(super) fn run(args: &PruneArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> {
     let (input, output) = (args.io.input.as_deref(), &args.io.output);
-    let data = args.data.files();
-    job::check_files(&[("--graph", args.graph.as_deref())], &[&[input, output.output.as_deref()], &data[..]].concat())?;
+    let read = [&[input, output.output.as_deref(), args.worth.data()], &args.data.files()[..]].concat();
+    job::check_files(&[("--graph", args.graph.as_deref())], &read)?;
     if Structure::parse(&args.pass.pattern)?.is_none() {
-        if let Some(flag) = args.data.given().or(args.graph.as_ref().map(|_| "--graph")) {
+        if let Some(flag) = args.data.given() {
             return Err(Error::usage(format!("{flag} is about channels or layers that leave, and none do"))
                 .hint("--pattern channels, neurons, hidden or layers"));
         }
-        return job::run(input, output, &[Box::new(args.pass.zeros()?)], stop);
+        let own = args.pass.zeros()?;
+        let telling = Zeroed::new(args.worth.begin(input, output, stop)?, args.graph.as_deref(), output);
+        return job::run_telling(input, output, &[&own], &telling, stop);
     }
     let given = args.data.weigh(args.pass.criterion.as_deref(), input, output.work.threads(), stop)?;
     let Some(own) = args.pass.structure(given)? else { unreachable!("the pattern is one of structure") };
-    let telling = structure::Leaving { pass: &own, graph: args.graph.as_deref() };
-    let run = |output: &OutputArgs| job::run_telling(input, output, &[&own], &telling, stop);
-    args.data.recovered(input, output, run, || own.report(), stop)
+    let telling = Leaving {
+        pass: &own,
+        graph: args.graph.as_deref(),
+        input,
+        output,
+        data: &args.data,
+        between: args.data.between(output)?,
+        worth: args.worth.begin(input, output, stop)?,
+        stop,
+        recovered: OnceCell::new(),
+    };
+    job::run_telling(input, telling.written(), &[&own], &telling, stop)
 }

@@ -1,7 +1,6 @@
 //! Flags of pruning that looks at data: criteria before, statistics after.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,7 +12,7 @@ use dlopt_model::{GivenImportance, GroupChange, Loaded, Restate, StructureReport
 use dlopt_train::{Looking, Salience, biases, open_fitting, statistics};
 
 use crate::args::{OutputArgs, ReportArgs};
-use crate::{job, messages};
+use crate::job;
 
 /// Batches that are looked at.
 const BATCHES: usize = 16;
@@ -106,36 +105,43 @@ impl DataArgs {
         work(&Looking { dataset: &dataset, split: SPLIT, batches, team: &team, stop })
     }
 
-    /// Prunes by `run`, to the output or, where statistics and biases are to be estimated anew, by way of a file beside it;
-    /// `report` says afterwards what left.
-    pub(super) fn recovered(
-        &self,
-        input: Option<&Path>,
-        output: &OutputArgs,
-        run: impl FnOnce(&OutputArgs) -> Result<ExitCode>,
-        report: impl FnOnce() -> Option<StructureReport>,
-        stop: &Arc<AtomicBool>,
-    ) -> Result<ExitCode> {
-        let Some(data) = self.recover.as_deref().filter(|_| !output.dry_run) else { return run(output) };
+    /// Where the pruned network goes first, if statistics and biases are to be estimated anew: a file beside the output.
+    pub(super) fn between(&self, output: &OutputArgs) -> Result<Option<Between>> {
+        if self.recover.is_none() || output.dry_run {
+            return Ok(None);
+        }
         if output.output.as_deref().is_none_or(|path| path == Path::new("-")) {
             return Err(Error::usage("--recover writes a file or a folder").hint("-o OUT"));
         }
         let beside = job::tmp_dir(&output.work, output.output.as_deref())?;
-        let between = tempfile::Builder::new().prefix(".dlopt-").suffix(".safetensors").tempfile_in(&beside);
-        let between = between.at(beside.display())?.into_temp_path();
-        let to_it = OutputArgs {
-            output: Some(between.to_path_buf()),
+        let file = tempfile::Builder::new().prefix(".dlopt-").suffix(".safetensors").tempfile_in(&beside);
+        let file = file.at(beside.display())?.into_temp_path();
+        let output = OutputArgs {
+            output: Some(file.to_path_buf()),
             force: true,
             resume: false,
             max_shard_size: None,
             ..output.clone()
         };
-        let code = run(&to_it)?;
-        let checkpoint = Checkpoint::open(&between)?;
+        Ok(Some(Between { file, output }))
+    }
+
+    /// Estimates statistics and biases of the network that was pruned from `input` into `between` anew, and writes it to the
+    /// output; `report` says what left. What was done, as people read it.
+    pub(super) fn recover(
+        &self,
+        input: Option<&Path>,
+        between: &Between,
+        output: &OutputArgs,
+        report: Option<StructureReport>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<String> {
+        let Some(data) = self.recover.as_deref() else { unreachable!("there is something between") };
+        let checkpoint = Checkpoint::open(&between.file)?;
         let mut loaded = load(&checkpoint)?;
         let threads = output.work.threads();
         // Layers that left have no outputs to compare, and a pipe is read once.
-        let report = report().filter(|report| report.groups.iter().any(|group| group.kept.is_some()));
+        let report = report.filter(|report| report.groups.iter().any(|group| group.kept.is_some()));
         let whole = match (&report, input.filter(|path| *path != Path::new("-"))) {
             (Some(_), Some(path)) => Some(load(&job::open_whole(path)?)?),
             _ => None,
@@ -155,15 +161,12 @@ impl DataArgs {
                 let biases = whole.as_ref().map(|whole| biases(whole, &loaded, kept, looking)).transpose()?;
                 Ok((norms, biases.unwrap_or_default(), looking.facts()?))
             })?;
-        if !output.report.quiet {
-            let what = match (norms.len() / 2, biases.len()) {
-                (0, 0) => "nothing to estimate anew".to_owned(),
-                (norms, 0) => format!("statistics of {norms} batch norms estimated anew"),
-                (0, biases) => format!("{biases} biases estimated anew"),
-                (norms, biases) => format!("statistics of {norms} batch norms and {biases} biases estimated anew"),
-            };
-            messages::tell(&format!("{what}; to go on: dlopt train --init, dlopt distill --teacher\n"));
-        }
+        let what = match (norms.len() / 2, biases.len()) {
+            (0, 0) => "nothing to estimate anew".to_owned(),
+            (norms, 0) => format!("statistics of {norms} batch norms estimated anew"),
+            (0, biases) => format!("{biases} biases estimated anew"),
+            (norms, biases) => format!("statistics of {norms} batch norms and {biases} biases estimated anew"),
+        };
         let found = norms.into_iter().chain(biases).collect();
         let quietly = OutputArgs {
             report: ReportArgs { quiet: true, ..ReportArgs::default() },
@@ -171,7 +174,14 @@ impl DataArgs {
             files_from: None,
             ..output.clone()
         };
-        job::run(Some(&between), &quietly, &[Box::new(Restate::new("recover", facts, found))], stop)?;
-        Ok(code)
+        job::run(Some(&between.file), &quietly, &[Box::new(Restate::new("recover", facts, found))], stop)?;
+        Ok(format!("{what}; to go on: dlopt train --init, dlopt distill --teacher\n"))
     }
+}
+
+/// A pruned network on its way to the output.
+pub(super) struct Between {
+    file: tempfile::TempPath,
+    /// How it is written.
+    pub(super) output: OutputArgs,
 }

@@ -1,9 +1,12 @@
 //! Flags and tables of patterns in which whole channels or layers leave.
 
+use std::cell::OnceCell;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
-use dlopt_checkpoint::{Context, Error, Result};
+use dlopt_checkpoint::{Context, Error, Outcome, Result};
 use dlopt_metrics::{CoupledChannels, Stop, coupling_svg};
 use dlopt_model::{GivenImportance, MemberChange, PruneStructure, StructureOptions, StructureReport, Target, Weigh};
 use dlopt_prune::{PruneScope, Structure, importance_named};
@@ -11,7 +14,9 @@ use dlopt_train::Salience;
 use serde_json::{Map, Value};
 
 use super::PrunePass;
-use crate::args::Tied;
+use super::data::{Between, DataArgs};
+use super::worth::Worth;
+use crate::args::{OutputArgs, Tied};
 use crate::job::Telling;
 use crate::tables;
 
@@ -166,10 +171,26 @@ fn drawn(report: &StructureReport) -> String {
     coupling_svg(&layers, &groups.collect::<Vec<_>>())
 }
 
-/// Tells what left.
+/// Tells what left, and what that cost.
 pub(super) struct Leaving<'a> {
     pub(super) pass: &'a PruneStructure,
     pub(super) graph: Option<&'a Path>,
+    pub(super) input: Option<&'a Path>,
+    pub(super) output: &'a OutputArgs,
+    pub(super) data: &'a DataArgs,
+    /// Where the network lies while it is recovered.
+    pub(super) between: Option<Between>,
+    pub(super) worth: Option<Worth<'a>>,
+    pub(super) stop: &'a Arc<AtomicBool>,
+    /// What was recovered.
+    pub(super) recovered: OnceCell<String>,
+}
+
+impl Leaving<'_> {
+    /// How the pass writes.
+    pub(super) fn written(&self) -> &OutputArgs {
+        self.between.as_ref().map_or(self.output, |between| &between.output)
+    }
 }
 
 impl Telling for Leaving<'_> {
@@ -177,13 +198,30 @@ impl Telling for Leaving<'_> {
         self.pass.report().map(|report| report.explain()).unwrap_or_default()
     }
 
+    fn finish(&self, _outcome: &Outcome) -> Result<()> {
+        let ask = |when, output: &OutputArgs| match (&self.worth, &output.output) {
+            (Some(worth), Some(path)) => worth.ask(when, path),
+            _ => Ok(()),
+        };
+        ask("pruned", self.written())?;
+        if let Some(between) = &self.between {
+            let told = self.data.recover(self.input, between, self.output, self.pass.report(), self.stop)?;
+            self.recovered.get_or_init(|| told);
+            ask("recovered", self.output)?;
+        }
+        Ok(())
+    }
+
     fn table(&self) -> String {
-        self.pass.report().map(|report| tables::structure(&report)).unwrap_or_default()
+        let own = self.pass.report().map(|report| tables::structure(&report)).unwrap_or_default();
+        let worth = self.worth.as_ref().map(Worth::table).unwrap_or_default();
+        own + self.recovered.get().map_or("", String::as_str) + &worth
     }
 
     fn report(&self) -> Map<String, Value> {
         let report = self.pass.report().and_then(|report: StructureReport| serde_json::to_value(report).ok());
-        report.into_iter().map(|report| ("structure".to_owned(), report)).collect()
+        let own = report.into_iter().map(|report| ("structure".to_owned(), report));
+        own.chain(self.worth.iter().flat_map(Worth::report)).collect()
     }
 
     fn write(&self) -> Result<()> {
