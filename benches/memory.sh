@@ -25,6 +25,7 @@ if ! have rows.safetensors; then
     for column in $(seq 20); do printf '%s,' $(((row * 7 + column * column) % 11)); done
     printf 'class%s\n' $((row % 3))
   done >"$work/rows.csv"
+  cut -d, -f1-20 "$work/rows.csv" >"$work/unlabelled.csv"
   "$DLOPT" prepare "$work/rows.csv" --split-at 1,20 --constant keep -q --force -o "$work/rows.safetensors"
 fi
 if ! have text.safetensors; then

@@ -594,7 +594,7 @@ const PRUNE: [Case; 11] = [
 ];
 
 /// Flags of patterns in which channels leave.
-const STRUCTURE: [Case; 7] = [
+const STRUCTURE: [Case; 9] = [
     ("target", |g| {
         let of = |target: &str| channels(g, &format!("--sparsity 0.5 {target}"));
         assert!(of("") == of("--target params"), "parameters are the default");
@@ -644,6 +644,20 @@ const STRUCTURE: [Case; 7] = [
             read_file(&g.path("r.safetensors")).get("bn1.running_mean").values()
         };
         assert_ne!(mean("--recover d.safetensors"), mean(""));
+    }),
+    ("eval", |g| {
+        channels(g, "--sparsity 0");
+        let told = g.ok("prune net.safetensors --sparsity 0.9 -o e.safetensors --eval d.safetensors");
+        assert!(err(&told).contains("before") && err(&told).contains("pruned"), "{}", err(&told));
+    }),
+    ("split", |g| {
+        channels(g, "--sparsity 0");
+        let samples = |split: &str| {
+            let line = "prune net.safetensors --sparsity 0.5 -o s.safetensors --eval d.safetensors --json --force";
+            let told: Value = serde_json::from_slice(&g.ok(&format!("{line} {split}")).stdout).unwrap();
+            ["before", "pruned"].map(|when| told["quality"][when]["samples"].as_u64().unwrap())
+        };
+        assert_eq!([samples(""), samples("--split train")], [[50, 50], [100, 100]]);
     }),
 ];
 

@@ -179,6 +179,65 @@ fn data_say_which_channels_matter_and_statistics_are_estimated_anew() {
 }
 
 #[test]
+fn what_pruning_costs_is_told_and_drawn() {
+    let ground = ground();
+    let dir = ground.path();
+    let line =
+        "prune m.safetensors --pattern channels --sparsity 0.6 --eval d.safetensors --report r.json -o p.safetensors";
+    let told = err(&ok_in(dir, &format!("{line} --recover d.safetensors")));
+    let report: Value = serde_json::from_slice(&fs::read(dir.join("r.json")).unwrap()).unwrap();
+    let value = |when: &str| report["quality"][when]["value"].as_f64().unwrap();
+    assert_eq!(value("before"), accuracy(dir, "m.safetensors"));
+    assert_eq!(value("recovered"), accuracy(dir, "p.safetensors"));
+    assert!(value("pruned") < value("before"));
+    let change = report["quality"]["recovered"]["paired"]["difference"].as_f64().unwrap();
+    assert!((change - (value("recovered") - value("before"))).abs() < 1e-9);
+    assert!(report["structure"]["after"].is_object() && report["quality"]["before"]["paired"].is_null());
+    for text in
+        ["accuracy", &format!("{:.2}%", 100.0 * value("pruned")), &format!("{:+.2}", 100.0 * change), "estimated anew"]
+    {
+        assert!(told.contains(text), "{text} in {told}");
+    }
+    ok_in(dir, &format!("{line} --force -q"));
+    let report: Value = serde_json::from_slice(&fs::read(dir.join("r.json")).unwrap()).unwrap();
+    assert_eq!(report["quality"]["pruned"]["value"], value("pruned"), "recovery comes after");
+    assert!(report["quality"]["recovered"].is_null());
+    // Zeros are made up for as well, and stay.
+    let line = "prune m.safetensors --sparsity 0.8 --eval d.safetensors --recover d.safetensors --report r.json -q";
+    ok_in(dir, &format!("{line} --store bitmask -o z.safetensors"));
+    let report: Value = serde_json::from_slice(&fs::read(dir.join("r.json")).unwrap()).unwrap();
+    let value = |when: &str| report["quality"][when]["value"].as_f64().unwrap();
+    assert!(value("recovered") > value("pruned") + 0.05, "{}", report["quality"]);
+    ok_in(dir, "prune m.safetensors --sparsity 0.8 -o plain.safetensors -q");
+    ok_in(dir, "convert z.safetensors --decompress -o dense.safetensors -q");
+    let (plain, dense) = (read_file(&dir.join("plain.safetensors")), read_file(&dir.join("dense.safetensors")));
+    let changed: Vec<&String> = plain.names.iter().filter(|name| plain.get(name) != dense.get(name)).collect();
+    assert!(changed.len() >= 6 && changed.iter().all(|name| !name.ends_with(".weight")), "{changed:?}");
+    fs::remove_file(dir.join("z.safetensors")).unwrap();
+    // A bar for every tensor that was pruned.
+    let told = err(&ok_in(dir, "prune m.safetensors --sparsity 0.7 --graph z.svg -o z.safetensors"));
+    let drawn = fs::read_to_string(dir.join("z.svg")).unwrap();
+    let bar = format!("70.0%  {}{}", "█".repeat(21), "░".repeat(9));
+    let weights: Vec<String> =
+        widths(&read_file(&dir.join("z.safetensors"))).into_iter().map(|(name, _)| name).collect();
+    let pruned = weights.iter().filter(|name| !name.starts_with("bn") && !name.contains(".bn"));
+    assert!(pruned.clone().count() >= 5, "{weights:?}");
+    for name in pruned {
+        assert!(drawn.contains(name.as_str()), "{name} in {drawn}");
+        let line = told.lines().find(|line| line.contains(name.as_str())).unwrap();
+        assert!(line.contains("70."), "{line}");
+    }
+    assert!(told.contains(&bar), "{told}");
+    // Nothing is written where the network cannot be evaluated, and pipes are refused.
+    for refused in ["prune - -o no.safetensors", "prune m.safetensors -o -"] {
+        let refused = run_in(dir, &format!("{refused} --sparsity 0.5 --eval d.safetensors"));
+        assert_code(&refused, 2, "a pipe");
+        assert!(err(&refused).contains("--eval compares"), "{}", err(&refused));
+    }
+    assert!(!support::names_in(dir).iter().any(|name| name.starts_with(".dlopt-")), "nothing is left between");
+}
+
+#[test]
 fn the_graph_is_explained_and_drawn() {
     let ground = ground();
     let dir = ground.path();
@@ -255,8 +314,12 @@ fn what_is_asked_wrongly_is_one_clear_error() {
         ("--pattern channels --sparsity 0.5 --graph m.safetensors", 2, "--graph m.safetensors: is read"),
         ("--sparsity 0.5 --target flops", 2, "--target is about channels or layers that leave"),
         ("--sparsity 0.5 --floor 0.5", 2, "--floor is about channels or layers that leave"),
-        ("--sparsity 0.5 --graph g.svg", 2, "--graph is about channels or layers that leave"),
-        ("--sparsity 0.5 --recover d.safetensors", 2, "--recover is about channels or layers that leave"),
+        ("--sparsity 0.5 --graph g.svg --dry-run", 2, "--graph draws the zeros that are found"),
+        ("--sparsity 0.5 --split test", 2, "--eval"),
+        ("--sparsity 0.5 --eval none.safetensors", 1, "none.safetensors"),
+        ("--sparsity 0.5 --eval d.safetensors --split none", 1, "none"),
+        ("--sparsity 0.5 --data d.safetensors", 2, "--data is about channels or layers that leave"),
+        ("--sparsity 0.5 --batches 3", 2, "--batches is about --data or --recover"),
         ("--sparsity 0.5 --criterion l2", 2, "no criterion is named `l2`"),
     ] {
         let refused = run_in(dir, &format!("prune m.safetensors -o no.safetensors {line}"));

@@ -18,11 +18,11 @@ SMALL = {
 }
 VERBS = {
     "mlp": {
-        "eval": ["--data", f"{WORK}/rows.safetensors", "--resamples", "0", "--batch", "8", "--json"],
-        "predict": [f"{WORK}/rows.csv", "--batch", "8"],
+        "eval": ["--data", f"{WORK}/rows.safetensors", "--resamples", "100", "--batch", "8", "--json"],
+        "predict": [f"{WORK}/unlabelled.csv", "--batch", "8"],
     },
     "lstm": {
-        "eval": ["--data", f"{WORK}/text.safetensors", "--resamples", "0", "--batch", "8", "--json"],
+        "eval": ["--data", f"{WORK}/text.safetensors", "--resamples", "100", "--batch", "8", "--json"],
         "generate": ["--prompt", "It is", "--length", "20"],
     },
 }

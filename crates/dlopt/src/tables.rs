@@ -172,6 +172,7 @@ fn figures(total: &TensorReport, pass: &PassReport) -> String {
 }
 
 fn tensors(reports: &[TensorReport]) -> String {
+    let has_bars = reports.iter().any(|own| own.sparsity_after != own.sparsity_before);
     let rows: Vec<_> = reports
         .iter()
         .map(|t| {
@@ -184,11 +185,12 @@ fn tensors(reports: &[TensorReport]) -> String {
                 t.sqnr_db.map_or("-".to_owned(), |db| format!("{db:.2}")),
                 format!("{:.3}%", 100.0 * t.relative_error),
                 format!("{:.3e}", t.max_error),
+                if has_bars { zeros::bar(t.sparsity_after) } else { String::new() },
             ]
         })
         .collect();
     columns(
-        &["  tensor", "weights", "bits", "zeros before", "zeros after", "SQNR dB", "rel. error", "max error"],
+        &["  tensor", "weights", "bits", "zeros before", "zeros after", "SQNR dB", "rel. error", "max error", ""],
         &rows,
     )
 }

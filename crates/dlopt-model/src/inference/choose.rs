@@ -170,8 +170,8 @@ impl<'a> Chooser<'a> {
     ) -> Result<Option<Arc<dyn Maps>>> {
         let (relu, pools) = behind_convolution(behind);
         let shape = conv_shape(node);
-        let candidates = kinds::maps(shape, (relu, pools), source, self.wants_int8(source))?;
         let images = self.execution.batch.div_ceil(self.team.threads()).clamp(1, MOST_IMAGES);
+        let candidates = kinds::maps(shape, (relu, pools), images, source, self.wants_int8(source))?;
         let plan = Convolution::new(shape, relu, pools);
         let dense_bytes = size_of::<f32>() * plan.packed_len();
         let mut buffers = None;

@@ -78,13 +78,14 @@ pub(super) fn matrices(source: &Source<'_>, rows: usize, is_int8: bool) -> Resul
     Ok(found)
 }
 
-/// The kernels that convolve with a matrix whose inputs go tap by tap.
+/// The kernels that convolve so many images at a time with a matrix whose inputs go tap by tap.
 ///
 /// # Errors
 /// As [`matrices`].
 pub(super) fn maps(
     shape: ConvShape,
     (relu, pools): (bool, bool),
+    images: usize,
     source: &Source<'_>,
     is_int8: bool,
 ) -> Result<Vec<Candidate<Arc<dyn Maps>>>> {
@@ -100,6 +101,6 @@ pub(super) fn maps(
     if shape.groups > 1 || !pays(level(), Work::Convolution, source.zero_share()) {
         return Ok(Vec::new());
     }
-    let kernel = source.with_values(|row| SparseConvolution::pack(shape, relu, pools, row))?;
+    let kernel = source.with_values(|row| SparseConvolution::pack(shape, relu, pools, images, row))?;
     Ok(vec![Candidate { name: SPARSE, bytes: kernel.bytes(), kernel: Arc::new(kernel) }])
 }

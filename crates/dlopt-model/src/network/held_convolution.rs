@@ -10,8 +10,8 @@ use super::layer::{Backward, Forward, Layer, forward_chunk};
 use super::values::{Memory, Values};
 use crate::plan::Node;
 
-/// Images a task holds at most.
-const IMAGES_PER_TASK: usize = 8;
+/// Images a task holds at most: those that sparse weights take abreast.
+const IMAGES_PER_TASK: usize = 16;
 
 pub(crate) struct HeldConvolutionLayer {
     pub(crate) weight: Arc<dyn Maps>,

@@ -6,23 +6,24 @@ use super::{columns, grouped};
 
 /// Cells of a whole bar.
 const CELLS: f64 = 30.0;
-/// Tensors that are shown; of more, these in the order of the file, and how many are not.
-const SHOWN: usize = 40;
+/// Tensors that a screen has room for; the lines of --verbose have a bar each.
+const SHOWN: usize = 12;
 
-/// A bar for every tensor.
+/// A share, 0..=1, as a bar.
+pub(super) fn bar(share: f64) -> String {
+    let filled = (CELLS * share).round() as usize;
+    "█".repeat(filled) + &"░".repeat(CELLS as usize - filled)
+}
+
+/// A bar for every tensor, where they are few.
 pub(crate) fn zeros(bars: &[ShareBar]) -> String {
-    if bars.is_empty() {
+    if bars.is_empty() || bars.len() > SHOWN {
         return String::new();
     }
     let row = |own: &ShareBar| {
-        let filled = (CELLS * own.share).round() as usize;
-        let bar = "█".repeat(filled) + &"░".repeat(CELLS as usize - filled);
-        vec![format!("  {}", own.name), grouped(own.of), format!("{:.1}%", 100.0 * own.share), bar]
+        vec![format!("  {}", own.name), grouped(own.of), format!("{:.1}%", 100.0 * own.share), bar(own.share)]
     };
-    let rows: Vec<_> = bars.iter().take(SHOWN).map(row).collect();
-    let more = bars.len().saturating_sub(SHOWN);
-    let rest = if more > 0 { format!("  and {more} more; --verbose shows all\n") } else { String::new() };
-    columns(&["  tensor", "weights", "zeros", ""], &rows) + &rest
+    columns(&["  tensor", "weights", "zeros", ""], &bars.iter().map(row).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -40,7 +41,7 @@ mod tests {
             text.lines().nth(1),
             Some(&*format!("  fc0       1,000  50.0%  {}{}", "█".repeat(15), "░".repeat(15)))
         );
-        assert!(zeros(&bars(43)).ends_with("and 3 more; --verbose shows all\n"));
+        assert_eq!(zeros(&bars(13)), "");
         assert_eq!(zeros(&[]), "");
     }
 }

@@ -1,11 +1,12 @@
 //! `dlopt prune`: set weights to zero, or take whole channels and layers out.
 
+mod afterwards;
 mod data;
 mod structure;
 mod worth;
 mod zeros;
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use dlopt_prune::{Criterion, Prune, PruneOptions, PruneScope, ShareRule, Structu
 use crate::args::{IoArgs, SelectArgs};
 use crate::job;
 
+use afterwards::Afterwards;
 use data::DataArgs;
 use structure::{Leaving, StructureArgs};
 use worth::WorthArgs;
@@ -170,26 +172,22 @@ pub(super) fn run(args: &PruneArgs, stop: &Arc<AtomicBool>) -> Result<ExitCode> 
     let read = [&[input, output.output.as_deref(), args.worth.data()], &args.data.files()[..]].concat();
     job::check_files(&[("--graph", args.graph.as_deref())], &read)?;
     if Structure::parse(&args.pass.pattern)?.is_none() {
-        if let Some(flag) = args.data.given() {
-            return Err(Error::usage(format!("{flag} is about channels or layers that leave, and none do"))
-                .hint("--pattern channels, neurons, hidden or layers"));
-        }
         let own = args.pass.zeros()?;
-        let telling = Zeroed::new(args.worth.begin(input, output, stop)?, args.graph.as_deref(), output);
-        return job::run_telling(input, output, &[&own], &telling, stop);
+        args.data.refuse_criterion()?;
+        if args.graph.is_some() && output.dry_run {
+            return Err(Error::usage("--graph draws the zeros that are found, and --dry-run finds none")
+                .hint("leave one of them out"));
+        }
+        let telling = Zeroed {
+            graph: args.graph.as_deref(),
+            is_verbose: output.report.verbose,
+            afterwards: Afterwards::new(args, stop)?,
+            bars: RefCell::default(),
+        };
+        return job::run_telling(input, telling.afterwards.written(), &[&own], &telling, stop);
     }
     let given = args.data.weigh(args.pass.criterion.as_deref(), input, output.work.threads(), stop)?;
     let Some(own) = args.pass.structure(given)? else { unreachable!("the pattern is one of structure") };
-    let telling = Leaving {
-        pass: &own,
-        graph: args.graph.as_deref(),
-        input,
-        output,
-        data: &args.data,
-        between: args.data.between(output)?,
-        worth: args.worth.begin(input, output, stop)?,
-        stop,
-        recovered: OnceCell::new(),
-    };
-    job::run_telling(input, telling.written(), &[&own], &telling, stop)
+    let telling = Leaving { pass: &own, graph: args.graph.as_deref(), afterwards: Afterwards::new(args, stop)? };
+    job::run_telling(input, telling.afterwards.written(), &[&own], &telling, stop)
 }

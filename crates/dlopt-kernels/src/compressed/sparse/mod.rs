@@ -3,6 +3,7 @@
 //! Weights that are not 0 stand anywhere (unstructured sparsity), with 8- or 16-bit places. One row of activations and many
 //! want different layouts: see [`SparseMatrix`].
 
+mod abreast;
 mod blocked;
 mod convolution;
 mod lanes;

@@ -1,5 +1,5 @@
-//! The kernel of sparse convolutions: outputs as sums of shifted planes.
-#![allow(unsafe_op_in_unsafe_fn, reason = "pointers are valid for the planes they were planned for: see `correlate`")]
+//! Outputs of a sparse convolution as sums of shifted pixels: its weights, and the kernel over the planes of one image.
+#![allow(unsafe_op_in_unsafe_fn, reason = "pointers are valid for the pixels they were planned for: see `correlate`")]
 #![allow(clippy::needless_range_loop, reason = "registers read best by their numbers")]
 
 use super::lanes::{Kernel, Lanes, Weight, run};
@@ -10,7 +10,7 @@ use super::transpose::transpose;
 /// The most neighbouring pixels that are summed at once.
 const BLOCK: usize = 64;
 
-/// Weights of output channels, each with its offset in the planes.
+/// Weights of output channels, each with its offset among the pixels.
 #[derive(Debug)]
 pub(super) struct Shifts<W> {
     parts: Vec<Part>,
@@ -18,7 +18,7 @@ pub(super) struct Shifts<W> {
     values: Stream<W>,
 }
 
-/// Weights that are near each other in the planes, of all channels.
+/// Weights whose pixels are near each other, of all channels.
 #[derive(Debug)]
 struct Part {
     /// Channels, those with the fewest weights first.
@@ -67,7 +67,72 @@ impl<W: Weight> Shifts<W> {
     }
 }
 
-/// The extents of one image's outputs, and what follows a sum.
+/// What a sum begins with, and what follows it.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'a> {
+    pub(super) bias: Option<&'a [f32]>,
+    /// Where weights are codes.
+    pub(super) scale: Option<&'a [f32]>,
+    pub(super) relu: bool,
+}
+
+/// Where the pixels of a block of outputs are, and where their sums go.
+#[derive(Clone, Copy)]
+pub(super) struct Places {
+    pub(super) from: *const f32,
+    /// Floats of one of a weight's offset, and between the pixels of two registers.
+    pub(super) unit: usize,
+    pub(super) apart: usize,
+    pub(super) to: *mut f32,
+    /// Floats between the sums of two channels.
+    pub(super) step: usize,
+}
+
+impl<W: Weight> Shifts<W> {
+    /// Sums of all channels for as many registers of pixels.
+    ///
+    /// # Safety
+    /// All pixels and sums are there, and `T` is.
+    #[inline(always)]
+    pub(super) unsafe fn block<T: Lanes, const REGISTERS: usize>(&self, ends: Ends<'_>, places: Places) {
+        let Self { parts, offsets, values } = self;
+        let (mut offset, mut value) = (offsets.as_slice().as_ptr(), values.as_slice().as_ptr());
+        for (index, part) in parts.iter().enumerate() {
+            let (is_first, is_last) = (index == 0, index + 1 == parts.len());
+            for channel in 0..part.order.len() {
+                let output = part.order[channel] as usize;
+                let to = places.to.add(output * places.step);
+                let bias = ends.bias.map_or(0.0, |bias| bias[output]);
+                let mut sums = [T::splat(if ends.scale.is_some() { 0.0 } else { bias }); REGISTERS];
+                if !is_first {
+                    for register in 0..REGISTERS {
+                        sums[register] = T::load(to.add(register * T::N));
+                    }
+                }
+                for _ in part.start[channel]..part.start[channel + 1] {
+                    let from = places.from.add(*offset as usize * places.unit);
+                    let weight = (*value).splat::<T>();
+                    for register in 0..REGISTERS {
+                        sums[register] = sums[register].fma(weight, T::load(from.add(register * places.apart)));
+                    }
+                    (offset, value) = (offset.add(1), value.add(1));
+                }
+                for register in 0..REGISTERS {
+                    let mut sum = sums[register];
+                    if is_last {
+                        if let Some(scale) = ends.scale {
+                            sum = T::splat(bias).fma(sum, T::splat(scale[output]));
+                        }
+                        sum = if ends.relu { sum.positive() } else { sum };
+                    }
+                    sum.store(to.add(register * T::N));
+                }
+            }
+        }
+    }
+}
+
+/// The extents of one image's outputs.
 pub(super) struct Job<'a> {
     /// Floats of a row of a plane.
     pub(super) row: usize,
@@ -78,9 +143,7 @@ pub(super) struct Job<'a> {
     pub(super) band: usize,
     pub(super) step: usize,
     pub(super) outputs: usize,
-    pub(super) bias: Option<&'a [f32]>,
-    pub(super) scale: Option<&'a [f32]>,
-    pub(super) relu: bool,
+    pub(super) ends: Ends<'a>,
     pub(super) pool: bool,
 }
 
@@ -138,40 +201,9 @@ impl<W: Weight> Image<'_, W> {
     /// Sums of all channels for a block of pixels; says how many pixels.
     #[inline(always)]
     unsafe fn block<T: Lanes, const REGISTERS: usize>(&mut self, planes: *const f32, at: usize) -> usize {
-        let Shifts { parts, offsets, values } = self.weights;
-        let (mut offset, mut value) = (offsets.as_slice().as_ptr(), values.as_slice().as_ptr());
-        let job = self.job;
-        for (index, part) in parts.iter().enumerate() {
-            let (is_first, is_last) = (index == 0, index + 1 == parts.len());
-            for channel in 0..part.order.len() {
-                let output = part.order[channel] as usize;
-                let to = self.sums.add(output * job.step + at);
-                let bias = job.bias.map_or(0.0, |bias| bias[output]);
-                let mut sums = [T::splat(if job.scale.is_some() { 0.0 } else { bias }); REGISTERS];
-                if !is_first {
-                    for register in 0..REGISTERS {
-                        sums[register] = T::load(to.add(register * T::N));
-                    }
-                }
-                for _ in part.start[channel]..part.start[channel + 1] {
-                    let (from, weight) = (planes.add(*offset as usize), (*value).splat::<T>());
-                    for register in 0..REGISTERS {
-                        sums[register] = sums[register].fma(weight, T::load(from.add(register * T::N)));
-                    }
-                    (offset, value) = (offset.add(1), value.add(1));
-                }
-                for register in 0..REGISTERS {
-                    let mut sum = sums[register];
-                    if is_last {
-                        if let Some(scale) = job.scale {
-                            sum = T::splat(bias).fma(sum, T::splat(scale[output]));
-                        }
-                        sum = if job.relu { sum.positive() } else { sum };
-                    }
-                    sum.store(to.add(register * T::N));
-                }
-            }
-        }
+        let (to, step) = (self.sums.add(at), self.job.step);
+        let places = Places { from: planes, unit: 1, apart: T::N, to, step };
+        self.weights.block::<T, REGISTERS>(self.job.ends, places);
         (REGISTERS * T::N).min(BLOCK)
     }
 

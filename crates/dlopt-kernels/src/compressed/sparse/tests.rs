@@ -152,7 +152,8 @@ fn a_convolution_gives_what_the_dense_one_gives() {
         dilated,
     ];
     for (at, shape) in shapes.into_iter().enumerate() {
-        let (images, depth) = (2, shape.weight_len() / shape.outputs);
+        // Two one after the other, or sixteen and three more abreast.
+        let (images, depth) = (19, shape.weight_len() / shape.outputs);
         let weight = weights(shape.outputs, depth, 0.6, at as u32);
         let transposed: Vec<f32> =
             (0..weight.len()).map(|at| weight[at % shape.outputs * depth + at / shape.outputs]).collect();
@@ -162,15 +163,17 @@ fn a_convolution_gives_what_the_dense_one_gives() {
             let (mut packed, mut wanted) = (vec![], vec![0.0; images * layer.output_len()]);
             layer.pack_forward(&Team::new(1), &transposed, &mut packed);
             layer.forward(images, &x, &packed, Some(&bias), &mut wanted, None);
-            let found = at_every_level(|| {
-                let layer = SparseConvolution::pack(shape, relu, pool, &mut |output, row| {
-                    row.copy_from_slice(&weight[output * depth..][..depth]);
+            for (planned, images) in [(2, 2), (images, images), (images, 2)] {
+                let found = at_every_level(|| {
+                    let layer = SparseConvolution::pack(shape, relu, pool, planned, &mut |output, row| {
+                        row.copy_from_slice(&weight[output * depth..][..depth]);
+                    });
+                    let mut out = vec![f32::NAN; images * layer.output_len()];
+                    layer.forward(images, &x[..images * shape.input_len()], Some(&bias), &mut out);
+                    out
                 });
-                let mut out = vec![f32::NAN; images * layer.output_len()];
-                layer.forward(images, &x, Some(&bias), &mut out);
-                out
-            });
-            assert_eq!(found, wanted, "{shape:?}, relu {relu}, pool {pool}");
+                assert_eq!(found, wanted[..found.len()], "{shape:?}, relu {relu}, pool {pool}, {images} of {planned}");
+            }
         }
     }
 }
@@ -180,13 +183,17 @@ fn a_convolution_of_codes_is_scaled_behind_the_sum() {
     let shape = shape([5, 6], [2, 3], [3, 3], [1, 1], [1; 4]);
     let codes: Vec<i8> = weights(3, 18, 0.5, 1).iter().map(|w| (w * 127.0) as i8).collect();
     let (x, scale, bias) = (noise(60, 2), [0.5, 0.25, 2.0], [1.0, -1.0, 0.0]);
-    let found = at_every_level(|| {
-        let row = &mut |output: usize, row: &mut [i8]| row.copy_from_slice(&codes[output * 18..][..18]);
-        let codes = Codes { outputs: 3, inputs: 18, bits: 8, group: 18, scale: &scale, zero: &[], row };
-        let mut out = vec![f32::NAN; 90];
-        SparseConvolution::pack_codes(shape, false, false, codes).forward(1, &x, Some(&bias), &mut out);
-        out
-    });
+    let of = |images: usize| {
+        at_every_level(|| {
+            let row = &mut |output: usize, row: &mut [i8]| row.copy_from_slice(&codes[output * 18..][..18]);
+            let codes = Codes { outputs: 3, inputs: 18, bits: 8, group: 18, scale: &scale, zero: &[], row };
+            let mut out = vec![f32::NAN; 90];
+            SparseConvolution::pack_codes(shape, false, false, images, codes).forward(1, &x, Some(&bias), &mut out);
+            out
+        })
+    };
+    let found = of(1);
+    assert_eq!(found, of(16), "abreast");
     for (at, &found) in found.iter().enumerate() {
         let (pixel, output) = (at / 3, at % 3);
         let mut sum = 0.0_f32;

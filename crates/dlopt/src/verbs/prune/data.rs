@@ -32,21 +32,28 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "N")]
     batches: Option<usize>,
 
-    /// Estimate the running statistics of batch norms anew on the training split of this dataset, once channels left, and the
-    /// biases of layers without a norm, unless the checkpoint comes through a pipe
+    /// Estimate the running statistics of batch norms anew on the training split of this dataset, once weights or channels are
+    /// gone, and the biases of layers without a norm, unless the checkpoint comes through a pipe
     #[arg(long, value_name = "DATA")]
     recover: Option<PathBuf>,
 }
 
 impl DataArgs {
-    /// A flag that was given, if one was.
-    pub(super) fn given(&self) -> Option<&'static str> {
-        let flags = [
-            ("--data", self.data.is_some()),
-            ("--batches", self.batches.is_some()),
-            ("--recover", self.recover.is_some()),
-        ];
-        flags.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
+    /// Refuses what only criteria of channels look at.
+    pub(super) fn refuse_criterion(&self) -> Result<()> {
+        if self.data.is_some() {
+            return Err(Error::usage("--data is about channels or layers that leave, and none do")
+                .hint("--pattern channels, neurons, hidden or layers; --recover for what they lost"));
+        }
+        self.refuse_batches()
+    }
+
+    /// Refuses a number of batches that nothing looks at.
+    fn refuse_batches(&self) -> Result<()> {
+        match self.batches.is_some() && self.data.is_none() && self.recover.is_none() {
+            true => Err(Error::usage("--batches is about --data or --recover, and neither is given")),
+            false => Ok(()),
+        }
     }
 
     /// The files that are read.
@@ -62,9 +69,7 @@ impl DataArgs {
         threads: usize,
         stop: &AtomicBool,
     ) -> Result<Option<GivenImportance>> {
-        if self.batches.is_some() && self.data.is_none() && self.recover.is_none() {
-            return Err(Error::usage("--batches is about --data or --recover, and neither is given"));
-        }
+        self.refuse_batches()?;
         let name = criterion.unwrap_or("l2");
         let (salience, data) = match (Salience::named(name), &self.data) {
             (Some(salience), Some(data)) => (salience, data),
@@ -127,7 +132,7 @@ impl DataArgs {
     }
 
     /// Estimates statistics and biases of the network that was pruned from `input` into `between` anew, and writes it to the
-    /// output; `report` says what left. What was done, as people read it.
+    /// output; `report` says which channels or layers left. What was done, as people read it.
     pub(super) fn recover(
         &self,
         input: Option<&Path>,
@@ -141,9 +146,9 @@ impl DataArgs {
         let mut loaded = load(&checkpoint)?;
         let threads = output.work.threads();
         // Layers that left have no outputs to compare, and a pipe is read once.
-        let report = report.filter(|report| report.groups.iter().any(|group| group.kept.is_some()));
-        let whole = match (&report, input.filter(|path| *path != Path::new("-"))) {
-            (Some(_), Some(path)) => Some(load(&job::open_whole(path)?)?),
+        let has_same_layers = |report: &StructureReport| report.groups.iter().any(|group| group.kept.is_some());
+        let whole = match input.filter(|path| *path != Path::new("-")) {
+            Some(path) if report.as_ref().is_none_or(has_same_layers) => Some(load(&job::open_whole(path)?)?),
             _ => None,
         };
         let kept = |tensor: &str| {

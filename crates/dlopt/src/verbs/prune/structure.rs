@@ -1,9 +1,6 @@
 //! Flags and tables of patterns in which whole channels or layers leave.
 
-use std::cell::OnceCell;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::{Args, ValueEnum};
 use dlopt_checkpoint::{Context, Error, Outcome, Result};
@@ -14,9 +11,8 @@ use dlopt_train::Salience;
 use serde_json::{Map, Value};
 
 use super::PrunePass;
-use super::data::{Between, DataArgs};
-use super::worth::Worth;
-use crate::args::{OutputArgs, Tied};
+use super::afterwards::Afterwards;
+use crate::args::Tied;
 use crate::job::Telling;
 use crate::tables;
 
@@ -175,22 +171,7 @@ fn drawn(report: &StructureReport) -> String {
 pub(super) struct Leaving<'a> {
     pub(super) pass: &'a PruneStructure,
     pub(super) graph: Option<&'a Path>,
-    pub(super) input: Option<&'a Path>,
-    pub(super) output: &'a OutputArgs,
-    pub(super) data: &'a DataArgs,
-    /// Where the network lies while it is recovered.
-    pub(super) between: Option<Between>,
-    pub(super) worth: Option<Worth<'a>>,
-    pub(super) stop: &'a Arc<AtomicBool>,
-    /// What was recovered.
-    pub(super) recovered: OnceCell<String>,
-}
-
-impl Leaving<'_> {
-    /// How the pass writes.
-    pub(super) fn written(&self) -> &OutputArgs {
-        self.between.as_ref().map_or(self.output, |between| &between.output)
-    }
+    pub(super) afterwards: Afterwards<'a>,
 }
 
 impl Telling for Leaving<'_> {
@@ -199,29 +180,18 @@ impl Telling for Leaving<'_> {
     }
 
     fn finish(&self, _outcome: &Outcome) -> Result<()> {
-        let ask = |when, output: &OutputArgs| match (&self.worth, &output.output) {
-            (Some(worth), Some(path)) => worth.ask(when, path),
-            _ => Ok(()),
-        };
-        ask("pruned", self.written())?;
-        if let Some(between) = &self.between {
-            let told = self.data.recover(self.input, between, self.output, self.pass.report(), self.stop)?;
-            self.recovered.get_or_init(|| told);
-            ask("recovered", self.output)?;
-        }
-        Ok(())
+        self.afterwards.run(self.pass.report())
     }
 
     fn table(&self) -> String {
         let own = self.pass.report().map(|report| tables::structure(&report)).unwrap_or_default();
-        let worth = self.worth.as_ref().map(Worth::table).unwrap_or_default();
-        own + self.recovered.get().map_or("", String::as_str) + &worth
+        own + &self.afterwards.table()
     }
 
     fn report(&self) -> Map<String, Value> {
         let report = self.pass.report().and_then(|report: StructureReport| serde_json::to_value(report).ok());
         let own = report.into_iter().map(|report| ("structure".to_owned(), report));
-        own.chain(self.worth.iter().flat_map(Worth::report)).collect()
+        own.chain(self.afterwards.report()).collect()
     }
 
     fn write(&self) -> Result<()> {

@@ -7,24 +7,17 @@ use dlopt_checkpoint::{Context, Outcome, Result};
 use dlopt_metrics::{ShareBar, shares_svg};
 use serde_json::{Map, Value};
 
-use super::worth::Worth;
-use crate::args::OutputArgs;
+use super::afterwards::Afterwards;
 use crate::job::Telling;
 use crate::tables;
 
 /// Tells of the zeros of a job.
 pub(super) struct Zeroed<'a> {
-    worth: Option<Worth<'a>>,
-    graph: Option<&'a Path>,
-    output: &'a OutputArgs,
+    pub(super) graph: Option<&'a Path>,
+    pub(super) is_verbose: bool,
+    pub(super) afterwards: Afterwards<'a>,
     /// Share of zeros in every tensor that was pruned.
-    bars: RefCell<Vec<ShareBar>>,
-}
-
-impl<'a> Zeroed<'a> {
-    pub(super) fn new(worth: Option<Worth<'a>>, graph: Option<&'a Path>, output: &'a OutputArgs) -> Self {
-        Self { worth, graph, output, bars: RefCell::default() }
-    }
+    pub(super) bars: RefCell<Vec<ShareBar>>,
 }
 
 impl Telling for Zeroed<'_> {
@@ -33,20 +26,17 @@ impl Telling for Zeroed<'_> {
         *self.bars.borrow_mut() = tensors
             .map(|own| ShareBar { name: own.tensor.clone(), share: own.sparsity_after, of: own.weights })
             .collect();
-        match (&self.worth, &self.output.output) {
-            (Some(worth), Some(path)) => worth.ask("pruned", path),
-            _ => Ok(()),
-        }
+        self.afterwards.run(None)
     }
 
     fn table(&self) -> String {
         // A line for every tensor says more already.
-        let bars = if self.output.report.verbose { String::new() } else { tables::zeros(&self.bars.borrow()) };
-        bars + &self.worth.as_ref().map(Worth::table).unwrap_or_default()
+        let bars = if self.is_verbose { String::new() } else { tables::zeros(&self.bars.borrow()) };
+        bars + &self.afterwards.table()
     }
 
     fn report(&self) -> Map<String, Value> {
-        self.worth.as_ref().map(Worth::report).unwrap_or_default()
+        self.afterwards.report()
     }
 
     fn write(&self) -> Result<()> {
