@@ -96,8 +96,8 @@ row_labels() {
   local few=$work/few.safetensors seed teachers=()
   [ -e "$few" ] || "$DLOPT" prepare "$work/data/fashion-mnist" --split unlabelled=0.99166667 --seed 1 -o "$few" --quiet
   for seed in 1 2 3; do
-    trained few-$seed --data "$few" --model cnn --epochs 150 --schedule cosine --augment-op horizontal-flip --augment-op crop=2 \
-      --augment-op mixup=0.2 --seed $seed
+    trained few-$seed --data "$few" --model cnn --epochs 400 --schedule cosine --augment-op horizontal-flip --augment-op crop=2 \
+      --augment-op erase --augment-op mixup=0.4 --seed $seed
     teachers+=(--teacher "$work/few-$seed.safetensors")
   done
   distilled labels "${teachers[@]}" --student cnn --data "$few" --unlabelled unlabelled --control --seeds 3 \
