@@ -202,7 +202,7 @@ fn what_pruning_costs_is_told_and_drawn() {
     let report: Value = serde_json::from_slice(&fs::read(dir.join("r.json")).unwrap()).unwrap();
     assert_eq!(report["quality"]["pruned"]["value"], value("pruned"), "recovery comes after");
     assert!(report["quality"]["recovered"].is_null());
-    // Zeros are made up for as well, and stay.
+    // The statistics of norms are made up for zeros as well, which stay.
     let line = "prune m.safetensors --sparsity 0.8 --eval d.safetensors --recover d.safetensors --report r.json -q";
     ok_in(dir, &format!("{line} --store bitmask -o z.safetensors"));
     let report: Value = serde_json::from_slice(&fs::read(dir.join("r.json")).unwrap()).unwrap();
@@ -212,7 +212,7 @@ fn what_pruning_costs_is_told_and_drawn() {
     ok_in(dir, "convert z.safetensors --decompress -o dense.safetensors -q");
     let (plain, dense) = (read_file(&dir.join("plain.safetensors")), read_file(&dir.join("dense.safetensors")));
     let changed: Vec<&String> = plain.names.iter().filter(|name| plain.get(name) != dense.get(name)).collect();
-    assert!(changed.len() >= 6 && changed.iter().all(|name| !name.ends_with(".weight")), "{changed:?}");
+    assert!(changed.len() >= 4 && changed.iter().all(|name| name.contains(".running_")), "{changed:?}");
     fs::remove_file(dir.join("z.safetensors")).unwrap();
     // A bar for every tensor that was pruned.
     let told = err(&ok_in(dir, "prune m.safetensors --sparsity 0.7 --graph z.svg -o z.safetensors"));

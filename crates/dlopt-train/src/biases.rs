@@ -1,4 +1,4 @@
-//! Biases, estimated anew: what a layer puts out gets the mean back that it had before weights or channels left.
+//! Biases, estimated anew: what a layer puts out gets the mean back that it had before channels left.
 //!
 //! ```text
 //! b[k] <- b[k] + mean of y[k] in the whole network - mean of y[k] in what is left of it

@@ -36,6 +36,19 @@ impl<'a> Target<'a> {
         self.out.wrapping_add(first)
     }
 
+    /// Whether every sum begins at 0.
+    #[inline(always)]
+    pub(super) fn starts_at_zero(&self) -> bool {
+        self.bias.is_none() || self.scale.is_some()
+    }
+
+    /// Where results go that are the sums themselves, if they are: room for `outputs` of them.
+    #[inline(always)]
+    pub(super) fn sums(&self, outputs: usize) -> Option<*mut f32> {
+        assert!(outputs <= self.len, "{outputs} outputs of {}", self.len);
+        (self.scale.is_none() && !self.relu).then_some(self.out)
+    }
+
     /// What the sum of an output begins at.
     #[inline(always)]
     pub(super) fn start(&self, output: usize) -> f32 {

@@ -31,7 +31,8 @@ pub(super) struct Windowed<W> {
     /// Inputs that a step picks from.
     window: usize,
     inputs: usize,
-    /// Which output a lane is; no output from the end of the list on.
+    outputs: usize,
+    /// Which output a lane is, each once; no output from the end of the list on.
     order: Vec<u32>,
     /// The first step of each tile, and one entry more.
     start: Vec<usize>,
@@ -84,7 +85,7 @@ impl<W: Weight> Windowed<W> {
             start.push(values.len() / N);
         }
         let (words, values) = (Stream::new(&words), Stream::new(&values));
-        Self { lanes: N, window, inputs: rows.inputs, order, start, words, values }
+        Self { lanes: N, window, inputs: rows.inputs, outputs: rows.outputs(), order, start, words, values }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -184,11 +185,13 @@ impl<W: Weight> Tiles<'_, W> {
         let steps = (matrix.start[tile + 1] - first) / SLICES;
         let mut sums = [T::splat(0.0); SLICES];
         let mut lanes = [0.0; 16];
-        for slice in 0..SLICES {
-            for (lane, &output) in lanes[..T::N].iter_mut().zip(&order[slice * T::N..]) {
-                *lane = self.target.start(output as usize);
+        if !self.target.starts_at_zero() {
+            for slice in 0..SLICES {
+                for (lane, &output) in lanes[..T::N].iter_mut().zip(&order[slice * T::N..]) {
+                    *lane = self.target.start(output as usize);
+                }
+                sums[slice] = T::load(lanes.as_ptr());
             }
-            sums[slice] = T::load(lanes.as_ptr());
         }
         let mut x = [self.x; SLICES];
         for _ in 0..steps {
@@ -209,10 +212,16 @@ impl<W: Weight> Tiles<'_, W> {
             words = words.add(SLICES * T::WORDS);
             values = values.add(SLICES * T::N);
         }
+        let out = self.target.sums(matrix.outputs);
         for slice in 0..SLICES {
             sums[slice].store(lanes.as_mut_ptr());
-            for (&sum, &output) in lanes[..T::N].iter().zip(&order[slice * T::N..]) {
-                self.target.set(output as usize, self.target.finish(output as usize, sum));
+            let results = lanes[..T::N].iter().zip(&order[slice * T::N..]);
+            match out {
+                // Outputs of the order are those of the matrix, and there is room for them.
+                Some(out) => results.for_each(|(&sum, &output)| *out.add(output as usize) = sum),
+                None => results.for_each(|(&sum, &output)| {
+                    self.target.set(output as usize, self.target.finish(output as usize, sum));
+                }),
             }
         }
     }

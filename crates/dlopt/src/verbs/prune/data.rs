@@ -32,8 +32,8 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "N")]
     batches: Option<usize>,
 
-    /// Estimate the running statistics of batch norms anew on the training split of this dataset, once weights or channels are
-    /// gone, and the biases of layers without a norm, unless the checkpoint comes through a pipe
+    /// Estimate the running statistics of batch norms anew on the training split of this dataset; where channels left, the
+    /// biases of layers without a norm too, unless the checkpoint comes through a pipe
     #[arg(long, value_name = "DATA")]
     recover: Option<PathBuf>,
 }
@@ -145,10 +145,11 @@ impl DataArgs {
         let checkpoint = Checkpoint::open(&between.file)?;
         let mut loaded = load(&checkpoint)?;
         let threads = output.work.threads();
-        // Layers that left have no outputs to compare, and a pipe is read once.
-        let has_same_layers = |report: &StructureReport| report.groups.iter().any(|group| group.kept.is_some());
-        let whole = match input.filter(|path| *path != Path::new("-")) {
-            Some(path) if report.as_ref().is_none_or(has_same_layers) => Some(load(&job::open_whole(path)?)?),
+        // Layers that left have no outputs to compare, and a pipe is read once. After zeros, means that were right made the
+        // seed network worse: 90 % pruned it fell from 71 % to 50 %, as what is left varies less and the mean then decides.
+        let report = report.filter(|report| report.groups.iter().any(|group| group.kept.is_some()));
+        let whole = match (&report, input.filter(|path| *path != Path::new("-"))) {
+            (Some(_), Some(path)) => Some(load(&job::open_whole(path)?)?),
             _ => None,
         };
         let kept = |tensor: &str| {
