@@ -20,7 +20,8 @@ fi
 data=$work/fashion-all.safetensors
 if [ ! -e "$data" ]; then
   bash "$here/fetch-data.sh" fashion-mnist "$work/data" >/dev/null || { echo "skipped: fashion-mnist cannot be fetched"; exit 0; }
-  "$DLOPT" prepare "$work/data/fashion-mnist" -o "$data" --quiet
+  # As the protocol beside it has them: between 0 and 1, and nothing else.
+  "$DLOPT" prepare "$work/data/fashion-mnist" --standardise none -o "$data" --quiet
 fi
 
 train() { "$DLOPT" train --data "$data" --batch 128 --learning-rate 0.001 --quiet "$@"; }

@@ -1,8 +1,7 @@
-"""Runs every contender of `benches/running.sh` in every round, and prints medians and ratios as a Markdown table."""
+"""Runs every contender of `benches/running.sh` in every round, and prints the best of each and ratios as a Markdown table."""
 
 import json
 import os
-import statistics
 import subprocess
 
 DLOPT, WORK = os.environ["DLOPT"], os.environ["WORK"]
@@ -17,6 +16,8 @@ CONTENDERS = [
     ("int4 g32, int8 activations", "-int4", ["--activations", "int8"]),
     ("pruned and int8, int8 activations", "-both", []),
     ("pruned and int8, f32 activations", "-both", ["--activations", "float"]),
+    ("90 % of each tensor pruned", "-evenly", []),
+    ("the same in int8, f32 activations", "-evenly8", []),
     ("int4 g32, the smallest", "-int4", ["--kernels", "compressed"]),
 ]
 
@@ -32,7 +33,7 @@ def accuracy(report):
 
 
 def main():
-    print(f"{THREADS} threads, medians of {ROUNDS} rounds; samples/s, in brackets the gain over the row f32\n")
+    print(f"{THREADS} threads, the best of {ROUNDS} rounds; samples/s, in brackets the gain over the row f32\n")
     for network in DATA:
         batches = [1, 32, 250]
         rates = {}
@@ -49,9 +50,9 @@ def main():
         for name, _, _ in CONTENDERS:
             cells = []
             for batch in batches:
-                own, dense = rates[name, batch], rates["f32", batch]
-                gain = statistics.median(a / b for a, b in zip(own, dense))
-                cells.append(f"{statistics.median(own):,.0f} ({gain:.2f})")
+                # Whoever else runs, and a scheduler that leaves both threads on one core, only make it slower.
+                own, dense = max(rates[name, batch]), max(rates["f32", batch])
+                cells.append(f"{own:,.0f} ({own / dense:.2f})")
             report = reports[name]
             figures = [f"{100 * accuracy(report):.2f} %", f"{report['bytes']:,}", f"{report['memory_bytes']:,}", *cells]
             print(f"| {name} | " + " | ".join(figures) + " |")

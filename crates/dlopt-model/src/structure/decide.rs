@@ -8,7 +8,7 @@ use dlopt_prune::{Cut, Group, Maker, Part, PruneScope, Structure, Widths, closes
 use super::network::{Costs, Prunable};
 use super::pass::{PruneStructure, Target, Weigh};
 use super::report::identity;
-use super::survey::Seen;
+use super::survey::Scores;
 
 /// Share of each layer that stays where layers compete with each other.
 const FLOOR: f64 = 0.1;
@@ -46,7 +46,7 @@ impl PruneStructure {
     }
 
     /// What stays, by what was seen of the weights.
-    pub(super) fn stays(&self, network: &Prunable, seen: &Seen) -> Result<Stays> {
+    pub(super) fn stays(&self, network: &Prunable, seen: &Scores) -> Result<Stays> {
         if self.options.structure == Structure::Layers {
             return self.layers(network, seen).map(Stays::Layers);
         }
@@ -58,7 +58,7 @@ impl PruneStructure {
         kept.collect::<Result<_>>().map(Stays::Channels)
     }
 
-    fn importance(&self, at: usize, group: &Group, seen: &Seen) -> Result<Vec<f64>> {
+    fn importance(&self, at: usize, group: &Group, seen: &Scores) -> Result<Vec<f64>> {
         if !self.may(group) {
             return Ok(vec![0.0; group.channels]);
         }
@@ -153,7 +153,7 @@ impl PruneStructure {
     }
 
     /// The layers that stay.
-    fn layers(&self, network: &Prunable, seen: &Seen) -> Result<Vec<usize>> {
+    fn layers(&self, network: &Prunable, seen: &Scores) -> Result<Vec<usize>> {
         let can_go = network.layers();
         let all: Vec<usize> = (0..can_go.len()).collect();
         let without = |gone: &[usize]| all.iter().copied().filter(|at| !gone.contains(at)).collect::<Vec<_>>();
@@ -185,7 +185,7 @@ impl PruneStructure {
     }
 
     /// The mean score of the values that would leave with a layer.
-    fn score_of_layer(&self, network: &Prunable, without: &[usize], seen: &Seen) -> Result<f64> {
+    fn score_of_layer(&self, network: &Prunable, without: &[usize], seen: &Scores) -> Result<f64> {
         let left = network.shortened(without)?.sources;
         let (mut total, mut values) = (0.0, 0);
         for name in identity(network).keys().filter(|name| !left.values().any(|source| source == *name)) {

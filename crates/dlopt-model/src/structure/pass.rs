@@ -17,6 +17,9 @@ use super::network::{Prunable, Pruned};
 use super::report::StructureReport;
 use super::survey::Seen;
 
+/// Bytes of a piece of a tensor that is weighed by itself.
+const PIECE_BYTES: usize = 4 << 20;
+
 /// What a sparsity is a share of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {
@@ -165,6 +168,15 @@ impl PruneStructure {
         network.coupling.groups.iter().any(is_own)
     }
 
+    /// Rows that a tensor is worked on by: one where all of it must be seen together.
+    fn rows(&self, network: &Prunable, tensor: &TensorInfo, name: &str) -> usize {
+        let is_whole = match &self.options.weigh {
+            Weigh::Weights(by) => !by.adds_up() && self.weighs(network, name),
+            Weigh::Given(_) => false,
+        };
+        if is_whole { 1 } else { tensor.shape.first().copied().unwrap_or(1).max(1) }
+    }
+
     fn metadata(&self, input: &Header, pruned: Option<&Pruned>) -> Result<BTreeMap<String, String>> {
         let mut metadata = input.metadata.clone();
         metadata.insert(HISTORY_KEY.to_owned(), extend_history(input, self.verb(), self.options())?);
@@ -207,13 +219,18 @@ impl PruneStructure {
                 continue;
             }
             let info = TensorInfo { name: name.clone(), dtype: tensor.dtype, shape };
-            let row = |info: &TensorInfo| Span::row(info.bytes() as usize);
+            let rows = self.rows(network, tensor, &network.names[at]);
+            let row_bytes = tensor.bytes() as usize / rows;
+            let span = match rows > 1 && info.shape.first() != tensor.shape.first() {
+                true => Span::Ragged { offsets: 0 },
+                false => Span::row(info.bytes() as usize / rows),
+            };
             units.push(Unit {
                 name,
-                reads: vec![Read { tensor: at, span: row(tensor) }],
-                writes: vec![Write { span: row(&info), info }],
-                rows: 1,
-                row_quantum: 1,
+                reads: vec![Read { tensor: at, span: Span::row(row_bytes) }],
+                writes: vec![Write { span, info }],
+                rows,
+                row_quantum: piece_rows(rows, row_bytes),
                 scope: Scope::Model,
                 key: at,
                 is_copy: false,
@@ -221,6 +238,16 @@ impl PruneStructure {
         }
         (units, notes)
     }
+}
+
+/// Rows of a piece that is weighed by itself: the same at any memory, as scores are added up piece by piece.
+fn piece_rows(rows: usize, row_bytes: usize) -> usize {
+    (PIECE_BYTES / row_bytes.max(1)).clamp(1, rows)
+}
+
+/// The rows of a tensor of `shape` that rows of a unit are.
+fn rows_of(unit: &Unit, rows: Range<usize>, shape: &[usize]) -> Range<usize> {
+    if unit.rows == 1 { 0..shape.first().copied().unwrap_or(1) } else { rows }
 }
 
 /// What a tensor is called in the network that is left; nothing where it left. Tensors that no layer has, counters of
@@ -332,8 +359,15 @@ impl Pass for PruneStructure {
         partial: &mut Partial,
     ) -> Result<()> {
         let network = self.network();
-        let values = self.values(unit, block.inputs[0])?;
-        seen(partial).see(self, &network, &network.names[unit.key], &values);
+        let name = &network.names[unit.key];
+        let row_values = network.shape(name).iter().product::<usize>() / unit.rows;
+        let values = self.values(unit, block.rows.start * row_values, block.inputs[0])?;
+        let piece = unit.row_quantum;
+        let pieces = block.rows.clone().step_by(piece).zip(values.chunks((piece * row_values).max(1)));
+        for (first, values) in pieces {
+            let rows = rows_of(unit, first..block.rows.end.min(first + piece), network.shape(name));
+            seen(partial).see(self, &network, name, &rows, values);
+        }
         Ok(())
     }
 
@@ -344,8 +378,24 @@ impl Pass for PruneStructure {
 
     fn decide(&self, _units: &[(usize, &Unit)], _so_far: Option<&Decision>, mut all: Partial) -> Result<Step> {
         let network = self.network();
-        let stays = self.stays(&network, seen(&mut all))?;
+        let stays = self.stays(&network, &std::mem::take(seen(&mut all)).scores())?;
         Ok(Step::Done(Arc::new(self.settle(&network, &stays)?)))
+    }
+
+    fn ragged(
+        &self,
+        unit: &Unit,
+        _position: usize,
+        _write: usize,
+        rows: &Range<usize>,
+        decision: &Decision,
+    ) -> Range<u64> {
+        let slices = decided(decision).slices.as_ref().and_then(|slices| slices.get(&unit.name));
+        let slices = slices.expect("every tensor of a group has slices");
+        let info = &unit.writes[0].info;
+        let row_bytes = info.bytes() / info.shape.first().map_or(1, |&rows| rows.max(1) as u64);
+        let at = |row: usize| slices.rows_before(row) as u64 * row_bytes;
+        at(rows.start)..at(rows.end)
     }
 
     fn apply(
@@ -360,10 +410,11 @@ impl Pass for PruneStructure {
         let slices = decided.slices.as_ref().and_then(|slices| slices.get(&unit.name));
         let slices = slices.expect("every tensor of a group has slices");
         let (bytes, out) = (block.inputs[0], &mut output.parts[0]);
+        let rows = rows_of(unit, block.rows.clone(), &slices.from);
         match unit.writes[0].info.dtype.bitsize() / 8 {
-            2 => out.copy_from_slice(slices.of(bytes.as_chunks::<2>().0).as_flattened()),
-            4 => out.copy_from_slice(slices.of(bytes.as_chunks::<4>().0).as_flattened()),
-            _ => out.copy_from_slice(slices.of(bytes.as_chunks::<8>().0).as_flattened()),
+            2 => out.copy_from_slice(slices.of_rows(rows, bytes.as_chunks::<2>().0).as_flattened()),
+            4 => out.copy_from_slice(slices.of_rows(rows, bytes.as_chunks::<4>().0).as_flattened()),
+            _ => out.copy_from_slice(slices.of_rows(rows, bytes.as_chunks::<8>().0).as_flattened()),
         }
         Ok(())
     }

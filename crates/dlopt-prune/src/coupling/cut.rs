@@ -1,5 +1,7 @@
 //! Tensors without the channels that go.
 
+use std::ops::Range;
+
 use super::{Coupling, Member};
 
 /// Which channels stay of every group.
@@ -16,6 +18,7 @@ pub struct Slices {
     pub from: Vec<usize>,
     /// Extents of what stays.
     pub shape: Vec<usize>,
+    /// Places on the first axis, ascending.
     rows: Vec<usize>,
     /// Places on the second axis, for each block of rows.
     columns: Vec<Vec<usize>>,
@@ -78,13 +81,24 @@ impl Slices {
 
     /// The values that stay, of a tensor with `values`.
     pub fn of<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        self.of_rows(0..self.from.first().copied().unwrap_or(1), values)
+    }
+
+    /// How many of the first `rows` rows stay.
+    pub fn rows_before(&self, rows: usize) -> usize {
+        self.rows.partition_point(|&row| row < rows)
+    }
+
+    /// The values that stay of some rows, `values` being theirs.
+    pub fn of_rows<T: Copy>(&self, rows: Range<usize>, values: &[T]) -> Vec<T> {
         let outputs = self.from.first().copied().unwrap_or(1).max(1);
         let inputs = self.from.get(1).copied().unwrap_or(1);
         let taps: usize = self.from.iter().skip(2).product();
-        let mut own = Vec::with_capacity(self.shape.iter().product());
-        for &row in &self.rows {
+        let kept = &self.rows[self.rows_before(rows.start)..self.rows_before(rows.end)];
+        let mut own = Vec::with_capacity(kept.len() * self.shape.iter().skip(1).product::<usize>());
+        for &row in kept {
             for &column in &self.columns[row * self.columns.len() / outputs] {
-                let first = (row * inputs + column) * taps;
+                let first = ((row - rows.start) * inputs + column) * taps;
                 own.extend_from_slice(&values[first..first + taps]);
             }
         }

@@ -1,8 +1,10 @@
 //! The slices that the channels of a group have of one tensor.
 
+use std::ops::Range;
+
 use super::Member;
 
-/// A tensor, seen as slices of channels.
+/// Rows of a tensor, seen as slices of channels.
 #[derive(Clone, Debug)]
 pub struct Pieces<'a> {
     /// Whose slices they are.
@@ -11,6 +13,8 @@ pub struct Pieces<'a> {
     pub channels: usize,
     /// Extents of the tensor, `[out, in, ...]`.
     shape: &'a [usize],
+    /// The first row that there is.
+    first: usize,
     values: &'a [f32],
     /// The channel of each place on the member's axis.
     owners: Vec<Option<usize>>,
@@ -19,23 +23,36 @@ pub struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     /// The slices that a member of a group of `channels` has of a tensor.
     pub fn new(member: &'a Member, channels: usize, shape: &'a [usize], values: &'a [f32]) -> Self {
+        Self::of_rows(member, channels, shape, 0..shape.first().copied().unwrap_or(1), values)
+    }
+
+    /// The same of some rows, places on the first axis, with the values of these.
+    pub fn of_rows(
+        member: &'a Member,
+        channels: usize,
+        shape: &'a [usize],
+        rows: Range<usize>,
+        values: &'a [f32],
+    ) -> Self {
         let mut owners = vec![None; shape.get(member.axis).copied().unwrap_or(1)];
         for (channel, places) in member.entries.chunks(member.per_channel.max(1)).enumerate() {
             places.iter().for_each(|&place| owners[place] = Some(channel));
         }
-        Self { member, channels, shape, values, owners }
+        Self { member, channels, shape, first: rows.start, values, owners }
     }
 
     /// Calls `see` with runs of values and the channel that they belong to, in the order of the tensor.
     pub fn each(&self, mut see: impl FnMut(usize, &[f32])) {
-        let extent = self.owners.len();
-        let outer: usize = self.shape.iter().take(self.member.axis).product();
+        let (outputs, extent) = (self.shape.first().copied().unwrap_or(1), self.owners.len());
         let inner: usize = self.shape.iter().skip(self.member.axis + 1).product();
-        for (row, slices) in self.values.chunks_exact((extent * inner).max(1)).enumerate() {
+        // Slices of a row along the axis: one where rows themselves are places on it.
+        let places = if self.member.axis == 0 { 1 } else { extent };
+        for (row, slices) in (self.first..).zip(self.values.chunks_exact((places * inner).max(1))) {
             for (place, slice) in slices.chunks_exact(inner.max(1)).enumerate() {
                 let owner = match self.member.blocks {
+                    _ if self.member.axis == 0 => self.owners[row],
                     0 | 1 => self.owners[place],
-                    blocks => Some(row * blocks / outer * (self.channels / blocks) + place),
+                    blocks => Some(row * blocks / outputs * (self.channels / blocks) + place),
                 };
                 if let Some(channel) = owner {
                     see(channel, slice);

@@ -17,6 +17,10 @@ impl Importance for L1 {
         }
     }
 
+    fn adds_up(&self) -> bool {
+        true
+    }
+
     fn scores(&self, pieces: &Pieces<'_>, _seed: u64) -> Vec<f64> {
         pieces.sums(f64::abs)
     }

@@ -31,6 +31,11 @@ pub trait Importance: Send + Sync {
     /// A score for each channel, 0 or more; those of the lowest go first.
     fn scores(&self, pieces: &Pieces<'_>, seed: u64) -> Vec<f64>;
 
+    /// Whether the scores of a tensor are the sums of those of its rows, so that it need not be seen as a whole.
+    fn adds_up(&self) -> bool {
+        false
+    }
+
     /// Whether the seed matters.
     fn is_seeded(&self) -> bool {
         false
