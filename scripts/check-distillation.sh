@@ -76,7 +76,7 @@ layers = [
 ]
 TOML
   distilled resnet-student --teacher "$work/resnet.safetensors" --student "$work/cnn13.toml" --data "$fashion" --control \
-    --seeds 3 --loss kd=1,temperature=2 --epochs 25 --batch 64 --lr 0.003 --schedule cosine \
+    --seeds 3 --loss kd=1,temperature=2 --epochs 50 --batch 64 --lr 0.003 --schedule cosine \
     --cache-teacher "$work/resnet-answers.safetensors"
 }
 row_ensemble() {
