@@ -8,6 +8,7 @@
 
 mod dense;
 mod integer;
+mod lines;
 mod recurrent;
 pub mod sparse;
 mod weight_only;

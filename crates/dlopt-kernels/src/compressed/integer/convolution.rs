@@ -6,7 +6,7 @@
 use super::activations::{is_scale, quantize_row};
 use super::blocks::patches;
 use super::matrix::{TILE_ROWS, padded_quads};
-use super::memory::{Lines, with_bytes};
+use super::memory::with_bytes;
 use super::packing::{InBytes, Packing};
 use super::patches::Patches;
 use super::registers::{BLOCK, Floats, Integers, PANEL};
@@ -14,6 +14,7 @@ use super::source::{Bytes, Pairs, Place, QUAD, Source};
 use super::tile::{Part, ScalePlace, Task, finish, fold, start, tiles};
 use super::unit::Unit;
 use super::{MOST_INPUTS, Target, Work};
+use crate::compressed::lines::Lines;
 use crate::compressed::{Codes, Maps};
 use crate::nn::ConvShape;
 
@@ -80,7 +81,7 @@ impl Int8Convolution {
             return Err("its codes have other bits");
         }
         let panel = Bytes::bytes(padded_quads(inputs));
-        let mut packed = Lines::new(outputs.div_ceil(PANEL) * panel, 0);
+        let mut packed = Lines::new(outputs.div_ceil(PANEL) * panel);
         let bytes = packed.bytes_mut();
         let mut row = vec![0_i8; inputs];
         for output in 0..outputs {

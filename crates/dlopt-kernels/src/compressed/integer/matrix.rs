@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 
 use super::activations::{is_scale, quantize_row};
-use super::memory::{Lines, with_bytes};
+use super::memory::with_bytes;
 use super::multiply::Multiply;
 use super::packing::Packing;
 use super::registers::{BLOCK, Integers, PANEL};
@@ -16,6 +16,7 @@ use super::scales::{Scales, by_panels};
 use super::source::{QUAD, Source};
 use super::{MOST_INPUTS, Target, Work};
 use crate::compressed::Codes;
+use crate::compressed::lines::Lines;
 use crate::nn::Team;
 
 /// Rows up to which codes are streamed as they are packed.
@@ -80,7 +81,7 @@ impl<P: Packing> Matrix<P> {
         let per_byte = P::Packed::PER_BYTE;
         let offset = P::OFFSET;
         let panel = P::Packed::bytes(quads);
-        let mut packed = Lines::new(outputs.div_ceil(PANEL) * panel, 0);
+        let mut packed = Lines::new(outputs.div_ceil(PANEL) * panel);
         let bytes = packed.bytes_mut();
         for panel in bytes.chunks_exact_mut(panel) {
             panel[P::Packed::bytes(inputs.next_multiple_of(BLOCK) / 4)..].fill(P::PADDING);

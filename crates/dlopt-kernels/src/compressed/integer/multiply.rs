@@ -190,7 +190,8 @@ impl<P: Packing> Work for Multiply<'_, P> {
         }
         let mut panel = self.panels.start;
         while panel < self.panels.end {
-            let left = self.panels.end - panel;
+            // One panel after the other is the stream that memory is fastest with.
+            let left = if self.is_few() { 1 } else { self.panels.end - panel };
             if left >= 4 && T::PANELS >= 4 {
                 self.some_panels::<T, 4>(panel);
                 panel += 4;

@@ -9,7 +9,9 @@ use super::registers::{Integers, PANEL};
 /// Bytes of a quad of all outputs of a panel.
 pub(super) const QUAD: usize = 4 * PANEL;
 /// How far ahead of a stream memory is asked for.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 4096;
+/// Parts that a sum is made of at most, so that steps need not wait for each other.
+const CHAINS: usize = 4;
 
 /// Weights and activations of a tile, at the first of some quads.
 #[derive(Clone, Copy)]
@@ -80,16 +82,49 @@ impl Source for Bytes {
         place: Place<MR>,
         quads: usize,
     ) {
-        for quad in 0..quads {
-            place.prefetch::<T>(quad * QUAD, NR);
-            let mut weights = [T::splat(0); NR];
-            for n in 0..NR {
-                weights[n] = place.weights(quad * QUAD, n);
+        let chains = chains::<T>(MR * NR);
+        if chains == 1 {
+            for quad in 0..quads {
+                Self::quad(sums, &place, quad);
             }
+            return;
+        }
+        let mut parts = [[[T::splat(0); NR]; MR]; CHAINS];
+        let whole = quads / CHAINS * CHAINS;
+        for first in (0..whole).step_by(CHAINS) {
+            Self::quad::<T, MR, NR>(&mut parts[0], &place, first);
+            Self::quad::<T, MR, NR>(&mut parts[1 % chains], &place, first + 1);
+            Self::quad::<T, MR, NR>(&mut parts[2 % chains], &place, first + 2);
+            Self::quad::<T, MR, NR>(&mut parts[3 % chains], &place, first + 3);
+        }
+        for quad in whole..quads {
+            Self::quad(sums, &place, quad);
+        }
+        for part in &parts[..chains] {
             for m in 0..MR {
                 for n in 0..NR {
-                    sums[m][n] = sums[m][n].dot(weights[n], place.x[m].add(quad * Self::x_quad::<T>()));
+                    sums[m][n] = sums[m][n].add(part[m][n]);
                 }
+            }
+        }
+    }
+}
+
+impl Bytes {
+    #[inline(always)]
+    unsafe fn quad<T: Integers, const MR: usize, const NR: usize>(
+        sums: &mut [[T; NR]; MR],
+        place: &Place<MR>,
+        quad: usize,
+    ) {
+        place.prefetch::<T>(quad * QUAD, NR);
+        let mut weights = [T::splat(0); NR];
+        for n in 0..NR {
+            weights[n] = place.weights(quad * QUAD, n);
+        }
+        for m in 0..MR {
+            for n in 0..NR {
+                sums[m][n] = sums[m][n].dot(weights[n], place.x[m].add(quad * Self::x_quad::<T>()));
             }
         }
     }
@@ -150,15 +185,15 @@ impl Source for Small {
         quads: usize,
     ) {
         for first in (0..quads).step_by(8) {
-            let mut parts = begin(sums);
+            let mut parts = begin::<T, MR, NR>(sums);
             for quad in first..first + 8 {
                 let mut weights = [T::splat(0); NR];
                 for n in 0..NR {
                     weights[n] = place.weights(quad * QUAD, n);
                 }
-                step::<T, MR, NR>(&mut parts, weights, &place.x, quad);
+                step::<T, MR, NR>(&mut parts[0], weights, &place.x, quad);
             }
-            settle(sums, parts);
+            settle::<T, MR, NR>(sums, parts, 1);
         }
     }
 }
@@ -182,24 +217,38 @@ impl Source for Nibbles {
         place: Place<MR>,
         quads: usize,
     ) {
-        let low = T::splat(0x0f0f_0f0f);
+        let chains = chains::<T>(MR * NR);
         for first in (0..quads).step_by(8) {
-            let mut parts = begin(sums);
-            for quad in (first..first + 8).step_by(2) {
-                let at = quad / 2 * QUAD;
-                place.prefetch::<T>(at, NR);
-                let mut weights = [T::splat(0); NR];
-                let mut lows = weights;
-                for n in 0..NR {
-                    weights[n] = place.weights(at, n);
-                    lows[n] = weights[n].and(low);
-                    weights[n] = weights[n].shift_right_16::<4>().and(low);
-                }
-                step::<T, MR, NR>(&mut parts, lows, &place.x, quad);
-                step::<T, MR, NR>(&mut parts, weights, &place.x, quad + 1);
-            }
-            settle(sums, parts);
+            let mut parts = begin::<T, MR, NR>(sums);
+            Self::two_quads::<T, MR, NR>(&mut parts, [0, 1 % chains], &place, first);
+            Self::two_quads::<T, MR, NR>(&mut parts, [2 % chains, 3 % chains], &place, first + 2);
+            Self::two_quads::<T, MR, NR>(&mut parts, [0, 1 % chains], &place, first + 4);
+            Self::two_quads::<T, MR, NR>(&mut parts, [2 % chains, 3 % chains], &place, first + 6);
+            settle::<T, MR, NR>(sums, parts, chains);
         }
+    }
+}
+
+impl Nibbles {
+    /// Adds two quads to a part of the sums each.
+    #[inline(always)]
+    unsafe fn two_quads<T: Integers, const MR: usize, const NR: usize>(
+        parts: &mut Parts<T, MR, NR>,
+        [low, high]: [usize; 2],
+        place: &Place<MR>,
+        quad: usize,
+    ) {
+        let (at, mask) = (quad / 2 * QUAD, T::splat(0x0f0f_0f0f));
+        place.prefetch::<T>(at, NR);
+        let mut weights = [T::splat(0); NR];
+        let mut lows = weights;
+        for n in 0..NR {
+            weights[n] = place.weights(at, n);
+            lows[n] = weights[n].and(mask);
+            weights[n] = weights[n].shift_right_16::<4>().and(mask);
+        }
+        step::<T, MR, NR>(&mut parts[low], lows, &place.x, quad);
+        step::<T, MR, NR>(&mut parts[high], weights, &place.x, quad + 1);
     }
 }
 
@@ -222,36 +271,75 @@ impl Source for Crumbs {
         place: Place<MR>,
         quads: usize,
     ) {
-        let low = T::splat(0x0303_0303);
+        let chains = chains::<T>(MR * NR);
         for first in (0..quads).step_by(8) {
-            let mut parts = begin(sums);
-            for quad in (first..first + 8).step_by(4) {
-                let at = quad / 4 * QUAD;
-                place.prefetch::<T>(at, NR);
-                let mut weights = [T::splat(0); NR];
-                for n in 0..NR {
-                    weights[n] = place.weights(at, n);
-                }
-                for place_of_bits in 0..4 {
-                    let mut lows = weights;
-                    for n in 0..NR {
-                        lows[n] = weights[n].and(low);
-                        weights[n] = weights[n].shift_right_16::<2>();
-                    }
-                    step::<T, MR, NR>(&mut parts, lows, &place.x, quad + place_of_bits);
-                }
-            }
-            settle(sums, parts);
+            let mut parts = begin::<T, MR, NR>(sums);
+            Self::four_quads::<T, MR, NR>(&mut parts, chains, &place, first);
+            Self::four_quads::<T, MR, NR>(&mut parts, chains, &place, first + 4);
+            settle::<T, MR, NR>(sums, parts, chains);
         }
     }
 }
 
+impl Crumbs {
+    /// Adds four quads to the parts of the sums.
+    #[inline(always)]
+    unsafe fn four_quads<T: Integers, const MR: usize, const NR: usize>(
+        parts: &mut Parts<T, MR, NR>,
+        chains: usize,
+        place: &Place<MR>,
+        quad: usize,
+    ) {
+        let at = quad / 4 * QUAD;
+        place.prefetch::<T>(at, NR);
+        let mut weights = [T::splat(0); NR];
+        for n in 0..NR {
+            weights[n] = place.weights(at, n);
+        }
+        Self::quad::<T, MR, NR>(&mut parts[0], &mut weights, place, quad);
+        Self::quad::<T, MR, NR>(&mut parts[1 % chains], &mut weights, place, quad + 1);
+        Self::quad::<T, MR, NR>(&mut parts[2 % chains], &mut weights, place, quad + 2);
+        Self::quad::<T, MR, NR>(&mut parts[3 % chains], &mut weights, place, quad + 3);
+    }
+
+    /// Adds the quad that is in the lowest bits, and moves the next one there.
+    #[inline(always)]
+    unsafe fn quad<T: Integers, const MR: usize, const NR: usize>(
+        sums: &mut [[T::Partial; NR]; MR],
+        weights: &mut [T; NR],
+        place: &Place<MR>,
+        quad: usize,
+    ) {
+        let mut lows = *weights;
+        for n in 0..NR {
+            lows[n] = weights[n].and(T::splat(0x0303_0303));
+            weights[n] = weights[n].shift_right_16::<2>();
+        }
+        step::<T, MR, NR>(sums, lows, &place.x, quad);
+    }
+}
+
+/// The parts of a tile's sums.
+type Parts<T, const MR: usize, const NR: usize> = [[[<T as Integers>::Partial; NR]; MR]; CHAINS];
+
+/// Parts of the sums of a tile with so many registers: wide steps follow each other at once.
 #[inline(always)]
-unsafe fn begin<T: Integers, const MR: usize, const NR: usize>(sums: &[[T; NR]; MR]) -> [[T::Partial; NR]; MR] {
-    let mut parts = [[sums[0][0].begin(); NR]; MR];
+fn chains<T: Integers>(registers: usize) -> usize {
+    match registers {
+        _ if T::IS_WIDE => 1,
+        1 => CHAINS,
+        2 | 3 => 2,
+        _ => 1,
+    }
+}
+
+/// The first part goes on from the sums.
+#[inline(always)]
+unsafe fn begin<T: Integers, const MR: usize, const NR: usize>(sums: &[[T; NR]; MR]) -> Parts<T, MR, NR> {
+    let mut parts = [[[T::splat(0).begin(); NR]; MR]; CHAINS];
     for m in 0..MR {
         for n in 0..NR {
-            parts[m][n] = sums[m][n].begin();
+            parts[0][m][n] = sums[m][n].begin();
         }
     }
     parts
@@ -274,11 +362,15 @@ unsafe fn step<T: Integers, const MR: usize, const NR: usize>(
 #[inline(always)]
 unsafe fn settle<T: Integers, const MR: usize, const NR: usize>(
     sums: &mut [[T; NR]; MR],
-    parts: [[T::Partial; NR]; MR],
+    parts: Parts<T, MR, NR>,
+    chains: usize,
 ) {
     for m in 0..MR {
         for n in 0..NR {
-            sums[m][n] = sums[m][n].settle(parts[m][n]);
+            sums[m][n] = sums[m][n].settle(parts[0][m][n]);
+            for part in &parts[1..chains] {
+                sums[m][n] = sums[m][n].add(T::splat(0).settle(part[m][n]));
+            }
         }
     }
 }

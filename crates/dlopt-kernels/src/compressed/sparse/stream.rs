@@ -2,16 +2,13 @@
 
 use std::marker::PhantomData;
 
+use crate::compressed::lines::Lines;
 use crate::nn::scratch::with_scratch;
-
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "read through pointers")] [u8; 64]);
 
 /// A fixed run of values that begins on a line.
 #[derive(Debug)]
 pub(super) struct Stream<W> {
-    lines: Vec<Line>,
+    lines: Lines,
     len: usize,
     values: PhantomData<W>,
 }
@@ -19,19 +16,19 @@ pub(super) struct Stream<W> {
 impl<W: Copy> Stream<W> {
     pub(super) fn new(values: &[W]) -> Self {
         let bytes = size_of_val(values);
-        let mut lines = vec![Line([0; 64]); bytes.div_ceil(64)];
+        let mut lines = Lines::new(bytes);
         // SAFETY: the lines hold at least as many bytes, at their alignment or a larger one.
-        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr().cast(), lines.as_mut_ptr().cast::<u8>(), bytes) };
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr().cast(), lines.bytes_mut().as_mut_ptr(), bytes) };
         Self { lines, len: values.len(), values: PhantomData }
     }
 
     pub(super) fn as_slice(&self) -> &[W] {
         // SAFETY: the lines hold `len` values, copied from a slice of them.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts(self.lines.bytes().as_ptr().cast(), self.len) }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.lines)
+        self.lines.bytes().len()
     }
 }
 

@@ -15,6 +15,7 @@ mod tests;
 use std::fmt;
 use std::ops::Range;
 
+use super::lines::Lines;
 use super::{Codes, Product};
 use crate::element::Float;
 use crate::level::{Level, level};
@@ -25,7 +26,7 @@ use crate::nn::scratch::with_scratch;
 
 use self::coding::{Brain, Float8, Half, Int2, Int4, Int8, PANEL, Single};
 use self::kernel::{Few, Kernels, MOST_ROWS, NO_ZERO, Panels, SCALED, SUBTRACTED, With};
-use self::pack::{Lines, Scales, Units, fields, in_panels};
+use self::pack::{Scales, Units, fields, in_panels};
 
 /// Fewer products than this are not worth waking a team.
 const WORTH_A_TEAM: usize = 128 << 10;
@@ -162,7 +163,7 @@ impl WeightOnly {
         Panels {
             inputs: self.inputs,
             group: self.group,
-            codes: self.codes.as_ptr(),
+            codes: self.codes.bytes().as_ptr(),
             panel: self.units().panel(),
             scale: self.scale.pointer(),
             zero: if self.zero.is_empty() { std::ptr::null() } else { self.zero.as_ptr() },
@@ -264,7 +265,7 @@ impl Product for WeightOnly {
     }
 
     fn bytes(&self) -> usize {
-        self.codes.bytes() + self.scale.bytes() + self.zero.len()
+        self.codes.bytes().len() + self.scale.bytes() + self.zero.len()
     }
 
     fn multiply(&self, team: &Team, rows: usize, x: &[f32], bias: Option<&[f32]>, relu: bool, out: &mut [f32]) {

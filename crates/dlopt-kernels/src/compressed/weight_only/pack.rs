@@ -2,34 +2,8 @@
 
 use super::coding::PANEL;
 use super::kernel::ScalePointer;
+use crate::compressed::lines::Lines;
 use crate::element::{from_f16, to_bf16, to_f16};
-
-/// Bytes that begin at a line of the caches.
-#[derive(Clone)]
-pub(super) struct Lines(Vec<Line>);
-
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-impl Lines {
-    pub(super) fn new(bytes: usize) -> Self {
-        Self(vec![Line([0; 64]); bytes.div_ceil(64)])
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        64 * self.0.len()
-    }
-
-    pub(super) fn as_ptr(&self) -> *const u8 {
-        self.0.as_ptr().cast()
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: lines are bytes without padding.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.bytes()) }
-    }
-}
 
 /// How rows are cut into units.
 #[derive(Clone, Copy)]
@@ -63,7 +37,7 @@ impl Units {
             row(output, &mut values);
             let first = output / PANEL * panel + output % PANEL * self.bytes;
             let units = values.chunks(self.group).flat_map(|group| group.chunks(self.each));
-            for (to, unit) in codes.as_mut_slice()[first..].chunks_mut(self.bytes * PANEL).zip(units) {
+            for (to, unit) in codes.bytes_mut()[first..].chunks_mut(self.bytes * PANEL).zip(units) {
                 field(unit, &mut to[..self.bytes]);
             }
         }
