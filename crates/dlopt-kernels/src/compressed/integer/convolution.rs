@@ -11,7 +11,7 @@ use super::packing::{InBytes, Packing};
 use super::patches::Patches;
 use super::registers::{BLOCK, Floats, Integers, PANEL};
 use super::source::{Bytes, Pairs, Place, QUAD, Source};
-use super::tile::{Part, ScalePlace, Task, finish, fold, start, tiles};
+use super::tile::{Ahead, Part, ScalePlace, Task, finish, fold, start, tiles};
 use super::unit::Unit;
 use super::{MOST_INPUTS, Target, Work};
 use crate::compressed::lines::Lines;
@@ -356,6 +356,7 @@ impl Convolve<'_> {
             begins_inside: false,
             ends_inside: false,
             is_last: true,
+            ahead: Ahead::NOTHING,
         };
         (task, part)
     }

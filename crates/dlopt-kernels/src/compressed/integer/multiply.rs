@@ -12,7 +12,7 @@ use super::matrix::{FEW_ROWS, Matrix, Rows, TILE_ROWS, padded_quads};
 use super::packing::Packing;
 use super::registers::{Integers, PANEL};
 use super::source::{QUAD, Source};
-use super::tile::{Part, Task, tiles};
+use super::tile::{Ahead, Part, Task, tiles};
 use super::unit::Unit;
 
 /// Panels that are multiplied at a time, at most.
@@ -107,6 +107,7 @@ impl<P: Packing> Multiply<'_, P> {
             begins_inside: quad > 0 && is_one,
             ends_inside: !is_last && is_one,
             is_last,
+            ahead: Ahead::NOTHING,
         }
     }
 
@@ -132,7 +133,7 @@ impl<P: Packing> Multiply<'_, P> {
         }
     }
 
-    /// Unpacks a part's panels, of which it then consists.
+    /// Unpacks a part's panels, of which it then consists; the codes behind them come next.
     #[inline(always)]
     unsafe fn unpack<T: Integers>(&self, part: &mut Part, panels: usize, above: i32, to: *mut u8) {
         let quads = part.groups * part.quads;
@@ -140,6 +141,9 @@ impl<P: Packing> Multiply<'_, P> {
         for panel in 0..panels {
             P::unpack::<T>(part.codes.add(panel * part.panel), quads, above, to.add(panel * bytes));
         }
+        let packed = P::Packed::bytes(quads);
+        let codes = part.codes.wrapping_add(packed);
+        part.ahead = Ahead { codes, panel: part.panel, panels, bytes: packed };
         (part.codes, part.panel) = (to, bytes);
     }
 

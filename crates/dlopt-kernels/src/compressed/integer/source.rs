@@ -4,6 +4,8 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "the contract of `Integers`")]
 #![allow(clippy::needless_range_loop, reason = "tiles of registers read best by their indices")]
 
+use std::sync::atomic::{Ordering, compiler_fence};
+
 use super::registers::{Integers, PANEL};
 
 /// Bytes of a quad of all outputs of a panel.
@@ -192,6 +194,8 @@ impl Source for Small {
                     weights[n] = place.weights(quad * QUAD, n);
                 }
                 step::<T, MR, NR>(&mut parts[0], weights, &place.x, quad);
+                // Loads that the compiler moves ahead of it would push totals out of their registers.
+                compiler_fence(Ordering::SeqCst);
             }
             settle::<T, MR, NR>(sums, parts, 1);
         }

@@ -7,6 +7,7 @@
 
 use super::registers::{Floats, Integers, PANEL};
 use super::source::{Place, Source};
+use crate::compressed::lines::LINE;
 
 /// Scales of a panel's groups, `[groups][PANEL]`.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +87,33 @@ pub(super) struct Part {
     pub(super) ends_inside: bool,
     /// Results are written.
     pub(super) is_last: bool,
+    pub(super) ahead: Ahead,
+}
+
+/// Codes that are unpacked next: memory is asked for them while a part is multiplied.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    /// Those of the first panel, and bytes from one panel to the next.
+    pub(super) codes: *const u8,
+    pub(super) panel: usize,
+    pub(super) panels: usize,
+    /// Bytes of each panel.
+    pub(super) bytes: usize,
+}
+
+impl Ahead {
+    pub(super) const NOTHING: Self = Self { codes: std::ptr::null(), panel: 0, panels: 0, bytes: 0 };
+
+    /// Asks for the share of one of `tiles`.
+    #[inline(always)]
+    unsafe fn prefetch<T: Integers>(&self, tile: usize, tiles: usize) {
+        let share = self.bytes.div_ceil(tiles).next_multiple_of(LINE);
+        for panel in 0..self.panels {
+            for at in (share * tile..self.bytes.min(share * (tile + 1))).step_by(LINE) {
+                T::prefetch(self.codes.wrapping_add(panel * self.panel + at));
+            }
+        }
+    }
 }
 
 /// All rows, cut into even tiles.
@@ -96,6 +124,7 @@ pub(super) unsafe fn tiles<T: Integers, S: Source, const NR: usize>(task: &Task,
     let mut row = 0;
     for tile in 0..count {
         let rows = (task.rows - row).div_ceil(count - tile);
+        part.ahead.prefetch::<T>(tile, count);
         match rows {
             1 => tile_of::<T, S, 1, NR>(task, part, row),
             2 if most > 1 => tile_of::<T, S, 2, NR>(task, part, row),
