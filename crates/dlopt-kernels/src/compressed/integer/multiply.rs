@@ -15,6 +15,8 @@ use super::source::{QUAD, Source};
 use super::tile::{Ahead, Part, Task, tiles};
 use super::unit::Unit;
 
+/// Codes that stay in a cache from one product to the next.
+const CACHED: usize = 4 << 20;
 /// Panels that are multiplied at a time, at most.
 const PANELS: usize = 4;
 /// Quads of them that are unpacked at a time.
@@ -58,6 +60,11 @@ impl<P: Packing> Multiply<'_, P> {
         self.rows.count <= FEW_ROWS && !self.rows.is_tiled
     }
 
+    /// Codes come from memory, and once: one panel after the other is the stream that is fastest.
+    fn is_streamed(&self) -> bool {
+        self.is_few() && self.matrix.codes.bytes().len() > CACHED
+    }
+
     /// What `NR` registers of outputs from `panel` on need besides the codes.
     #[inline(always)]
     unsafe fn task<T: Integers, const NR: usize>(&self, panel: usize, offset: i32, carry: *mut u8) -> Task {
@@ -98,7 +105,7 @@ impl<P: Packing> Multiply<'_, P> {
         Part {
             codes: matrix.codes.bytes()[P::Packed::bytes(quad)..].as_ptr(),
             panel: P::Packed::bytes(padded_quads(matrix.inputs)),
-            is_streamed: self.is_few(),
+            is_streamed: self.is_streamed(),
             quad,
             first_group: quad / group,
             groups,
@@ -194,8 +201,7 @@ impl<P: Packing> Work for Multiply<'_, P> {
         }
         let mut panel = self.panels.start;
         while panel < self.panels.end {
-            // One panel after the other is the stream that memory is fastest with.
-            let left = if self.is_few() { 1 } else { self.panels.end - panel };
+            let left = if self.is_streamed() { 1 } else { self.panels.end - panel };
             if left >= 4 && T::PANELS >= 4 {
                 self.some_panels::<T, 4>(panel);
                 panel += 4;
