@@ -1,4 +1,6 @@
-//! Bytes that a packed matrix holds: from the beginning of a cache line on, and in large pages where the system has them.
+//! Memory from the beginning of a cache line on: what a packed matrix holds, in large pages where the system has them, and scratch.
+
+use crate::nn::scratch::with_scratch;
 
 /// Bytes of a cache line.
 pub(super) const LINE: usize = 64;
@@ -29,6 +31,14 @@ impl Lines {
         // SAFETY: as above, and any byte is one of a line.
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), LINE * self.0.len()) }
     }
+}
+
+/// As [`with_scratch`], beginning on a line: a load that crosses two costs as much as two.
+pub(super) fn with_lines<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    with_scratch(len + 15, |values| {
+        let first = values.as_ptr().align_offset(64).min(15);
+        work(&mut values[first..first + len])
+    })
 }
 
 /// Asks for those large pages that lie wholly within new memory: a product reads all of it once, and with pages of 4 KiB much of

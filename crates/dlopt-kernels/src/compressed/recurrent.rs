@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::Product;
+use super::lines::with_lines;
 use crate::nn::bits::{Bits, Kernel, run};
-use crate::nn::scratch::with_scratch;
 use crate::nn::simd::{sigmoid, tanh};
 use crate::nn::{Cell, Ends, RecurrentShape, Series, Team};
 
@@ -89,10 +89,11 @@ impl RecurrentProduct {
         if self.returns_sequence {
             out.fill(0.0);
         }
-        with_scratch(rows * (time * columns + columns + 2 * hidden), |scratch| {
-            let (of_inputs, rest) = scratch.split_at_mut(rows * time * columns);
-            let (of_state, rest) = rest.split_at_mut(rows * columns);
-            let (h, c) = rest.split_at_mut(rows * hidden);
+        // The state first: kernels read rows fastest that begin with a line of the cache.
+        with_lines(rows * (time * columns + columns + 2 * hidden), |scratch| {
+            let (h, rest) = scratch.split_at_mut(rows * hidden);
+            let (c, rest) = rest.split_at_mut(rows * hidden);
+            let (of_inputs, of_state) = rest.split_at_mut(rows * time * columns);
             self.input.multiply(team, rows * time, x, Some(&bias[..columns]), false, of_inputs);
             for (place, &row) in series.order.iter().enumerate() {
                 let given = ends.given.map(|given| &given[row * state..][..state]);

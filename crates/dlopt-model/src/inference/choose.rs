@@ -120,13 +120,20 @@ impl<'a> Chooser<'a> {
                 let two = second.swap_remove(at);
                 Some(Candidate { name: one.name, bytes: one.bytes + two.bytes, kernel: [one.kernel, two.kernel] })
             };
-            Ok(first.into_iter().filter_map(pair).collect())
+            let mut found: Vec<_> = first.into_iter().filter_map(pair).collect();
+            // Few inputs are soonest multiplied with their zeros.
+            if let Some(sparse) = found.iter().find(|pair| pair.name == kinds::SPARSE) {
+                let (one, state) = (dense_matrix(of_inputs)?, Arc::clone(&sparse.kernel[1]));
+                let bytes = one.bytes + state.bytes();
+                found.push(Candidate { name: SPARSE_STATE, bytes, kernel: [one.kernel, state] });
+            }
+            Ok(found)
         };
         let is_asked = self.wants_int8(of_state) || self.execution.kernels == Kernels::Compressed;
         let is_sparse = ways.iter().flatten().all(|source| source.zero_share() >= SPARSE_RECURRENT);
         let mut candidates = if is_asked || is_sparse { pairs(self, &ways[0])? } else { Vec::new() };
         if !is_asked {
-            candidates.retain(|pair| pair.name == kinds::SPARSE);
+            candidates.retain(|pair| [kinds::SPARSE, SPARSE_STATE].contains(&pair.name));
         }
         let dense_bytes = dense_bytes(of_inputs) + dense_bytes(of_state);
         if candidates.is_empty() {
@@ -298,6 +305,9 @@ fn dense_bytes(source: &Source<'_>) -> usize {
 
 /// Why a layer runs on integers that would not have to.
 const ASKED: &str = "int8 activations, as asked";
+
+/// What a recurrent layer's sparse product of the state beside a plain one of the inputs is called.
+const SPARSE_STATE: &str = "sparse, inputs f32";
 
 /// What the kernels of f32 are called.
 const DENSE: &str = "f32";

@@ -6,8 +6,8 @@
 
 use super::lanes::{Kernel, Lanes, Weight, run};
 use super::shifts::{Ends, Places, Shifts};
-use super::stream::with_lines;
 use super::transpose::transpose;
+use crate::compressed::lines::with_lines;
 use crate::level::{Level, level};
 use crate::nn::ConvShape;
 
@@ -103,7 +103,9 @@ pub(super) fn correlate<W: Weight>(weights: &Shifts<W>, job: &Job<'_>, images: u
     let held = job.pixels.seen(band) * job.pixels.row() + columns * shape.stride[1];
     let step = columns * lanes + 16;
     with_lines(held * lanes, |held| {
-        held.fill(0.0);
+        // What no pixel is written to is computed with too: where it is no ordinary number that may be slow.
+        let written = if images.is_multiple_of(lanes) { job.pixels.seen(band) * job.pixels.row() * lanes } else { 0 };
+        held[written..].fill(0.0);
         with_lines(even * shape.outputs * step, |sums| {
             let run_of = Run { weights, job, images, lanes, width, band, step, x, held, sums, out };
             // SAFETY: the slices have the lengths that were worked out for these images above.

@@ -9,9 +9,10 @@
 
 use super::lanes::{Kernel, Lanes, Weight, run};
 use super::rows::Rows;
-use super::stream::{Stream, with_lines};
+use super::stream::Stream;
 use super::target::Target;
 use super::transpose::transpose;
+use crate::compressed::lines::with_lines;
 
 /// Inputs of a block.
 const BLOCK: usize = 128;

@@ -10,7 +10,7 @@ use super::lanes::Weight;
 use super::planes::Planes;
 use super::rows::Rows;
 use super::shifts::{Ends, Job, Shifts, correlate};
-use super::stream::with_lines;
+use crate::compressed::lines::with_lines;
 use crate::compressed::{Codes, Maps};
 use crate::nn::ConvShape;
 

@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 
 use crate::compressed::lines::Lines;
-use crate::nn::scratch::with_scratch;
 
 /// A fixed run of values that begins on a line.
 #[derive(Debug)]
@@ -30,12 +29,4 @@ impl<W: Copy> Stream<W> {
     pub(super) fn bytes(&self) -> usize {
         self.lines.bytes().len()
     }
-}
-
-/// As [`with_scratch`], beginning on a line: a load that crosses two costs as much as two.
-pub(super) fn with_lines<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    with_scratch(len + 15, |values| {
-        let first = values.as_ptr().align_offset(64).min(15);
-        work(&mut values[first..first + len])
-    })
 }

@@ -197,7 +197,7 @@ impl<W: Weight> Tiles<'_, W> {
         for _ in 0..steps {
             if T::N == 8 {
                 prefetch(values, AHEAD);
-            } else {
+            } else if PAIRS > 1 {
                 // A step of wide registers takes two lines of weights.
                 prefetch(values, 4 * AHEAD);
                 prefetch(values, 4 * AHEAD + 64);
