@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode};
 use dlopt_kernels::compressed::sparse::{SparseMatrix, Use};
 use dlopt_kernels::compressed::{
-    Codes, DenseMatrix, Float8Codes, Int2Matrix, Int4Matrix, Int8Matrix, Product, WeightOnly,
+    Codes, DenseMatrix, Float8Codes, Int2Matrix, Int4Matrix, Int8Matrix, Product, SparseInt8Matrix, WeightOnly,
 };
 use dlopt_kernels::nn::Team;
 use dlopt_kernels::{Float, encode_fp8, narrow};
@@ -34,7 +34,7 @@ type Packed = Box<dyn Product>;
 type Pack = fn(&Matrix, Use) -> Packed;
 
 /// What is measured, and how it is made for so many rows.
-const CONTENDERS: [(&str, Pack); 17] = [
+const CONTENDERS: [(&str, Pack); 21] = [
     ("f32", |matrix, _| Box::new(DenseMatrix::pack(matrix.outputs, matrix.inputs, &matrix.weights))),
     ("f16 weights", |matrix, _| matrix.halves(Float::F16)),
     ("bf16 weights", |matrix, _| matrix.halves(Float::BF16)),
@@ -63,6 +63,10 @@ const CONTENDERS: [(&str, Pack); 17] = [
         let pack = |codes: Codes<'_>| -> Packed { Box::new(SparseMatrix::pack_codes(codes, purpose)) };
         matrix.pruned(1.6449).integers(8, matrix.inputs, false, pack)
     }),
+    ("int8, 70 % zeros, inputs too", |matrix, purpose| matrix.pruned(1.0364).sparse_integers(purpose)),
+    ("int8, 80 % zeros, inputs too", |matrix, purpose| matrix.pruned(1.2816).sparse_integers(purpose)),
+    ("int8, 90 % zeros, inputs too", |matrix, purpose| matrix.pruned(1.6449).sparse_integers(purpose)),
+    ("int8, 95 % zeros, inputs too", |matrix, purpose| matrix.pruned(1.96).sparse_integers(purpose)),
 ];
 
 fn weight_only(codes: Codes<'_>) -> Packed {
@@ -98,6 +102,10 @@ impl Matrix {
     fn sparse(&self, purpose: Use) -> Packed {
         let mut row = |output: usize, to: &mut [f32]| to.copy_from_slice(self.row(output));
         Box::new(SparseMatrix::pack(self.outputs, self.inputs, purpose, &mut row))
+    }
+
+    fn sparse_integers(&self, purpose: Use) -> Packed {
+        self.integers(8, self.inputs, false, |mut codes| of(SparseInt8Matrix::pack(&mut codes, purpose)))
     }
 
     fn integers(&self, bits: u32, group: usize, has_zero: bool, pack: impl FnOnce(Codes<'_>) -> Packed) -> Packed {

@@ -18,7 +18,7 @@ use std::fmt::Debug;
 use crate::nn::{ConvShape, Team};
 
 pub use dense::{DenseConvolution, DenseMatrix};
-pub use integer::{Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix};
+pub use integer::{Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix, SparseInt8Matrix};
 pub use recurrent::RecurrentProduct;
 pub use weight_only::{Float8Codes, WeightOnly};
 

@@ -26,6 +26,7 @@ mod registers;
 mod scales;
 mod soft;
 mod source;
+mod sparse;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -33,6 +34,7 @@ mod unit;
 
 pub use convolution::Int8Convolution;
 pub use matrices::{Int2Matrix, Int4Matrix, Int8Matrix};
+pub use sparse::SparseInt8Matrix;
 
 use registers::Integers;
 use soft::Soft;

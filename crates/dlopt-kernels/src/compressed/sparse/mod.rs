@@ -11,13 +11,13 @@ mod listed;
 mod matrix;
 mod pays;
 mod planes;
-mod rows;
+pub(super) mod rows;
 mod shifts;
 mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
-mod transpose;
+pub(super) mod transpose;
 mod windowed;
 
 pub use convolution::SparseConvolution;

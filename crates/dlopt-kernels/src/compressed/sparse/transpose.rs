@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 ///
 /// # Safety
 /// Both matrices are there and do not overlap.
-pub(super) unsafe fn transpose(
+pub(in crate::compressed) unsafe fn transpose(
     from: *const f32,
     from_step: usize,
     rows: usize,

@@ -1,0 +1,22 @@
+//! Sparse matrices of codes by activations that are quantized to bytes: the sums of the dense kernels, without their zeros.
+//!
+//! ```text
+//! x ──► quantize_row ──► bytes ─┬─► picked, masked ──► sums ──┬──► finish ──► out
+//!                               └─► columns ──► quads ──► sums┘
+//! ```
+//! A few rows pick the inputs of sixteen outputs at a time ([`picked`]), or spread codes over a bitmask ([`masked`]); many rows
+//! multiply four codes of an output at a time by all of them ([`quads`]).
+
+mod columns;
+mod few_rows;
+mod finish;
+mod masked;
+mod matrix;
+mod panel;
+mod picked;
+mod quads;
+mod set;
+#[cfg(test)]
+mod tests;
+
+pub use matrix::SparseInt8Matrix;
