@@ -1,8 +1,8 @@
 //! Time of matrices that stay compressed, against their decompressed twin, a plain read of the same bytes, and the peak.
 //!
 //! `cargo bench -p dlopt-kernels --bench compressed` takes about ten minutes and 1 GiB; a filter such as `4096x4096/1 row`
-//! takes less. Figures are fastest passes. At one row the copies of a matrix larger than the caches take turns, so that
-//! it comes from memory. GB/s are of the bytes the matrix holds; Gflop/s count the products of the decompressed twin,
+//! takes less. Figures are fastest passes. At one row the copies of a large matrix take turns, so that it comes from
+//! memory. GB/s are of the bytes the matrix holds; Gflop/s count the products of the decompressed twin,
 //! zeros too.
 
 #[path = "compressed/limits.rs"]
@@ -27,7 +27,7 @@ const ROWS: [usize; 3] = [1, 64, 512];
 /// The copies of a matrix together are larger than any cache.
 const LARGER_THAN_CACHES: usize = 128 << 20;
 
-/// A matrix of this size stays in a cache, as in use.
+/// A matrix of so many weights stays in a cache, as in use.
 const CACHED: usize = 4 << 20;
 
 type Packed = Box<dyn Product>;
@@ -166,7 +166,8 @@ fn main() {
             let mut plain = [None; 2];
             for (name, pack) in CONTENDERS {
                 let purpose = if rows == 1 { Use::OneRow } else { Use::ManyRows };
-                let copies = LazyCell::new(|| copies(rows, || pack(&matrix, purpose)));
+                let turns = rows == 1 && extents[0] * extents[1] > CACHED;
+                let copies = LazyCell::new(|| copies(turns, || pack(&matrix, purpose)));
                 for ((peak, team), plain) in teams.iter().zip(&mut plain) {
                     if let Some(row) = measure(&mut criterion, extents, rows, team, name, &copies) {
                         if name == CONTENDERS[0].0 {
@@ -181,12 +182,11 @@ fn main() {
     criterion.final_summary();
 }
 
-/// As many as it takes for one row to come from memory, or one.
-fn copies(rows: usize, make: impl Fn() -> Packed) -> Vec<Packed> {
+/// As many as it takes for them to come from memory if they take turns, or one.
+fn copies(turns: bool, make: impl Fn() -> Packed) -> Vec<Packed> {
     let mut copies = vec![make()];
-    let bytes = copies[0].bytes();
-    if rows == 1 && bytes > CACHED {
-        copies.resize_with(LARGER_THAN_CACHES.div_ceil(bytes), make);
+    if turns {
+        copies.resize_with(LARGER_THAN_CACHES.div_ceil(copies[0].bytes()), make);
     }
     copies
 }

@@ -160,8 +160,11 @@ impl<'a> Chooser<'a> {
         let name = self.choices.last().map(|choice| choice.kernel.clone());
         let mut all = vec![first];
         for way in &ways[1..] {
-            let own = pairs(self, way)?.into_iter().find(|pair| Some(pair.name) == name.as_deref());
-            all.push(own.map_or_else(|| dense_pair(way), Ok)?.kernel);
+            let mut own = pairs(self, way)?;
+            let same = own.iter().position(|pair| Some(pair.name) == name.as_deref());
+            // Of integers the first is the dense one, which gives what the sparse one gives.
+            let other = (is_int8 && !own.is_empty()).then_some(0);
+            all.push(same.or(other).map_or_else(|| dense_pair(way), |at| Ok(own.swap_remove(at)))?.kernel);
         }
         Ok(Some(all))
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use dlopt_checkpoint::Result;
 use dlopt_kernels::compressed::sparse::{SparseConvolution, SparseMatrix, Use, Work, pays};
-use dlopt_kernels::compressed::{Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix, Maps, Product, WeightOnly};
+use dlopt_kernels::compressed::{
+    Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix, Maps, Product, SparseInt8Matrix, WeightOnly,
+};
 use dlopt_kernels::level;
 use dlopt_kernels::nn::ConvShape;
 
@@ -26,6 +28,8 @@ pub(super) const SPARSE: &str = "sparse";
 
 /// Rows of activations that are few.
 const FEW_ROWS: usize = 6;
+/// The same where weights and activations are bytes, and zeros are left out.
+const FEW_INT8_ROWS: usize = 8;
 /// Values of a matrix that are worth the work of several threads.
 const WORTH_SPREADING: usize = 1 << 17;
 
@@ -33,8 +37,8 @@ fn candidate(name: &'static str, kernel: impl Product + 'static) -> Candidate<Ar
     Candidate { name, bytes: kernel.bytes(), kernel: Arc::new(kernel) }
 }
 
-/// The kernels that multiply a matrix with so many rows of activations. Those of int8 activations are given alone, the
-/// others all give the bytes of f32 on the decoded matrix.
+/// The kernels that multiply a matrix with so many rows of activations. Those of int8 activations are given alone, the dense
+/// one first, and all give the same bytes; the others all give those of f32 on the decoded matrix.
 ///
 /// # Errors
 /// When codes cannot be had any more.
@@ -45,7 +49,13 @@ pub(super) fn matrices(source: &Source<'_>, rows: usize, is_int8: bool) -> Resul
             3 | 4 => Int4Matrix::pack(&mut codes).ok().map(|matrix| candidate("int4 x int8", matrix)),
             _ => Int8Matrix::pack(&mut codes).ok().map(|matrix| candidate("int8 x int8", matrix)),
         })?;
-        return Ok(found.flatten().into_iter().collect());
+        let mut found: Vec<_> = found.flatten().into_iter().collect();
+        let purpose = if rows <= FEW_INT8_ROWS { Use::OneRow } else { Use::ManyRows };
+        if !found.is_empty() && SparseInt8Matrix::pays(purpose, source.zero_share()) {
+            let sparse = source.with_codes(|mut codes| SparseInt8Matrix::pack(&mut codes, purpose).ok())?;
+            found.extend(sparse.flatten().map(|matrix| candidate("sparse int8 x int8", matrix)));
+        }
+        return Ok(found);
     }
     let mut found = Vec::new();
     found.extend(source.with_codes(|codes| {

@@ -200,6 +200,47 @@ fn int8_activations_are_near_and_only_where_they_are_asked_for() {
 }
 
 #[test]
+fn zeros_of_int8_weights_are_left_out_without_changing_a_byte() {
+    let (sparse, scheme) = (prune(0.96, "dense"), quantize("w8a8"));
+    for case in Case::all() {
+        let (_dir, checkpoint) = case.checkpoint(&[&sparse, &scheme]);
+        let small = Execution { kernels: Kernels::Compressed, ..Execution::default() };
+        let (prepared, out) = case.prepared(&checkpoint, small, 2);
+        let names: Vec<&str> = prepared.choices.iter().map(|choice| &*choice.kernel).collect();
+        assert!(names.contains(&"sparse int8 x int8"), "{names:?}");
+        assert_eq!(case.prepared(&checkpoint, Execution::default(), 1).1, out);
+    }
+}
+
+#[test]
+fn dense_and_sparse_kernels_of_int8_give_the_same_bytes() {
+    let (sparse, scheme) = (prune(0.96, "dense"), quantize("w8a8"));
+    for case in Case::all() {
+        let (_dir, checkpoint) = case.checkpoint(&[&sparse, &scheme]);
+        let stored = StoredWeight::all(checkpoint.header()).unwrap();
+        let mut compared = 0;
+        for weight in stored.iter().filter(|weight| weight.is_integer()) {
+            let source = Source::codes(weight, &checkpoint, None).unwrap();
+            for rows in [1, 5, 40] {
+                let x = numbers(rows * source.inputs, 6);
+                let results: Vec<_> = kinds::matrices(&source, rows, true)
+                    .unwrap()
+                    .into_iter()
+                    .map(|candidate| {
+                        let mut out = vec![f32::NAN; rows * source.outputs];
+                        candidate.kernel.multiply(&Team::new(2), rows, &x, None, true, &mut out);
+                        out
+                    })
+                    .collect();
+                assert!(results.iter().all(|out| *out == results[0]), "{}, {rows} rows", source.describe());
+                compared += results.len() / 2;
+            }
+        }
+        assert!(compared > 0, "a sparse kernel beside the dense one");
+    }
+}
+
+#[test]
 fn compressed_weights_take_less_memory() {
     let scheme = quantize("w4a16:8");
     let [pictures, _] = Case::all();

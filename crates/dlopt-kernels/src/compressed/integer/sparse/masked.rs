@@ -111,16 +111,27 @@ unsafe fn output_plainly(masks: &[u64], codes: *const u8, output: usize, rows: F
 unsafe fn output_vbmi<const R: usize>(masks: &[u64], codes: *const u8, output: usize, rows: FewRows) -> usize {
     // Four sums of each row, so that none waits for the one before it.
     let mut sums = [[_mm512_setzero_si512(); 4]; R];
-    let mut codes = codes;
-    for (first, masks) in masks.chunks(4).enumerate() {
-        for (at, &mask) in masks.iter().enumerate() {
-            let spread = _mm512_maskz_expand_epi8(mask, in_register(_mm512_loadu_si512(codes.cast())));
-            codes = codes.add(mask.count_ones() as usize);
+    let (mut codes, mut x) = (codes, rows.x);
+    let (fours, rest) = masks.as_chunks::<4>();
+    for masks in fours {
+        for at in 0..4 {
+            let spread = _mm512_maskz_expand_epi8(masks[at], in_register(_mm512_loadu_si512(codes.cast())));
+            codes = codes.add(masks[at].count_ones() as usize);
             for row in 0..R {
-                let x = _mm512_loadu_si512(rows.x.add(row * rows.step + (4 * first + at) * WORD).cast());
+                let x = _mm512_loadu_si512(x.add(row * rows.step + at * WORD).cast());
                 sums[row][at] = _mm512_dpbusd_epi32(sums[row][at], x, spread);
             }
         }
+        x = x.add(4 * WORD);
+    }
+    for &mask in rest {
+        let spread = _mm512_maskz_expand_epi8(mask, in_register(_mm512_loadu_si512(codes.cast())));
+        codes = codes.add(mask.count_ones() as usize);
+        for row in 0..R {
+            let x = _mm512_loadu_si512(x.add(row * rows.step).cast());
+            sums[row][0] = _mm512_dpbusd_epi32(sums[row][0], x, spread);
+        }
+        x = x.add(WORD);
     }
     for row in 0..R {
         let [a, b, c, d] = sums[row];

@@ -13,6 +13,7 @@ mod finish;
 mod masked;
 mod matrix;
 mod panel;
+mod pays;
 mod picked;
 mod quads;
 mod set;

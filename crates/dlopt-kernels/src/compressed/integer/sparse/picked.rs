@@ -89,6 +89,7 @@ impl Picked {
     /// nobody else uses these.
     pub(super) unsafe fn multiply(&self, set: Set, tiles: Range<usize>, rows: FewRows) {
         assert!(tiles.end <= self.tiles(), "tiles {tiles:?} of {}", self.tiles());
+        debug_assert!(self.window <= MOST_WINDOW);
         for tile in tiles {
             let mut row = 0;
             while row < rows.count {

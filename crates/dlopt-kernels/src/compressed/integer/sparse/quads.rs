@@ -6,7 +6,9 @@
 //! it. Places are bytes.
 #![allow(unsafe_op_in_unsafe_fn, reason = "kernels' pointers are valid for what was packed: see `multiply`")]
 
-use super::columns::{Columns, Half, Plain, Wide};
+use super::columns::{Columns, Plain};
+#[cfg(target_arch = "x86_64")]
+use super::columns::{Half, Wide};
 use super::set::Set;
 use crate::compressed::sparse::rows::Rows;
 

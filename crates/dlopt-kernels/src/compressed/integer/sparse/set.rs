@@ -8,8 +8,10 @@ pub(super) enum Set {
     Portable,
     Avx2,
     /// AVX-512 with VNNI: sums of products of bytes.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other machine has it"))]
     Vnni,
     /// The same with VBMI and VBMI2: bytes picked from two registers, and spread over the ones of a mask.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other machine has it"))]
     Vbmi,
 }
 

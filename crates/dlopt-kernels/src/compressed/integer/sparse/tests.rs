@@ -197,6 +197,13 @@ fn every_layout_of_one_row_sums_the_same_with_every_set() {
 }
 
 #[test]
+fn dense_codes_never_pay_and_very_sparse_ones_always_do() {
+    for purpose in [Use::OneRow, Use::ManyRows, Use::Both] {
+        assert!(at_every_level(|| !SparseInt8Matrix::pays(purpose, 0.3) && SparseInt8Matrix::pays(purpose, 0.95)));
+    }
+}
+
+#[test]
 fn matrices_for_other_kernels_are_refused() {
     let refused = |bits: u32, group: usize, scale: &[f32], zero: &[i8], code: i8| {
         let row = &mut |_: usize, to: &mut [i8]| to.fill(code);
@@ -205,8 +212,8 @@ fn matrices_for_other_kernels_are_refused() {
     };
     assert_eq!(refused(4, 64, &[1.0], &[0], 7), None);
     assert_eq!(refused(9, 64, &[1.0], &[], 0), Some("its codes have other bits"));
-    assert_eq!(refused(8, 32, &[1.0; 2], &[], 0), Some("its outputs have several scales"));
-    assert_eq!(refused(8, 64, &[1.0], &[1], 0), Some("its zeros are no codes of 0"));
+    assert_eq!(refused(8, 32, &[1.0; 2], &[], 0), Some("an output has several scales"));
+    assert_eq!(refused(8, 64, &[1.0], &[1], 0), Some("it has zero points"));
     assert_eq!(refused(8, 64, &[f32::NAN], &[], 0), Some("a scale is not finite"));
     assert_eq!(refused(4, 64, &[1.0], &[], 8), Some("a code is out of range"));
 }
