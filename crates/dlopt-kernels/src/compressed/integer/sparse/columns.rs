@@ -25,7 +25,7 @@ pub(super) trait Columns: Copy {
     unsafe fn add(self, codes: [i8; 4], inputs: [*const u8; 4]) -> Self;
 }
 
-/// Plain Rust.
+/// Plain Rust: sums stay in the order of the columns while they are held.
 #[derive(Clone, Copy)]
 pub(super) struct Plain([i32; 32]);
 
@@ -34,18 +34,20 @@ impl Columns for Plain {
 
     #[inline(always)]
     unsafe fn load(p: *const i32) -> Self {
-        Self((p as *const [i32; 32]).read_unaligned())
+        Self(std::array::from_fn(|column| *p.add(row_of(column, Self::WIDTH))))
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut i32) {
-        (p as *mut [i32; 32]).write_unaligned(self.0)
+        for (column, sum) in self.0.into_iter().enumerate() {
+            *p.add(row_of(column, Self::WIDTH)) = sum;
+        }
     }
     #[inline(always)]
     unsafe fn add(mut self, codes: [i8; 4], inputs: [*const u8; 4]) -> Self {
         for (code, input) in codes.into_iter().zip(inputs) {
-            for column in 0..Self::WIDTH {
-                let x = i32::from((*input.add(column)).cast_signed());
-                self.0[row_of(column, Self::WIDTH)] += x * i32::from(code);
+            let x = (input as *const [i8; 32]).read_unaligned();
+            for (sum, x) in self.0.iter_mut().zip(x) {
+                *sum += i32::from(i16::from(x) * i16::from(code));
             }
         }
         self

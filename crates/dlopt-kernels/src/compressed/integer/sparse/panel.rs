@@ -52,7 +52,10 @@ unsafe fn in_tiles(begins: &[(*const u8, usize)], inputs: Range<usize>, to: *mut
     let width = begins.len();
     for input in inputs.step_by(TURNED) {
         for (first, begins) in begins.as_chunks::<TURNED>().0.iter().enumerate() {
-            let mut rows = begins.map(|(row, goes_on)| _mm_loadu_si128(row.add(goes_on * input).cast()));
+            let mut rows = [_mm_setzero_si128(); TURNED];
+            for (to, &(row, goes_on)) in rows.iter_mut().zip(begins) {
+                *to = _mm_loadu_si128(row.add(goes_on * input).cast());
+            }
             for _ in 0..4 {
                 let before = rows;
                 for at in 0..TURNED / 2 {
