@@ -11,9 +11,9 @@ use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use super::super::memory::Lines;
 use super::few_rows::FewRows;
 use super::set::Set;
+use crate::compressed::lines::Lines;
 use crate::compressed::sparse::rows::Rows;
 
 /// Inputs of a word.
@@ -36,7 +36,7 @@ impl Masked {
     pub(super) fn pack(rows: &Rows<i8>) -> Self {
         let (outputs, words) = (rows.outputs(), rows.inputs.div_ceil(WORD));
         let mut masks = vec![0; outputs * words];
-        let (mut start, mut lines, mut at) = (Vec::with_capacity(outputs), Lines::new(rows.nonzeros() + WORD, 0), 0);
+        let (mut start, mut lines, mut at) = (Vec::with_capacity(outputs), Lines::new(rows.nonzeros() + WORD), 0);
         for output in 0..outputs {
             let (places, codes) = rows.of(output);
             start.push(at);

@@ -10,6 +10,7 @@ use super::super::scales::{Scales, by_panels};
 use super::super::{MOST_INPUTS, Target, Work};
 use super::few_rows::FewRows;
 use super::finish::Finish;
+use super::halved::{Halved, PANELS};
 use super::masked::{Masked, WORD};
 use super::panel::{TURNED, fill};
 use super::pays::least_sparsity;
@@ -35,7 +36,7 @@ pub struct SparseInt8Matrix {
     above: Vec<i32>,
     given: Option<f32>,
     one: Option<One>,
-    many: Option<Quads>,
+    many: Option<Many>,
 }
 
 /// How one row is multiplied.
@@ -43,6 +44,13 @@ pub struct SparseInt8Matrix {
 pub(super) enum One {
     Picked(Picked),
     Masked(Masked),
+}
+
+/// How many rows are multiplied.
+#[derive(Debug)]
+enum Many {
+    Quads(Quads),
+    Halved(Halved),
 }
 
 /// Rows that are taken a few at a time where both layouts are there.
@@ -109,7 +117,7 @@ impl SparseInt8Matrix {
             above: by_panels(&above, 1, 0),
             given: None,
             one: (purpose != Use::ManyRows).then(|| One::pack(&rows, Set::now())),
-            many: (purpose != Use::OneRow).then(|| Quads::pack(&rows)),
+            many: (purpose != Use::OneRow).then(|| Many::pack(&rows, Set::now())),
         })
     }
 
@@ -133,7 +141,10 @@ impl SparseInt8Matrix {
     fn multiply_some(&self, team: &Team, x: &[f32], bias: Option<&[f32]>, relu: bool, out: &mut [f32]) {
         let (set, rows) = (Set::now(), x.len() / self.inputs);
         let few = self.one.as_ref().filter(|_| self.many.is_none() || rows <= FEW_ROWS);
-        let is_raised = few.map_or(set >= Set::Vnni, |_| One::is_raised(set));
+        let is_raised = match (few, &self.many) {
+            (Some(_), _) => One::is_raised(set),
+            (None, many) => many.as_ref().is_some_and(|many| many.is_raised(set)),
+        };
         // Windows and words reach behind the inputs; an odd number of lines, so that rows do not meet in the sets of a cache.
         let row_bytes = (self.inputs.next_multiple_of(WORD) + MOST_WINDOW) | WORD;
         with_bytes(rows * (row_bytes + 4), |scratch| {
@@ -160,7 +171,8 @@ impl SparseInt8Matrix {
             });
             match (few, &self.many) {
                 (Some(one), _) => self.multiply_few(one, &batch),
-                (None, Some(many)) => self.multiply_many(many, &batch),
+                (None, Some(Many::Quads(many))) => self.multiply_columns(many, &batch),
+                (None, Some(Many::Halved(many))) => self.multiply_halved(many, &batch),
                 (None, None) => {}
             }
         });
@@ -180,7 +192,28 @@ impl SparseInt8Matrix {
         });
     }
 
-    fn multiply_many(&self, many: &Quads, batch: &Batch<'_>) {
+    fn multiply_halved(&self, many: &Halved, batch: &Batch<'_>) {
+        let (panels, sums_step) = (self.outputs.div_ceil(PANEL), PANELS * PANEL);
+        let task = |tile: usize| {
+            with_bytes(4 * batch.rows * sums_step, |sums| {
+                let rows =
+                    FewRows { count: batch.rows, x: batch.x, step: batch.row_bytes, sums: sums.cast(), sums_step };
+                let of_tile = tile * PANELS..panels.min((tile + 1) * PANELS);
+                // SAFETY: rows are padded for windows, which are longer than sixteen; no two tasks have the same outputs.
+                unsafe {
+                    many.multiply(batch.set, tile, rows);
+                    self.finish(of_tile, rows.sums, sums_step, batch);
+                }
+            });
+        };
+        if self.outputs * self.inputs / 2 * batch.rows > PRODUCTS_WORTH_A_TEAM {
+            batch.team.run(many.tiles(), task);
+        } else {
+            (0..many.tiles()).for_each(task);
+        }
+    }
+
+    fn multiply_columns(&self, many: &Quads, batch: &Batch<'_>) {
         let width = Quads::width(batch.set, batch.rows);
         let (panels, padded) = (batch.rows.div_ceil(width), self.inputs.next_multiple_of(TURNED));
         let is_worth_a_team = many.slots() * batch.rows > PRODUCTS_WORTH_A_TEAM;
@@ -248,7 +281,7 @@ impl Product for SparseInt8Matrix {
         self.scales.bytes()
             + size_of_val(&*self.above)
             + self.one.as_ref().map_or(0, One::bytes)
-            + self.many.as_ref().map_or(0, Quads::bytes)
+            + self.many.as_ref().map_or(0, Many::bytes)
     }
 
     fn multiply(&self, team: &Team, rows: usize, x: &[f32], bias: Option<&[f32]>, relu: bool, out: &mut [f32]) {
@@ -291,6 +324,32 @@ impl One {
         match self {
             One::Picked(matrix) => matrix.multiply(set, share(matrix.tiles()), rows),
             One::Masked(matrix) => matrix.multiply(set, share(matrix.outputs()), rows),
+        }
+    }
+}
+
+/// The sparsity above which quads are faster than codes of which two of each four are multiplied.
+const MOST_HALVED: f64 = 0.65;
+
+impl Many {
+    fn pack(rows: &Rows<i8>, set: Set) -> Self {
+        let least = (1.0 - MOST_HALVED) * rows.outputs() as f64 * rows.inputs as f64;
+        let halved = if set >= Set::Vnni && rows.nonzeros() as f64 >= least { Halved::pack(rows) } else { None };
+        halved.map_or_else(|| Many::Quads(Quads::pack(rows)), Many::Halved)
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Many::Quads(matrix) => matrix.bytes(),
+            Many::Halved(matrix) => matrix.bytes(),
+        }
+    }
+
+    /// Whether activations are bytes that are 128 above their codes.
+    fn is_raised(&self, set: Set) -> bool {
+        match self {
+            Many::Quads(_) => set >= Set::Vnni,
+            Many::Halved(_) => true,
         }
     }
 }

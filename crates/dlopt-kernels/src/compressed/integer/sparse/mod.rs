@@ -5,11 +5,12 @@
 //!                               └─► columns ──► quads ──► sums┘
 //! ```
 //! A few rows pick the inputs of sixteen outputs at a time ([`picked`]), or spread codes over a bitmask ([`masked`]); many rows
-//! multiply four codes of an output at a time by all of them ([`quads`]).
+//! multiply four codes of an output at a time by all of them ([`quads`]), or those of 2:4 where they stand ([`halved`]).
 
 mod columns;
 mod few_rows;
 mod finish;
+mod halved;
 mod masked;
 mod matrix;
 mod panel;

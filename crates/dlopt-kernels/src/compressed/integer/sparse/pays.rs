@@ -20,7 +20,9 @@ use crate::compressed::sparse::Use;
 /// With VNNI alone one row has the kernel of AVX2 against the dense one of AVX-512.
 pub(super) fn least_sparsity(set: Set, purpose: Use) -> f64 {
     match (set, purpose) {
-        (Set::Vbmi, _) | (Set::Vnni, Use::ManyRows) => 0.55,
+        // From 0.55 on, and codes of 2:4.
+        (Set::Vbmi | Set::Vnni, Use::ManyRows) => 0.5,
+        (Set::Vbmi, Use::OneRow | Use::Both) => 0.55,
         (Set::Vnni, Use::OneRow | Use::Both) => 0.8,
         (Set::Avx2, Use::OneRow | Use::Both) => 0.65,
         (Set::Avx2, Use::ManyRows) => 0.45,

@@ -15,11 +15,11 @@ use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use super::super::memory::Lines;
 #[cfg(target_arch = "x86_64")]
 use super::columns::add_signed;
 use super::few_rows::FewRows;
 use super::set::Set;
+use crate::compressed::lines::Lines;
 use crate::compressed::sparse::rows::Rows;
 
 /// Outputs of a slice.
@@ -69,7 +69,7 @@ impl Picked {
             }
             start.push(windows.len() / SLICES);
         }
-        let mut lines = Lines::new(steps.len(), 0);
+        let mut lines = Lines::new(steps.len());
         lines.bytes_mut()[..steps.len()].copy_from_slice(&steps);
         Self { window, outputs, order, start, windows, steps: lines }
     }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::SparseInt8Matrix;
 use super::few_rows::FewRows;
+use super::halved::Halved;
 use super::masked::Masked;
 use super::matrix::One;
 use super::picked::{MOST_WINDOW, Picked};
@@ -109,6 +110,46 @@ fn every_use_gives_what_the_dense_matrix_gives() {
             Case::new(rows, outputs, inputs, zeros).agrees();
         }
     }
+}
+
+/// Codes of which two of each four are 0, and now and then three.
+fn halved(outputs: usize, inputs: usize) -> Vec<i8> {
+    let mut next = random(9);
+    let mut codes = vec![0; outputs * inputs];
+    for row in codes.chunks_exact_mut(inputs) {
+        for four in row.chunks_mut(4) {
+            for _ in 0..2 {
+                let at = next() as usize % four.len();
+                four[at] = (next() >> 24) as u8 as i8;
+            }
+        }
+    }
+    codes
+}
+
+#[test]
+fn codes_of_which_two_of_each_four_are_0_give_what_the_dense_matrix_gives() {
+    for (outputs, inputs) in [(1, 4), (16, 8), (33, 20), (37, 300), (70, 17), (200, 515)] {
+        let codes = halved(outputs, inputs);
+        for rows in [1, 2, 3, 5, 8, 21, 64, 300] {
+            let case = Case::new(rows, outputs, inputs, 50);
+            let x = floats(4, rows * inputs);
+            let dense = case.pack(&codes, Int8Matrix::pack);
+            let wanted = at_this_level(|| case.computed(&dense, 1, &x));
+            let sparse = case.pack(&codes, |codes| SparseInt8Matrix::pack(codes, Use::ManyRows));
+            // Packed at one level, multiplied at every one.
+            let found = at_every_level(|| case.computed(&sparse, 2, &x));
+            assert_eq!(found, wanted, "{case:?}");
+        }
+    }
+}
+
+#[test]
+fn three_of_four_are_not_packed_as_two() {
+    let packed = |codes: &[i8]| {
+        Halved::pack(&Rows::read(1, codes.len(), &mut |_, row: &mut [i8]| row.copy_from_slice(codes))).is_some()
+    };
+    assert!(packed(&[1, 0, 0, 2, 3, 4, 0, 0, 0, 0, 5]) && !packed(&[0, 0, 0, 0, 1, 2, 0, 3]));
 }
 
 #[test]
