@@ -177,6 +177,14 @@ impl<'a> Chain<'a> {
         if level == 0 { self.source.header() } else { &self.stages[level - 1].ordered.header }
     }
 
+    /// The tensor of the source that stage `level` reads as it is, if it does.
+    pub(crate) fn copied(&self, level: usize, tensor: usize) -> Option<usize> {
+        let Some(level) = level.checked_sub(1) else { return Some(tensor) };
+        let stage = &self.stages[level];
+        let unit = &stage.plan.units[stage.ordered.parts[tensor].0];
+        unit.is_copy.then(|| self.copied(level, unit.reads[0].tensor))?
+    }
+
     /// The bytes of a tensor as stage `level` reads it.
     pub(crate) fn fetch<'w>(
         &'w self,

@@ -38,6 +38,9 @@ impl Tensors for View<'_> {
     }
 
     fn read(&self, tensor: usize, offset: u64, into: &mut [u8]) -> Result<()> {
+        if let Some(tensor) = self.chain.copied(self.chain.stages.len(), tensor) {
+            return self.chain.source.read(tensor, offset, into);
+        }
         let context = Context { cache: &self.cache, pool: &self.pool, reports: None };
         let range = offset..offset + into.len() as u64;
         let bytes = self.chain.fetch(context, self.chain.stages.len(), tensor, range)?;

@@ -318,6 +318,13 @@ impl<'a> Found<'a> {
     pub(crate) fn read(&self, tensor: &FlatTensor) -> Result<Vec<f32>> {
         let index = self.place(tensor)?;
         let info = &self.source.header().tensors[index];
+        if info.dtype == Dtype::F32 {
+            let mut values = vec![0.0_f32; info.elements() as usize];
+            self.source.read(index, 0, bytemuck::cast_slice_mut(&mut values))?;
+            // They are stored little-endian.
+            values.iter_mut().for_each(|value| *value = f32::from_bits(u32::from_le(value.to_bits())));
+            return Ok(values);
+        }
         let mut bytes = vec![0; info.bytes() as usize];
         self.source.read(index, 0, &mut bytes)?;
         Ok(floats(info.dtype, &bytes))
@@ -350,7 +357,7 @@ fn words(bytes: &[u8]) -> Vec<u16> {
     bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b)).collect()
 }
 
-/// Values of a readable dtype, little-endian, as f32.
+/// Values of a readable dtype other than f32, little-endian.
 fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     match dtype {
         Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
@@ -358,8 +365,7 @@ fn floats(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
             let halves: Vec<f16> = words(bytes).into_iter().map(f16::from_bits).collect();
             halves.to_f32_vec()
         }
-        Dtype::BF16 => words(bytes).into_iter().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
-        _ => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        _ => words(bytes).into_iter().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
     }
 }
 
