@@ -9,8 +9,8 @@ use crate::dequantize::{StoredRows, unit_of};
 use crate::layouts::{Codes, Stored, compressed_tensors, stored_weights};
 use crate::{Activations, Values};
 
-/// Codes of a block of rows, unless one row has more.
-const BLOCK_CODES: usize = 1 << 20;
+/// Codes of a block of rows, unless one row has more: a second cache holds them beside what they were read from.
+const BLOCK_CODES: usize = 1 << 18;
 
 /// A weight that is stored as codes and scales: `weight[o, i] = (code[o, i] - zero[o, g]) * scale[o, g]`, `g = i / group`.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ impl StoredWeight {
         self.reads.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Runs of rows whose codes take about a mebibyte, in order: what [`StoredWeight::read_rows`] reads at a time.
+    /// Runs of rows whose codes take about a quarter of a mebibyte, in order: what [`StoredWeight::read_rows`] reads at a time.
     pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let [outputs, inputs] = self.extents();
         let quantum = self.unit.row_quantum.max(1);
