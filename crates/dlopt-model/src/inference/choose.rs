@@ -79,7 +79,9 @@ impl<'a> Chooser<'a> {
     pub(super) fn dense(&mut self, node: &Node, source: &Source<'_>) -> Result<Option<Arc<dyn Product>>> {
         let per_sample = node.input.len() / node.input.features().max(1);
         let rows = self.execution.batch.saturating_mul(per_sample).clamp(1, MOST_ROWS);
-        let candidates = kinds::matrices(source, rows, self.wants_int8(source))?;
+        // The flat vector and the plain layer hold a weight each.
+        let takes_floats = self.execution.kernels == Kernels::Compressed;
+        let candidates = kinds::matrices(source, rows, self.wants_int8(source), takes_floats)?;
         let mut buffers = None;
         let team = self.team;
         let run = |matrix: &Arc<dyn Product>| {
@@ -106,7 +108,7 @@ impl<'a> Chooser<'a> {
         let time = shape.time.clamp(1, MOST_STEPS);
         let pairs = |chooser: &Self, [of_inputs, of_state]: &[Source<'_>; 2]| -> Result<Vec<Candidate<Pair>>> {
             let is_int8 = chooser.wants_int8(of_state);
-            let mut second = kinds::matrices(of_state, rows, is_int8)?;
+            let mut second = kinds::matrices(of_state, rows, is_int8, false)?;
             if is_int8 && !kinds::takes_int8(of_inputs.outputs, of_inputs.inputs) {
                 let beside_f32 = |two: Candidate<Arc<dyn Product>>| {
                     let one = dense_matrix(of_inputs)?;
@@ -114,7 +116,7 @@ impl<'a> Chooser<'a> {
                 };
                 return second.into_iter().map(beside_f32).collect();
             }
-            let first = kinds::matrices(of_inputs, rows * time, is_int8)?;
+            let first = kinds::matrices(of_inputs, rows * time, is_int8, false)?;
             let pair = |one: Candidate<Arc<dyn Product>>| {
                 let at = second.iter().position(|two| two.name == one.name)?;
                 let two = second.swap_remove(at);
@@ -253,7 +255,7 @@ fn smallest<T>(
 ) -> Result<Candidate<T>> {
     let best = candidates.into_iter().min_by_key(|candidate| candidate.bytes).expect("there is a candidate");
     choice.dense_bytes = dense_bytes;
-    if is_int8 || best.bytes < choice.dense_bytes {
+    if is_int8 || best.bytes <= choice.dense_bytes {
         choice.reason = if is_int8 { ASKED } else { "the smallest" }.to_owned();
         return Ok(best);
     }

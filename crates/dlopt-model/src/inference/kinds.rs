@@ -38,11 +38,17 @@ fn candidate(name: &'static str, kernel: impl Product + 'static) -> Candidate<Ar
 }
 
 /// The kernels that multiply a matrix with so many rows of activations. Those of int8 activations are given alone, the dense
-/// one first, and all give the same bytes; the others all give those of f32 on the decoded matrix.
+/// one first, and all give the same bytes; the others all give those of f32 on the decoded matrix. With `takes_floats` there
+/// is one for plain f32 in any case.
 ///
 /// # Errors
 /// When codes cannot be had any more.
-pub(super) fn matrices(source: &Source<'_>, rows: usize, is_int8: bool) -> Result<Vec<Candidate<Arc<dyn Product>>>> {
+pub(super) fn matrices(
+    source: &Source<'_>,
+    rows: usize,
+    is_int8: bool,
+    takes_floats: bool,
+) -> Result<Vec<Candidate<Arc<dyn Product>>>> {
     if is_int8 {
         let found = source.with_codes(|mut codes| match codes.bits {
             2 => Int2Matrix::pack(&mut codes).ok().map(|matrix| candidate("int2 x int8", matrix)),
@@ -71,7 +77,7 @@ pub(super) fn matrices(source: &Source<'_>, rows: usize, is_int8: bool) -> Resul
         candidate("f16 x f32", WeightOnly::halves(source.outputs, source.inputs, float, row))
     }));
     // Few rows are spread over threads by outputs, which the plain layer does not do.
-    if rows <= FEW_ROWS && source.outputs * source.inputs >= WORTH_SPREADING {
+    if takes_floats || rows <= FEW_ROWS && source.outputs * source.inputs >= WORTH_SPREADING {
         found.extend(
             source.with_floats(|row| {
                 candidate("f32, by outputs", WeightOnly::floats(source.outputs, source.inputs, row))

@@ -257,6 +257,23 @@ fn compressed_weights_take_less_memory() {
     assert!(compressed.choices.iter().any(|choice| choice.bytes > 0 && choice.bytes < choice.dense_bytes));
 }
 
+#[test]
+fn weights_of_f32_are_held_once_where_memory_rules() {
+    let [pictures, _] = Case::all();
+    let (_dir, checkpoint) = pictures.checkpoint(&[]);
+    let small = Execution { kernels: Kernels::Compressed, ..Execution::default() };
+    let (compressed, found) = pictures.prepared(&checkpoint, small, 2);
+    let (dense, wanted) =
+        pictures.prepared(&checkpoint, Execution { kernels: Kernels::Dense, ..Execution::default() }, 1);
+    assert_eq!(found, wanted);
+    let held: Vec<usize> =
+        compressed.choices.iter().filter(|choice| choice.kernel == "f32, by outputs").map(|c| c.bytes).collect();
+    // Of the second layer's five outputs sixteen are packed.
+    assert_eq!(held, [4 * 48 * 240, 4 * 16 * 48]);
+    let twice = 2 * 4 * (48 * 240 + 5 * 48);
+    assert_eq!(dense.bytes() - compressed.bytes(), twice - held.iter().sum::<usize>());
+}
+
 /// A checkpoint whose file fails after so many reads.
 struct Failing<'a>(&'a Checkpoint, AtomicUsize);
 
