@@ -319,7 +319,7 @@ impl<'a> Found<'a> {
         let index = self.place(tensor)?;
         let info = &self.source.header().tensors[index];
         if info.dtype == Dtype::F32 {
-            let mut values = vec![0.0_f32; info.elements() as usize];
+            let mut values = vec![0.0_f32; info.elements()];
             self.source.read(index, 0, bytemuck::cast_slice_mut(&mut values))?;
             // They are stored little-endian.
             values.iter_mut().for_each(|value| *value = f32::from_bits(u32::from_le(value.to_bits())));
