@@ -32,6 +32,7 @@ mod packing;
 mod pattern;
 pub mod pixels;
 mod prune;
+mod resident;
 mod vector;
 mod window;
 
@@ -47,4 +48,5 @@ pub use magnitude::{
 pub use packing::{pack, packed_bytes, unpack};
 pub use pattern::{holds_n_of_m, keep_n_of_m};
 pub use prune::{PruneStats, zero_below_16, zero_below_32};
+pub use resident::{release_free_memory, release_program_pages};
 pub use window::{bracket, keys_within_32, sample_keys_32};

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use dlopt_checkpoint::{Checkpoint, Pass, Result, Tensors, View};
 use dlopt_kernels::nn::Team;
+use dlopt_kernels::{release_free_memory, release_program_pages};
 use dlopt_prune::Densify;
 use dlopt_quantize::StoredWeight;
 
@@ -114,6 +115,11 @@ fn bytes(layout: &FlatLayout) -> usize {
 /// As [`load`](crate::load), and when codes or scales are out of range.
 pub fn prepare(checkpoint: &Checkpoint, execution: &Execution, team: &Arc<Team>) -> Result<Prepared> {
     let named = |e| within(e, &checkpoint.name);
+    // What has run so far will not run beside the weights, nor what reads them beside the network.
+    let is_small = execution.kernels == Kernels::Compressed;
+    if is_small {
+        release_program_pages();
+    }
     let config = config_of(checkpoint)?;
     let nodes = config.resolve().map_err(named)?;
     let whole = FlatLayout::of(&nodes);
@@ -146,6 +152,10 @@ pub fn prepare(checkpoint: &Checkpoint, execution: &Execution, team: &Arc<Team>)
         let layout = FlatLayout::without_weights(&folded.nodes, held.nodes());
         let (params, buffers) = layout.from_checkpoint(|tensor| folded.read(tensor, &read))?;
         let loaded = Loaded { config, nodes: folded.nodes.clone(), layout, params, buffers };
+        if is_small {
+            release_free_memory();
+            release_program_pages();
+        }
         let (parameters, dense_bytes) = (whole.params_len, bytes(&whole));
         Ok(Prepared { loaded, held, parameters, dense_bytes, folded: folded.norms(), choices })
     })
