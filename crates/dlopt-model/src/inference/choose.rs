@@ -134,8 +134,13 @@ impl<'a> Chooser<'a> {
         let is_asked = self.wants_int8(of_state) || self.execution.kernels == Kernels::Compressed;
         let is_sparse = ways.iter().flatten().all(|source| source.zero_share() >= SPARSE_RECURRENT);
         let mut candidates = if is_asked || is_sparse { pairs(self, &ways[0])? } else { Vec::new() };
+        // Which kernels floats have depends on the batch: there is a choice for many zeros alone.
+        candidates.retain(|pair| pair.name != kinds::BY_OUTPUTS);
+        let leaves_zeros_out = |pair: &Candidate<Pair>| [kinds::SPARSE, SPARSE_STATE].contains(&pair.name);
         if !is_asked {
-            candidates.retain(|pair| [kinds::SPARSE, SPARSE_STATE].contains(&pair.name));
+            candidates.retain(leaves_zeros_out);
+        } else if !is_sparse && candidates.iter().all(leaves_zeros_out) {
+            candidates.clear();
         }
         let dense_bytes = dense_bytes(of_inputs) + dense_bytes(of_state);
         if candidates.is_empty() {

@@ -26,6 +26,9 @@ pub(super) fn takes_int8(outputs: usize, inputs: usize) -> bool {
 /// What the kernels that leave zeros out are called.
 pub(super) const SPARSE: &str = "sparse";
 
+/// What the kernel of plain f32 that spreads outputs over threads is called.
+pub(super) const BY_OUTPUTS: &str = "f32, by outputs";
+
 /// Rows of activations that are few.
 const FEW_ROWS: usize = 6;
 /// The same where weights and activations are bytes, and zeros are left out.
@@ -79,9 +82,7 @@ pub(super) fn matrices(
     // Few rows are spread over threads by outputs, which the plain layer does not do.
     if takes_floats || rows <= FEW_ROWS && source.outputs * source.inputs >= WORTH_SPREADING {
         found.extend(
-            source.with_floats(|row| {
-                candidate("f32, by outputs", WeightOnly::floats(source.outputs, source.inputs, row))
-            }),
+            source.with_floats(|row| candidate(BY_OUTPUTS, WeightOnly::floats(source.outputs, source.inputs, row))),
         );
     }
     let (purpose, work) = if rows == 1 { (Use::OneRow, Work::OneRow) } else { (Use::ManyRows, Work::ManyRows) };
