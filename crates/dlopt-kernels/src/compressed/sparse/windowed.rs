@@ -9,7 +9,8 @@
 //! A matrix that comes from memory is the faster the smaller it is, so it has wide windows; in a cache loads count.
 //!
 //! [`TILE`] outputs share a loop, so that sums do not wait for each other. Every sum takes its weights in ascending order of
-//! inputs. Steps are `[tile][step][slice]`, a slice being a register of outputs.
+//! inputs. Steps are `[tile][step][slice]`, a slice being a register of outputs. Outputs of about the same count are
+//! neighbours, or keep their order where that takes few steps more: results then leave as registers.
 #![allow(unsafe_op_in_unsafe_fn, reason = "kernels' pointers are valid for what was packed: see `multiply`")]
 #![allow(clippy::needless_range_loop, reason = "slices of a tile are numbers to the registers")]
 
@@ -23,6 +24,10 @@ use crate::level::{Level, level};
 const CACHED: usize = 4 << 20;
 /// Outputs that share a loop.
 const TILE: usize = 32;
+/// The widest window: that of matrices which come from memory.
+const MOST_WINDOW: usize = 64;
+/// Steps that take about as long as putting the results of a tile where they belong, one by one.
+const STEPS_OF_A_TILE: usize = 6;
 
 /// Weights of outputs in the order they are multiplied in.
 #[derive(Debug)]
@@ -34,10 +39,17 @@ pub(super) struct Windowed<W> {
     outputs: usize,
     /// Which output a lane is, each once; no output from the end of the list on.
     order: Vec<u32>,
+    /// Lanes are the outputs one after the other.
+    is_in_order: bool,
     /// The first step of each tile, and one entry more.
     start: Vec<usize>,
     words: Stream<u32>,
     values: Stream<W>,
+}
+
+/// Steps of all tiles.
+fn steps<W>(slices: &[Slice<W>], lanes: usize) -> usize {
+    slices.chunks(TILE / lanes).filter_map(|tile| tile.iter().map(|slice| slice.steps).max()).sum()
 }
 
 /// One slice: words and weights of its steps.
@@ -54,7 +66,7 @@ impl<W: Weight> Windowed<W> {
         match level() {
             Level::Avx512 | Level::Amx => {
                 let least = rows.nonzeros() * (size_of::<W>() + 1);
-                Self::pack_lanes::<16>(rows, if least > CACHED { 64 } else { 32 })
+                Self::pack_lanes::<16>(rows, if least > CACHED { MOST_WINDOW } else { 32 })
             }
             Level::Avx2 | Level::Portable => Self::pack_lanes::<8>(rows, 8),
         }
@@ -66,9 +78,19 @@ impl<W: Weight> Windowed<W> {
         // A tile has as many steps as its longest slice. The slice that is not full comes last, whatever its length.
         let full = slices.len() - usize::from(!rows.outputs().is_multiple_of(N));
         slices[..full].sort_by_key(|slice| slice.steps);
+        let mut is_in_order = false;
+        if window < MOST_WINDOW {
+            let outputs: Vec<u32> = (0..rows.outputs() as u32).collect();
+            let in_order: Vec<_> = outputs.chunks(N).map(lay_out).collect();
+            let tiles = outputs.len().div_ceil(TILE);
+            is_in_order = steps(&in_order, N) <= steps(&slices, N) + STEPS_OF_A_TILE * tiles;
+            if is_in_order {
+                slices = in_order;
+            }
+        }
         let (mut order, mut start, mut words, mut values) = (vec![], vec![0], vec![], vec![]);
         for tile in slices.chunks(TILE / N) {
-            let steps = tile.iter().map(|slice| slice.steps).max().unwrap_or(0);
+            let steps = steps(tile, N);
             tile.iter().for_each(|slice| order.extend(&slice.outputs));
             let size = if N == 8 { 1 } else { 4 };
             for step in 0..steps {
@@ -85,7 +107,17 @@ impl<W: Weight> Windowed<W> {
             start.push(values.len() / N);
         }
         let (words, values) = (Stream::new(&words), Stream::new(&values));
-        Self { lanes: N, window, inputs: rows.inputs, outputs: rows.outputs(), order, start, words, values }
+        Self {
+            lanes: N,
+            window,
+            inputs: rows.inputs,
+            outputs: rows.outputs(),
+            order,
+            is_in_order,
+            start,
+            words,
+            values,
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -109,7 +141,7 @@ impl<W: Weight> Windowed<W> {
     /// Computes the outputs of some tiles from a row of inputs.
     pub(super) fn multiply(&self, tiles: std::ops::Range<usize>, x: &[f32], target: Target) {
         assert_eq!(x.len(), self.inputs, "values of a row");
-        let mut short = [0.0; 64];
+        let mut short = [0.0; MOST_WINDOW];
         let x = if x.len() < self.window {
             short[..x.len()].copy_from_slice(x);
             &short
@@ -213,6 +245,12 @@ impl<W: Weight> Tiles<'_, W> {
             values = values.add(SLICES * T::N);
         }
         let out = self.target.sums(matrix.outputs);
+        if let Some(out) = out.filter(|_| matrix.is_in_order && order.len() >= SLICES * T::N) {
+            for slice in 0..SLICES {
+                sums[slice].store(out.add(tile * TILE + slice * T::N));
+            }
+            return;
+        }
         for slice in 0..SLICES {
             sums[slice].store(lanes.as_mut_ptr());
             let results = lanes[..T::N].iter().zip(&order[slice * T::N..]);
