@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Rounds a member waits for more work before it sleeps: some 50 microseconds.
-const SPINS_BEFORE_SLEEP: u32 = 20_000;
-/// Rounds the caller waits for the last tasks before it lets others have its core.
+/// Rounds that a thread waits before it lets others have its core, some ten microseconds: the caller for the last tasks, a member
+/// for more work. On a core that both were put on, a member that only spins takes half of the caller's time.
 const SPINS_BEFORE_YIELD: u32 = 4_000;
+/// Rounds a member waits for more work before it sleeps: some 50 microseconds, as those that yield take half of one each.
+const ROUNDS_BEFORE_SLEEP: u32 = SPINS_BEFORE_YIELD + 80;
 
 /// Set in the gate while a region may be entered.
 const OPEN: u64 = 1 << 16;
@@ -162,23 +163,25 @@ impl Drop for Team {
 
 fn serve(shared: &Shared) {
     let mut seen = 0;
-    let mut spins = 0_u32;
+    let mut rounds = 0_u32;
     while !shared.stop.load(Ordering::Acquire) {
         let gate = shared.gate.load(Ordering::Relaxed);
         let region = gate / REGION;
         let is_new = gate & OPEN != 0 && region != seen;
         if !is_new || shared.gate.compare_exchange(gate, gate + 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            spins += 1;
-            if spins < SPINS_BEFORE_SLEEP {
+            rounds += 1;
+            if rounds < SPINS_BEFORE_YIELD {
                 std::hint::spin_loop();
+            } else if rounds < ROUNDS_BEFORE_SLEEP {
+                std::thread::yield_now();
             } else {
                 // A wake-up that comes first is kept, so none is lost.
                 std::thread::park();
-                spins = 0;
+                rounds = 0;
             }
             continue;
         }
-        (seen, spins) = (region, 0);
+        (seen, rounds) = (region, 0);
         // SAFETY: we are inside; see `Shared`.
         let work = unsafe { *shared.work.get() };
         let done = catch_unwind(AssertUnwindSafe(|| {

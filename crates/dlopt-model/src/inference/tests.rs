@@ -223,7 +223,7 @@ fn dense_and_sparse_kernels_of_int8_give_the_same_bytes() {
             let source = Source::codes(weight, &checkpoint, None).unwrap();
             for rows in [1, 5, 40] {
                 let x = numbers(rows * source.inputs, 6);
-                let results: Vec<_> = kinds::matrices(&source, rows, true)
+                let results: Vec<_> = kinds::matrices(&source, rows, true, false)
                     .unwrap()
                     .into_iter()
                     .map(|candidate| {
