@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use dlopt_kernels::compressed::sparse::{SparseMatrix, Use};
 use dlopt_kernels::compressed::{
-    Codes, Float8Codes, Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix, Maps, Product, WeightOnly,
+    Codes, Float8Codes, Int2Matrix, Int4Matrix, Int8Convolution, Int8Matrix, Maps, Product, SparseInt8Matrix,
+    WeightOnly,
 };
 use dlopt_kernels::nn::{ConvShape, Team};
 use dlopt_kernels::{Float, Level, decode_fp8, limit_level};
@@ -174,6 +175,17 @@ fn integers(case: &Case) {
     case.check("int2 x int8", None, || {
         case.with_codes(|mut codes| Int2Matrix::pack(&mut codes).ok().map(|matrix| Box::new(matrix) as _))
     });
+    let dense = case.with_codes(|mut codes| Int8Matrix::pack(&mut codes).ok()).map(|matrix| case.multiply(&matrix));
+    for purpose in [Use::OneRow, Use::ManyRows, Use::Both] {
+        let pack = || case.with_codes(|mut codes| SparseInt8Matrix::pack(&mut codes, purpose).ok());
+        case.check("sparse int8 x int8", None, || pack().map(|matrix| Box::new(matrix) as _));
+        if let (Some(dense), Some(sparse)) = (&dense, pack()) {
+            assert!(
+                are_same(Some(&case.multiply(&sparse)), Some(dense)),
+                "{purpose:?}: zeros left out change the result"
+            );
+        }
+    }
     let accepted = [
         case.with_codes(|mut codes| Int8Matrix::pack(&mut codes).is_ok()),
         case.with_codes(|mut codes| Int4Matrix::pack(&mut codes).is_ok()),
@@ -241,6 +253,9 @@ fuzz_target!(|case: Case| {
             to.iter_mut().zip(own).for_each(|(to, value)| *to = (value.to_bits() >> 16) as u16);
         })))
     });
+    // Two of each four are 0, not the same ones in every row.
+    let kept = |at: usize| (at % case.inputs + at / case.inputs) % 4 < 2;
+    let codes = case.codes.iter().enumerate().map(|(at, code)| if kept(at) { *code } else { 0 }).collect();
     // Zeros are left out, so that what is infinite times nothing is nothing there.
     if weight.iter().chain(&case.x).all(|value| value.is_finite()) {
         for purpose in [Use::OneRow, Use::ManyRows, Use::Both] {
@@ -251,4 +266,5 @@ fuzz_target!(|case: Case| {
             });
         }
     }
+    integers(&Case { codes, ..case });
 });
