@@ -3,7 +3,7 @@
 //! `cargo bench -p dlopt-kernels --bench compressed` takes about ten minutes and 1 GiB; a filter such as `4096x4096/1 row`
 //! takes less. Figures are fastest passes. At one row the copies of a large matrix take turns, so that it comes from
 //! memory. GB/s are of the bytes the matrix holds; Gflop/s count the products of the decompressed twin,
-//! zeros too.
+//! zeros too. LEVEL=avx2 (portable, avx512, amx) keeps to an instruction set.
 
 #[path = "compressed/limits.rs"]
 mod limits;
@@ -17,7 +17,7 @@ use dlopt_kernels::compressed::{
     Codes, DenseMatrix, Float8Codes, Int2Matrix, Int4Matrix, Int8Matrix, Product, SparseInt8Matrix, WeightOnly,
 };
 use dlopt_kernels::nn::Team;
-use dlopt_kernels::{Float, encode_fp8, narrow};
+use dlopt_kernels::{Float, Level, encode_fp8, limit_level, narrow};
 
 /// Outputs and inputs: a large layer, those of MiniLM, and the dense one of a small CNN.
 const SHAPES: [[usize; 2]; 5] = [[4096, 4096], [384, 384], [1536, 384], [384, 1536], [128, 3136]];
@@ -34,7 +34,7 @@ type Packed = Box<dyn Product>;
 type Pack = fn(&Matrix, Use) -> Packed;
 
 /// What is measured, and how it is made for so many rows.
-const CONTENDERS: [(&str, Pack); 21] = [
+const CONTENDERS: [(&str, Pack); 22] = [
     ("f32", |matrix, _| Box::new(DenseMatrix::pack(matrix.outputs, matrix.inputs, &matrix.weights))),
     ("f16 weights", |matrix, _| matrix.halves(Float::F16)),
     ("bf16 weights", |matrix, _| matrix.halves(Float::BF16)),
@@ -67,6 +67,7 @@ const CONTENDERS: [(&str, Pack); 21] = [
     ("int8, 80 % zeros, inputs too", |matrix, purpose| matrix.pruned(1.2816).sparse_integers(purpose)),
     ("int8, 90 % zeros, inputs too", |matrix, purpose| matrix.pruned(1.6449).sparse_integers(purpose)),
     ("int8, 95 % zeros, inputs too", |matrix, purpose| matrix.pruned(1.96).sparse_integers(purpose)),
+    ("int8, 2:4, inputs too", |matrix, purpose| matrix.halved().sparse_integers(purpose)),
 ];
 
 fn weight_only(codes: Codes<'_>) -> Packed {
@@ -97,6 +98,17 @@ impl Matrix {
     fn pruned(&self, least: f32) -> Self {
         let weights = self.weights.iter().map(|weight| if weight.abs() < least { 0.0 } else { *weight }).collect();
         Self { outputs: self.outputs, inputs: self.inputs, weights }
+    }
+
+    /// With the two larger of each four weights.
+    fn halved(&self) -> Self {
+        let mut weights = self.weights.clone();
+        for four in weights.as_chunks_mut::<4>().0 {
+            let mut order = [0, 1, 2, 3];
+            order.sort_by(|a, b| four[*a].abs().total_cmp(&four[*b].abs()));
+            (four[order[0]], four[order[1]]) = (0.0, 0.0);
+        }
+        Self { weights, ..*self }
     }
 
     fn sparse(&self, purpose: Use) -> Packed {
@@ -156,6 +168,9 @@ fn normal(len: usize) -> Vec<f32> {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
+    if let Ok(name) = std::env::var("LEVEL") {
+        limit_level(Some(Level::ALL.into_iter().find(|level| level.name() == name).expect("LEVEL names a level")));
+    }
     println!("| matrix | rows | threads | weights | MB | us | GB/s | of a read | Gflop/s | of peak | times f32 |");
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let teams = [Team::new(1), Team::new(2)].map(|team| (limits::peak(&team), team));

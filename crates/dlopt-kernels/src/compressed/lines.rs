@@ -41,6 +41,14 @@ pub(super) fn with_lines<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R
     })
 }
 
+/// Calls `work` with the beginning of `len` bytes of any value, at the beginning of a cache line; calls may nest.
+pub(super) fn with_bytes<R>(len: usize, work: impl FnOnce(*mut u8) -> R) -> R {
+    with_scratch((len + LINE).div_ceil(4), |floats| {
+        let start = floats.as_mut_ptr().cast::<u8>();
+        work(start.wrapping_add(start.align_offset(LINE)))
+    })
+}
+
 /// Asks for those large pages that lie wholly within new memory: a product reads all of it once, and with pages of 4 KiB much of
 /// that time goes into finding them. Nothing depends on whether they are given.
 #[cfg(target_os = "linux")]

@@ -274,6 +274,19 @@ fn weights_of_f32_are_held_once_where_memory_rules() {
     assert_eq!(dense.bytes() - compressed.bytes(), twice - held.iter().sum::<usize>());
 }
 
+#[test]
+fn a_recurrent_layer_of_f32_runs_on_one_path_whatever_the_batch() {
+    // Large enough for kernels that a few rows alone have.
+    let text = "layers = [{ type = 'lstm', hidden = 192 }, { type = 'dense', units = 'classes' }]";
+    let case = Case::new(text, Shape::Series { time: 3, features: 192 }, None);
+    let (_dir, checkpoint) = case.checkpoint(&[]);
+    let kernel = |batch| {
+        let execution = Execution { kernels: Kernels::Compressed, batch, ..Execution::default() };
+        prepare(&checkpoint, &execution, &Arc::new(Team::new(1))).unwrap().choices.swap_remove(0).kernel
+    };
+    assert_eq!([kernel(1), kernel(64)], ["f32", "f32"]);
+}
+
 /// A checkpoint whose file fails after so many reads.
 struct Failing<'a>(&'a Checkpoint, AtomicUsize);
 

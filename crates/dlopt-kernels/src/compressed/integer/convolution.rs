@@ -6,7 +6,6 @@
 use super::activations::{is_scale, quantize_row};
 use super::blocks::patches;
 use super::matrix::{TILE_ROWS, padded_quads};
-use super::memory::with_bytes;
 use super::packing::{InBytes, Packing};
 use super::patches::Patches;
 use super::registers::{BLOCK, Floats, Integers, PANEL};
@@ -14,7 +13,7 @@ use super::source::{Bytes, Pairs, Place, QUAD, Source};
 use super::tile::{Ahead, Part, ScalePlace, Task, finish, fold, start, tiles};
 use super::unit::Unit;
 use super::{MOST_INPUTS, Target, Work};
-use crate::compressed::lines::Lines;
+use crate::compressed::lines::{Lines, with_bytes};
 use crate::compressed::{Codes, Maps};
 use crate::nn::ConvShape;
 

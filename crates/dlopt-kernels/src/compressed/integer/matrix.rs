@@ -8,7 +8,6 @@
 use std::marker::PhantomData;
 
 use super::activations::{is_scale, quantize_row};
-use super::memory::with_bytes;
 use super::multiply::Multiply;
 use super::packing::Packing;
 use super::registers::{BLOCK, Integers, PANEL};
@@ -16,7 +15,7 @@ use super::scales::{Scales, by_panels};
 use super::source::{QUAD, Source};
 use super::{MOST_INPUTS, Target, Work};
 use crate::compressed::Codes;
-use crate::compressed::lines::Lines;
+use crate::compressed::lines::{Lines, with_bytes};
 use crate::nn::Team;
 
 /// Rows up to which codes are streamed as they are packed.

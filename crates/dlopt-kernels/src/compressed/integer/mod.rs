@@ -18,7 +18,6 @@ mod blocks;
 mod convolution;
 mod matrices;
 mod matrix;
-mod memory;
 mod multiply;
 mod packing;
 mod patches;

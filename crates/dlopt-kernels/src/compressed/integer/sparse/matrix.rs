@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use super::super::activations::{is_scale, quantize_row};
-use super::super::memory::with_bytes;
 use super::super::registers::{BLOCK, Integers, PANEL};
 use super::super::scales::{Scales, by_panels};
 use super::super::{MOST_INPUTS, Target, Work};
@@ -17,6 +16,7 @@ use super::pays::least_sparsity;
 use super::picked::{MOST_WINDOW, Picked};
 use super::quads::Quads;
 use super::set::Set;
+use crate::compressed::lines::with_bytes;
 use crate::compressed::sparse::Use;
 use crate::compressed::sparse::rows::Rows;
 use crate::compressed::sparse::transpose::transpose;

@@ -1,8 +1,10 @@
 use proptest::prelude::*;
 
+use super::super::registers::PANEL;
+use super::super::tests::{floats, random};
 use super::SparseInt8Matrix;
 use super::few_rows::FewRows;
-use super::halved::Halved;
+use super::halved::{Halved, PANELS};
 use super::masked::Masked;
 use super::matrix::One;
 use super::picked::{MOST_WINDOW, Picked};
@@ -12,21 +14,6 @@ use crate::compressed::sparse::rows::Rows;
 use crate::compressed::{Codes, Int8Matrix, Product};
 use crate::level::{at_every_level, at_this_level};
 use crate::nn::Team;
-
-/// Uniform 32-bit numbers.
-fn random(seed: u64) -> impl FnMut() -> u32 {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 32) as u32
-    }
-}
-
-/// `len` floats in -2..2.
-fn floats(seed: u64, len: usize) -> Vec<f32> {
-    let mut next = random(seed);
-    (0..len).map(|_| next() as f32 / (1_u32 << 30) as f32 - 2.0).collect()
-}
 
 #[derive(Clone, Debug)]
 struct Case {
@@ -136,12 +123,44 @@ fn codes_of_which_two_of_each_four_are_0_give_what_the_dense_matrix_gives() {
             let x = floats(4, rows * inputs);
             let dense = case.pack(&codes, Int8Matrix::pack);
             let wanted = at_this_level(|| case.computed(&dense, 1, &x));
-            let sparse = case.pack(&codes, |codes| SparseInt8Matrix::pack(codes, Use::ManyRows));
-            // Packed at one level, multiplied at every one.
-            let found = at_every_level(|| case.computed(&sparse, 2, &x));
+            let found = at_every_level(|| {
+                let sparse = case.pack(&codes, |codes| SparseInt8Matrix::pack(codes, Use::ManyRows));
+                case.computed(&sparse, 2, &x)
+            });
             assert_eq!(found, wanted, "{case:?}");
         }
     }
+}
+
+#[test]
+fn two_of_each_four_sum_the_same_with_every_set() {
+    at_this_level(|| {
+        let (outputs, inputs, count) = (45, 51, 13);
+        let codes = halved(outputs, inputs);
+        let rows = Rows::read(outputs, inputs, &mut |output, row: &mut [i8]| {
+            row.copy_from_slice(&codes[output * inputs..][..inputs]);
+        });
+        let packed = Halved::pack(&rows).unwrap();
+        let step = inputs.next_multiple_of(16);
+        let mut next = random(8);
+        let x: Vec<u8> = (0..count * step).map(|_| (next() >> 24) as u8).collect();
+        let tile = PANELS * PANEL;
+        for set in [Set::Portable, Set::Avx2, Set::Vnni, Set::Vbmi].into_iter().filter(|set| *set <= Set::now()) {
+            for first in 0..packed.tiles() {
+                let mut sums = vec![7; count * tile];
+                let few = FewRows { count, x: x.as_ptr(), step, sums: sums.as_mut_ptr(), sums_step: tile };
+                // SAFETY: rows are padded to a multiple of sixteen, the sums are all there, and the set was detected.
+                unsafe { packed.multiply(set, first, few) };
+                for (at, sum) in sums.into_iter().enumerate() {
+                    let output = first * tile + at % tile;
+                    let own = codes.get(output * inputs..(output + 1) * inputs).unwrap_or(&[]);
+                    let products = own.iter().zip(&x[at / tile * step..]);
+                    let wanted: i32 = products.map(|(&code, &x)| i32::from(code) * i32::from(x)).sum();
+                    assert_eq!(sum, wanted, "{set:?}, row {}, output {output}", at / tile);
+                }
+            }
+        }
+    });
 }
 
 #[test]

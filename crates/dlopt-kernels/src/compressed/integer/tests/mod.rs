@@ -24,7 +24,7 @@ fn everywhere<T: PartialEq + Debug>(f: impl Fn() -> T) -> T {
 }
 
 /// Uniform 32-bit numbers.
-fn random(seed: u64) -> impl FnMut() -> u32 {
+pub(super) fn random(seed: u64) -> impl FnMut() -> u32 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -33,7 +33,7 @@ fn random(seed: u64) -> impl FnMut() -> u32 {
 }
 
 /// `len` floats in -2..2.
-fn floats(seed: u64, len: usize) -> Vec<f32> {
+pub(super) fn floats(seed: u64, len: usize) -> Vec<f32> {
     let mut next = random(seed);
     (0..len).map(|_| next() as f32 / (1_u32 << 30) as f32 - 2.0).collect()
 }
